@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/text_table.h"
+
+#include <algorithm>
+
+namespace braid {
+
+namespace {
+
+bool is_number(const std::string& cell) {
+  return cell == "-" || cell == "nan" || cell == "-nan" || cell == "inf" ||
+         (!cell.empty() && cell.find_first_not_of("0123456789+-.e%") == std::string::npos);
+}
+
+// Characters as a reader counts them: UTF-8 continuation bytes take no room.
+size_t width_of(const std::string& cell) {
+  return static_cast<size_t>(std::count_if(cell.begin(), cell.end(), [](char c) { return (c & 0xC0) != 0x80; }));
+}
+
+std::vector<size_t> column_widths(const std::vector<std::vector<std::string>>& rows) {
+  std::vector<size_t> widths;
+  for (const auto& row : rows) {
+    widths.resize(std::max(widths.size(), row.size()));
+    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], width_of(row[i]));
+  }
+  return widths;
+}
+
+// A heading leans as the cells below it.
+bool leans_right(const std::vector<std::vector<std::string>>& rows, size_t row, size_t column) {
+  const size_t looked_at = row == 0 && rows.size() > 1 ? 1 : row;
+  return column < rows[looked_at].size() && is_number(rows[looked_at][column]);
+}
+
+}  // namespace
+
+std::string text_table(const std::vector<std::vector<std::string>>& rows) {
+  const std::vector<size_t> widths = column_widths(rows);
+  std::string text;
+  for (size_t r = 0; r < rows.size(); ++r) {
+    std::string line;
+    for (size_t c = 0; c < rows[r].size(); ++c) {
+      const std::string gap(widths[c] - width_of(rows[r][c]), ' ');
+      line += leans_right(rows, r, c) ? gap + rows[r][c] : rows[r][c] + gap;
+      if (c + 1 < rows[r].size()) line += "  ";
+    }
+    line.erase(line.find_last_not_of(' ') + 1);
+    text += line + "\n";
+  }
+  return text;
+}
+
+}  // namespace braid

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the subcommands share: their table, the options they have in common, and how errors become exit codes.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "base/config.h"
+#include "base/log.h"
+#include "comm/world.h"
+#include "experiments/run_config.h"
+
+namespace cxxopts {
+class Options;
+class ParseResult;
+}  // namespace cxxopts
+
+namespace braid {
+
+using Arguments = std::vector<std::string>;
+
+struct Command {
+  std::string name, summary;
+  std::function<int(const Arguments&)> run;
+};
+const std::vector<Command>& commands();
+
+int command_train(const Arguments& arguments);
+int command_sweep(const Arguments& arguments);
+int command_data(const Arguments& arguments);
+int command_doctor(const Arguments& arguments);
+int command_config(const Arguments& arguments);
+int command_status(const Arguments& arguments);
+
+// --set, --out, --device, --share-gpu, --dry-run and the configuration file itself.
+struct CommonOptions {
+  std::string config_path, out;
+  std::vector<std::string> overrides;
+  WorldOptions world;
+  bool dry_run = false, help = false;
+};
+void add_common_options(cxxopts::Options& options);
+CommonOptions common_options(const cxxopts::ParseResult& parsed);
+// Parses; an unknown option is a UsageError that names the nearest known one. Prints the help and returns false for -h.
+bool parse_arguments(cxxopts::Options& options, const Arguments& arguments,
+                     const std::function<void(const cxxopts::ParseResult&)>& use);
+
+// The configuration file with its overrides.
+ConfigDocument open_config(const CommonOptions& options);
+
+// Connects to the other ranks and runs `act`; its errors end all of them with one message and the right exit code.
+int with_world(const WorldOptions& options, const std::function<int(World&, Logger&)>& act);
+
+// Whether this process is the one that speaks, before ranks have met.
+bool speaks_for_all();
+
+// state to exit code: done and diverged are results (0); stopped is not (1).
+int exit_code_of(const std::string& state);
+
+}  // namespace braid

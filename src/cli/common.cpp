@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <cstdlib>
+#include <iostream>
+
+#include "base/error.h"
+#include "cli/command.h"
+#include "cli/options.h"
+#include "comm/agreement.h"
+
+namespace braid {
+
+void add_common_options(cxxopts::Options& options) {
+  options.add_options()("config", "configuration file", cxxopts::value<std::string>())(
+      "set", "override one key: --set train.steps=5 (repeatable)", cxxopts::value<std::vector<std::string>>(), "KEY=VALUE")(
+      "out", "run folder (default runs/<config>-<time>)", cxxopts::value<std::string>(), "DIR")(
+      "device", "auto, cpu or cuda", cxxopts::value<std::string>()->default_value("auto"))(
+      "share-gpu", "allow several ranks on one GPU")("dry-run", "print the plan and stop")("h,help", "this text");
+  options.parse_positional({"config"});
+  options.positional_help("CONFIG");
+}
+
+CommonOptions common_options(const cxxopts::ParseResult& parsed) {
+  CommonOptions common;
+  if (!parsed.count("config")) throw UsageError("no configuration file given; see configs/ for complete ones");
+  common.config_path = parsed["config"].as<std::string>();
+  if (parsed.count("set")) common.overrides = parsed["set"].as<std::vector<std::string>>();
+  if (parsed.count("out")) common.out = parsed["out"].as<std::string>();
+  common.world.device = parsed["device"].as<std::string>();
+  common.world.share_gpu = parsed.count("share-gpu") > 0;
+  common.dry_run = parsed.count("dry-run") > 0;
+  const std::string& device = common.world.device;
+  if (device != "auto" && device != "cpu" && device != "cuda") {
+    throw UsageError(str("--device ", device, ": expected auto, cpu or cuda"));
+  }
+  return common;
+}
+
+bool parse_arguments(cxxopts::Options& options, const Arguments& arguments,
+                     const std::function<void(const cxxopts::ParseResult&)>& use) {
+  std::vector<const char*> argv = {"braid"};
+  for (const std::string& argument : arguments) argv.push_back(argument.c_str());
+  try {
+    const auto parsed = options.parse(static_cast<int>(argv.size()), argv.data());
+    if (parsed.count("help")) {
+      if (speaks_for_all()) std::cout << options.help();
+      return false;
+    }
+    if (!parsed.unmatched().empty()) throw UsageError(str("unexpected argument '", parsed.unmatched().front(), "'"));
+    use(parsed);
+  } catch (const cxxopts::exceptions::exception& problem) {
+    throw UsageError(str(options.program(), ": ", problem.what(), "; see ", options.program(), " --help"));
+  }
+  return true;
+}
+
+ConfigDocument open_config(const CommonOptions& options) {
+  ConfigDocument document = ConfigDocument::from_file(options.config_path);
+  for (const std::string& assignment : options.overrides) document.override_with(assignment);
+  return document;
+}
+
+int with_world(const WorldOptions& options, const std::function<int(World&, Logger&)>& act) {
+  const std::unique_ptr<World> world = World::connect(options);
+  Logger logger(world->rank(), world->size());
+  try {
+    return act(*world, logger);
+  } catch (const AgreedError& error) {
+    if (world->rank() == 0) std::cerr << "braid: " << error.what() << std::endl;
+    return error.exit_code();
+  } catch (const Error& error) {
+    if (world->size() == 1) throw;
+    world->abort(error.what(), error.exit_code());
+  } catch (const std::exception& error) {
+    if (world->size() == 1) throw;
+    world->abort(error.what(), exit_failed);
+  }
+}
+
+bool speaks_for_all() {
+  for (const char* name : {"OMPI_COMM_WORLD_RANK", "BRAID_RANK", "PMIX_RANK"}) {
+    if (const char* rank = std::getenv(name)) return std::string(rank) == "0";
+  }
+  return true;
+}
+
+int exit_code_of(const std::string& state) { return state == "stopped" ? exit_failed : exit_done; }
+
+}  // namespace braid

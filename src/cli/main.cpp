@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// braid: one binary, one small file per subcommand.
+#include <iostream>
+
+#include "base/error.h"
+#include "cli/command.h"
+#include "experiments/version.h"
+
+namespace braid {
+
+const std::vector<Command>& commands() {
+  static const std::vector<Command> all = {
+      {"train", "train one configuration, on as many ranks as it is started with", command_train},
+      {"sweep", "depths x connections x seeds, one run after another or side by side", command_sweep},
+      {"data", "make and check token shards", command_data},
+      {"config", "print a configuration in full, or the list of all keys", command_config},
+      {"status", "how far a run is, from its folder", command_status},
+      {"doctor", "what this machine, its GPUs and its ranks can do", command_doctor},
+  };
+  return all;
+}
+
+namespace {
+
+void print_usage() {
+  std::cout << "braid " << library_versions().braid << ": trains language models over many GPUs and machines\n\n"
+            << "usage: braid COMMAND [options]\n\n";
+  for (const Command& command : commands()) {
+    std::cout << "  " << command.name << std::string(10 - command.name.size(), ' ') << command.summary << "\n";
+  }
+  std::cout << "\nbraid COMMAND --help tells a command's options.\n";
+}
+
+int run_command(const std::string& name, const Arguments& arguments) {
+  std::vector<std::string> names;
+  for (const Command& command : commands()) {
+    if (command.name == name) return command.run(arguments);
+    names.push_back(command.name);
+  }
+  const std::string nearest = nearest_name(name, names);
+  throw UsageError(str("unknown command '", name, "'", nearest.empty() ? "" : "; nearest: " + nearest));
+}
+
+int dispatch(int argc, char** argv) {
+  const std::string name = argc > 1 ? argv[1] : "--help";
+  if (name == "--version") {
+    std::cout << library_versions().braid << " " << git_commit() << "\n";
+    return exit_done;
+  }
+  if (name == "--help" || name == "-h" || name == "help") {
+    print_usage();
+    return exit_done;
+  }
+  return run_command(name, Arguments(argv + 2, argv + argc));
+}
+
+}  // namespace
+}  // namespace braid
+
+int main(int argc, char** argv) {
+  try {
+    return braid::dispatch(argc, argv);
+  } catch (const braid::Error& error) {
+    if (braid::speaks_for_all()) std::cerr << "braid: " << error.what() << std::endl;
+    return error.exit_code();
+  } catch (const std::exception& error) {
+    std::cerr << "braid: " << error.what() << std::endl;
+    return braid::exit_failed;
+  }
+}

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <filesystem>
+#include <sstream>
+
+#include "base/error.h"
+#include "cli/command.h"
+#include "cli/options.h"
+#include "comm/agreement.h"
+#include "experiments/run.h"
+#include "experiments/run_folder.h"
+#include "experiments/sweep.h"
+
+namespace braid {
+
+namespace {
+
+struct SweepOptions {
+  CommonOptions common;
+  int64_t ranks = 1;
+};
+
+bool inside_mpi_job() {
+  return std::getenv("OMPI_COMM_WORLD_SIZE") || std::getenv("PMIX_RANK") || std::getenv("BRAID_RENDEZVOUS");
+}
+
+int list_plan(const SweepPlan& plan) {
+  Logger logger;
+  logger.info(sweep_table(plan));
+  return exit_done;
+}
+
+void require_groups(int64_t ranks, int64_t side_by_side) {
+  if (ranks % side_by_side == 0) return;
+  throw UsageError(str("sweep.side_by_side: ", ranks, " ranks do not divide into ", side_by_side, " equal groups"));
+}
+
+int sweep_in_job(const SweepOptions& options, const RunConfig& config) {
+  return with_world(options.common.world, [&](World& world, Logger& logger) {
+    choose_threads(world);
+    SweepPlan plan = plan_sweep(config, broadcast_text(world.host(), options.common.out, 0));
+    agree(world.host(), [&] {
+      require_groups(world.size(), config.sweep.side_by_side);
+      recover(plan);
+    });
+    agree_on_root(world.host(), [&] { save(plan); });
+    run_sweep_in_job(plan, config.sweep.side_by_side, world, logger);
+    return int{exit_done};
+  });
+}
+
+std::vector<std::string> visible_gpus() {
+  std::vector<std::string> ids;
+  const char* visible = std::getenv("CUDA_VISIBLE_DEVICES");
+  std::stringstream list(visible ? visible : "");
+  for (std::string id; std::getline(list, id, ',');) ids.push_back(id);
+  return ids;
+}
+
+int drive(const SweepOptions& options, const RunConfig& config) {
+  require_groups(options.ranks, config.sweep.side_by_side);
+  SweepPlan plan = plan_sweep(config, options.common.out);
+  recover(plan);
+  if (options.common.dry_run) return list_plan(plan);
+  save(plan);
+  SweepDriver driver{std::filesystem::read_symlink("/proc/self/exe").string(), options.ranks, config.sweep.side_by_side,
+                     {"--device", options.common.world.device}, visible_gpus()};
+  if (options.common.world.share_gpu) driver.common.push_back("--share-gpu");
+  Logger logger;
+  return drive_sweep(std::move(plan), driver, logger);
+}
+
+}  // namespace
+
+int command_sweep(const Arguments& arguments) {
+  cxxopts::Options options("braid sweep",
+                           "Runs depths x connections x seeds. Started alone it is a driver: each run is an mpirun (or "
+                           "srun) of its own. Finished runs are skipped when the same command is given again.");
+  add_common_options(options);
+  options.add_options()("ranks", "ranks of the sweep when it starts them itself",
+                        cxxopts::value<int64_t>()->default_value("1"), "N");
+  SweepOptions given;
+  const auto use = [&](const cxxopts::ParseResult& parsed) {
+    given.common = common_options(parsed);
+    given.ranks = parsed["ranks"].as<int64_t>();
+  };
+  if (!parse_arguments(options, arguments, use)) return 0;
+  if (given.ranks < 1) throw UsageError(str("--ranks ", given.ranks, ": expected at least 1"));
+  const RunConfig config = read_run_config(open_config(given.common));
+  if (given.common.out.empty()) given.common.out = default_run_folder(given.common.config_path);
+  return inside_mpi_job() ? sweep_in_job(given, config) : drive(given, config);
+}
+
+}  // namespace braid

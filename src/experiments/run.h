@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// One configured training run from start to end: folder, data, model, loop, last status.
+#pragma once
+
+#include <string>
+
+#include "base/log.h"
+#include "comm/world.h"
+#include "experiments/run_config.h"
+#include "train/trainer.h"
+
+namespace braid {
+
+struct RunRequest {
+  RunConfig config;
+  std::string out;        // the run's folder; must not hold a run
+  std::string label;      // before the progress line; "" takes the folder's name
+};
+
+// Where a run happens.
+struct RunSite {
+  World& world;
+  TrainRanks ranks;  // all of the world, or a group of it
+  Logger& logger;
+};
+
+// Collective over site.ranks. Errors that all ranks agree on are AgreedErrors; anything else must end the job.
+RunOutcome run_training(RunRequest request, RunSite site);
+
+// The rank's device, and how many threads it computes with when OMP_NUM_THREADS does not say.
+at::Device device_of(const World& world);
+void choose_threads(const World& world);
+
+}  // namespace braid

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "experiments/run_config.h"
+
+#include "base/error.h"
+
+namespace braid {
+
+void SweepConfig::describe(ConfigSection& s) {
+  s.value("layers", layers, "depths");
+  s.value("residual", residual, "connections: residual, hc, mhc");
+  s.value("seeds", seeds, "seeds");
+  s.value("batch", batch, "samples per step of each depth; empty: train.batch");
+  s.value("side_by_side", side_by_side, "runs at the same time, on equal groups of ranks", 1, 4096);
+}
+
+void RunConfig::describe(ConfigSection& s) {
+  s.table("model", model, "the model's shape");
+  s.table("data", data, "what it is trained on");
+  s.table("optim", optim, "AdamW and its schedule");
+  s.table("train", train, "the loop");
+  s.table("sweep", sweep, "several runs from one file");
+}
+
+namespace {
+
+void check_sweep(const SweepConfig& sweep, const ConfigDocument& document) {
+  for (const std::string& residual : sweep.residual) {
+    if (residual == "residual" || residual == "hc" || residual == "mhc") continue;
+    throw UsageError(str(document.where("sweep.residual"), ": sweep.residual: expected residual, hc or mhc, found \"",
+                         residual, "\""));
+  }
+  if (!sweep.batch.empty() && sweep.batch.size() != sweep.layers.size()) {
+    throw UsageError(str(document.where("sweep.batch"), ": sweep.batch: expected one number for each of the ",
+                         sweep.layers.size(), " depths in sweep.layers, found ", sweep.batch.size()));
+  }
+}
+
+}  // namespace
+
+RunConfig read_run_config(const ConfigDocument& document) {
+  RunConfig config;
+  document.read_into(config);
+  config.model.check(document);
+  check_sweep(config.sweep, document);
+  return config;
+}
+
+std::string run_name(const ModelConfig& model, int64_t seed) {
+  const std::string variant = model.residual == "residual" ? "baseline" : model.residual;
+  return str(model.layers, "l_", variant, "_s", seed);
+}
+
+}  // namespace braid

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// A whole configuration file: one table per part, each described by the part itself.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "data/data_config.h"
+#include "nn/model_config.h"
+#include "optim/optim_config.h"
+#include "train/train_config.h"
+
+namespace braid {
+
+// [sweep]: the product of depths, connections and seeds, each a run of its own.
+struct SweepConfig {
+  std::vector<int64_t> layers;
+  std::vector<std::string> residual;
+  std::vector<int64_t> seeds;
+  std::vector<int64_t> batch;  // one per entry of layers; empty: train.batch
+  int64_t side_by_side = 1;    // runs at the same time, on equal groups of ranks
+
+  void describe(ConfigSection& section);
+};
+
+struct RunConfig {
+  ModelConfig model;
+  DataConfig data;
+  OptimConfig optim;
+  TrainConfig train;
+  SweepConfig sweep;
+
+  void describe(ConfigSection& section);
+};
+
+// Reads, applies overrides and checks what can be checked without data or ranks. UsageError.
+RunConfig read_run_config(const ConfigDocument& document);
+
+// "12l_mhc_s0", "24l_baseline_s0": how a run is named in sweeps and reports.
+std::string run_name(const ModelConfig& model, int64_t seed);
+
+}  // namespace braid

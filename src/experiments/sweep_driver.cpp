@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <thread>
+
+#include "base/error.h"
+#include "experiments/sweep.h"
+#include "train/stop_request.h"
+
+extern char** environ;
+
+namespace braid {
+
+namespace {
+
+std::vector<std::string> mpirun_command(int64_t ranks, bool as_root, int64_t cores) {
+  std::vector<std::string> command = {"mpirun", "-q", "-n", std::to_string(ranks), "--bind-to", "none"};
+  if (as_root) command.push_back("--allow-run-as-root");
+  if (ranks > cores) command.push_back("--oversubscribe");
+  return command;
+}
+
+// A child job under way.
+struct Child {
+  SweepRun* run;
+  int64_t slot;
+};
+
+pid_t start_child(const std::vector<std::string>& command, const std::string& log_path) {
+  std::vector<char*> argv;
+  for (const std::string& word : command) argv.push_back(const_cast<char*>(word.c_str()));
+  argv.push_back(nullptr);
+  posix_spawn_file_actions_t files;
+  posix_spawn_file_actions_init(&files);
+  if (!log_path.empty()) {
+    posix_spawn_file_actions_addopen(&files, 1, log_path.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644);
+  }
+  pid_t pid = 0;
+  const int failed = posix_spawnp(&pid, argv[0], &files, nullptr, argv.data(), environ);
+  posix_spawn_file_actions_destroy(&files);
+  if (failed) throw Error(str(argv[0], ": cannot be started: ", std::strerror(failed)));
+  return pid;
+}
+
+std::string describe_end(int status) {
+  if (WIFSIGNALED(status)) return str("killed by signal ", WTERMSIG(status));
+  return WEXITSTATUS(status) == 0 ? "" : str("ended with exit code ", WEXITSTATUS(status));
+}
+
+class Driver {
+ public:
+  Driver(SweepPlan& plan, const SweepDriver& options, Logger& logger) : plan_(plan), options_(options), logger_(logger) {
+    for (int64_t slot = 0; slot < options.side_by_side; ++slot) free_slots_.push_back(slot);
+  }
+
+  // True when every run has finished.
+  bool drive() {
+    while (!stop_.requested()) {
+      while (!free_slots_.empty() && start_next()) {
+      }
+      if (children_.empty()) return true;
+      wait_for_one();
+    }
+    stop_children();
+    return false;
+  }
+
+ private:
+  bool start_next() {
+    for (SweepRun& run : plan_.runs) {
+      if (run.state != "waiting") continue;
+      begin_attempt(plan_, run);
+      const int64_t slot = free_slots_.back();
+      free_slots_.pop_back();
+      const auto command = child_command(plan_, run, options_, slot, std::getenv("SLURM_JOB_ID") != nullptr,
+                                         geteuid() == 0, std::thread::hardware_concurrency());
+      // Side by side, two progress bars on one terminal would be unreadable.
+      const std::string log = options_.side_by_side > 1 ? plan_.out + "/" + run.name + ".out" : "";
+      children_[start_child(command, log)] = {&run, slot};
+      return true;
+    }
+    return false;
+  }
+
+  void wait_for_one() {
+    int status = 0;
+    const pid_t pid = waitpid(-1, &status, 0);
+    if (pid < 0) return;  // interrupted by a signal: the loop looks at it
+    const auto child = children_.find(pid);
+    if (child == children_.end()) return;
+    SweepRun& run = *child->second.run;
+    free_slots_.push_back(child->second.slot);
+    children_.erase(child);
+    // A stop that reached the child as well (Ctrl-C) is not the run's fault.
+    if (stop_.requested()) return;
+    settle(plan_, run, describe_end(status));
+    if (run.state == "waiting") logger_.warning(str(run.name, ": ", run.message, "; trying once more"));
+    if (run.state == "failed") logger_.error(str(run.name, ": failed: ", run.message));
+  }
+
+  void stop_children() {
+    for (const auto& [pid, child] : children_) kill(pid, SIGTERM);
+    for (const auto& [pid, child] : children_) waitpid(pid, nullptr, 0);
+  }
+
+  SweepPlan& plan_;
+  const SweepDriver& options_;
+  Logger& logger_;
+  StopRequest stop_;
+  std::vector<int64_t> free_slots_;
+  std::map<pid_t, Child> children_;
+};
+
+}  // namespace
+
+std::vector<std::string> child_command(const SweepPlan& plan, const SweepRun& run, const SweepDriver& driver,
+                                       int64_t slot, bool inside_slurm, bool as_root, int64_t cores) {
+  const int64_t ranks = driver.ranks / driver.side_by_side;
+  std::vector<std::string> command;
+  if (inside_slurm) {
+    command = {"srun", "--mpi=pmix", "--exact", "-n", std::to_string(ranks)};
+  } else if (ranks > 1) {
+    command = mpirun_command(ranks, as_root, cores);
+  }
+  for (const std::string& word : {driver.binary, std::string("train"), plan.out + "/configs/" + run.name + ".toml",
+                                  std::string("--out"), plan.folder(run)}) {
+    command.push_back(word);
+  }
+  command.insert(command.end(), driver.common.begin(), driver.common.end());
+  if (driver.gpus.empty() || inside_slurm) return command;
+  // Each slot has its own GPUs.
+  std::string visible;
+  for (int64_t i = 0; i < ranks; ++i) {
+    if (i) visible += ",";
+    visible += driver.gpus.at((slot * ranks + i) % driver.gpus.size());
+  }
+  command.insert(command.begin(), {"env", "CUDA_VISIBLE_DEVICES=" + visible});
+  return command;
+}
+
+int drive_sweep(SweepPlan plan, const SweepDriver& driver, Logger& logger) {
+  for (const SweepRun& run : plan.runs) write_run_config(plan, run);
+  const bool complete = Driver(plan, driver, logger).drive();
+  logger.info(sweep_table(plan));
+  const bool failed = std::any_of(plan.runs.begin(), plan.runs.end(), [](const auto& run) { return run.state == "failed"; });
+  if (!complete) logger.warning(str("stopped; the same command goes on with the runs that are left"));
+  return complete && !failed ? exit_done : exit_failed;
+}
+
+}  // namespace braid

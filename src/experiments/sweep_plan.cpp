@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "experiments/sweep_plan.h"
+
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "base/text_table.h"
+#include "store/run_file.h"
+
+namespace braid {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+namespace {
+
+template <class T>
+std::vector<T> or_default(const std::vector<T>& given, T fallback) {
+  return given.empty() ? std::vector<T>{fallback} : given;
+}
+
+std::string toml_of(RunConfig config) { return to_toml(config); }
+
+json read_sweep_json(const std::string& out) {
+  std::ifstream file(out + "/sweep.json");
+  if (!file) return json();
+  try {
+    return json::parse(file);
+  } catch (const json::exception& problem) {
+    throw UsageError(str(out, "/sweep.json: not readable: ", problem.what()));
+  }
+}
+
+const json* find_run(const json& saved, const std::string& name) {
+  for (const json& run : saved.at("runs")) {
+    if (run.at("name") == name) return &run;
+  }
+  return nullptr;
+}
+
+// What the run's own file says, or "" where there is none that can be read.
+std::string recorded_state(const std::string& folder, std::string& message) {
+  if (!fs::exists(folder + "/run.h5")) return "";
+  try {
+    const RunSummary summary = read_run_summary(folder + "/run.h5");
+    message = summary.status.message;
+    return summary.status.state;
+  } catch (const Error& problem) {
+    message = problem.what();
+    return "";
+  }
+}
+
+// How a run that is not under way any more stands.
+void classify(const SweepPlan& plan, SweepRun& run, const std::string& trouble) {
+  std::string message;
+  const std::string state = recorded_state(plan.folder(run), message);
+  if (state == "done" || state == "diverged") {
+    run.state = state;
+    run.message = message;
+    return;
+  }
+  run.message = trouble.empty() ? message : trouble;
+  if (run.message.empty() && run.attempts > 0) run.message = "died without a word";
+  run.state = run.attempts >= sweep_attempts ? "failed" : "waiting";
+}
+
+}  // namespace
+
+SweepPlan plan_sweep(const RunConfig& base, const std::string& out) {
+  SweepPlan plan{out, {}};
+  const SweepConfig& sweep = base.sweep;
+  const auto depths = or_default(sweep.layers, base.model.layers);
+  for (size_t depth = 0; depth < depths.size(); ++depth) {
+    for (const std::string& residual : or_default(sweep.residual, base.model.residual)) {
+      for (const int64_t seed : or_default(sweep.seeds, base.train.seed)) {
+        RunConfig config = base;
+        config.sweep = SweepConfig{};
+        config.model.layers = depths[depth];
+        config.model.residual = residual;
+        config.train.seed = seed;
+        if (!sweep.batch.empty()) config.train.batch = sweep.batch[depth];
+        plan.runs.push_back({run_name(config.model, seed), config, 0, "waiting", ""});
+      }
+    }
+  }
+  return plan;
+}
+
+void recover(SweepPlan& plan) {
+  const json saved = read_sweep_json(plan.out);
+  if (saved.is_null()) {
+    if (fs::exists(plan.out + "/run.h5")) throw UsageError(str(plan.out, ": holds a run, not a sweep"));
+    return;
+  }
+  for (SweepRun& run : plan.runs) {
+    const json* known = find_run(saved, run.name);
+    if (!known || known->at("config") != toml_of(run.config)) {
+      throw UsageError(str(plan.out, ": holds another sweep (", run.name, known ? " is configured differently" : " is not in it",
+                           "); choose another --out"));
+    }
+    run.attempts = known->at("attempts");
+    run.state = known->at("state");
+    run.message = known->at("message");
+    if (!run.finished()) classify(plan, run, "");
+  }
+}
+
+void save(const SweepPlan& plan) {
+  json runs = json::array();
+  for (const SweepRun& run : plan.runs) {
+    const RunConfig& config = run.config;
+    runs.push_back({{"name", run.name},
+                    {"depth", config.model.layers},
+                    {"variant", config.model.residual == "residual" ? "baseline" : config.model.residual},
+                    {"seed", config.train.seed},
+                    {"state", run.state},
+                    {"attempts", run.attempts},
+                    {"message", run.message},
+                    {"config", toml_of(config)}});
+  }
+  std::error_code problem;
+  fs::create_directories(plan.out, problem);
+  const std::string path = plan.out + "/sweep.json", temporary = path + ".new";
+  std::ofstream file(temporary);
+  file << json{{"format", "braid-sweep"}, {"format_version", 1}, {"runs", runs}}.dump(1) << "\n";
+  file.close();
+  if (problem || !file) throw UsageError(str(path, ": cannot be written"));
+  fs::rename(temporary, path);
+}
+
+void write_run_config(const SweepPlan& plan, const SweepRun& run) {
+  fs::create_directories(plan.out + "/configs");
+  const std::string path = plan.out + "/configs/" + run.name + ".toml";
+  std::ofstream file(path);
+  file << toml_of(run.config);
+  file.close();
+  if (!file) throw Error(str(path, ": cannot be written"));
+}
+
+void begin_attempt(SweepPlan& plan, SweepRun& run) {
+  const std::string folder = plan.folder(run);
+  if (fs::exists(folder)) {
+    fs::create_directories(plan.out + "/attempts");
+    fs::rename(folder, str(plan.out, "/attempts/", run.name, "-", run.attempts));
+  }
+  ++run.attempts;
+  run.state = "running";
+  run.message.clear();
+  save(plan);
+}
+
+void settle(SweepPlan& plan, SweepRun& run, const std::string& trouble) {
+  classify(plan, run, trouble);
+  save(plan);
+}
+
+namespace {
+
+double last_of(const std::string& path, const std::string& table, const std::string& column) {
+  const std::vector<double> values = read_run_column(path, table, column);
+  return values.empty() ? std::nan("") : values.back();
+}
+
+std::string number(double value, const char* format) {
+  char text[48];
+  std::snprintf(text, sizeof text, format, value);
+  return text;
+}
+
+std::vector<std::string> table_row(const SweepPlan& plan, const SweepRun& run) {
+  std::vector<std::string> row = {run.name, run.state, "-", "-", "-", "-"};
+  const std::string path = plan.folder(run) + "/run.h5";
+  if (fs::exists(path)) {
+    row[2] = number(last_of(path, "train", "loss"), "%.4f");
+    const double held_out = last_of(path, "eval", "loss");
+    if (held_out == held_out) row[3] = number(held_out, "%.4f");
+    row[4] = number(last_of(path, "train", "gain_proxy_log10_max_entry"), "%.3f");
+    row[5] = number(last_of(path, "train", "tokens_per_second"), "%.0f");
+  }
+  row.push_back(run.message);
+  return row;
+}
+
+}  // namespace
+
+std::string sweep_table(const SweepPlan& plan) {
+  std::vector<std::vector<std::string>> rows = {{"run", "state", "loss", "held-out", "gain", "tokens/s", ""}};
+  for (const SweepRun& run : plan.runs) rows.push_back(table_row(plan, run));
+  return text_table(rows);
+}
+
+}  // namespace braid

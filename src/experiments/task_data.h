@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// The datasets of a configured run, and the model's first values: the two belong together because the incrementing-token
+// stream of softwarewrighter/mHC-poc continues the generator that drew the weights.
+#pragma once
+
+#include <ATen/core/Generator.h>
+
+#include <memory>
+#include <string>
+
+#include "comm/communicator.h"
+#include "data/dataset.h"
+#include "experiments/run_config.h"
+#include "nn/transformer.h"
+
+namespace braid {
+
+struct TaskData {
+  at::Generator generator;  // draws the poc's weights, then its samples; the same on every rank
+  std::unique_ptr<Dataset> train, held_out;  // held_out may be null
+};
+
+// Rank 0 builds token shards from a folder of text where that is asked for; then every rank opens them. Collective.
+TaskData open_task_data(const RunConfig& config, const std::string& run_folder, Communicator& host);
+
+// First values of the weights, by the model's dialect.
+void initialise(Transformer& model, const RunConfig& config, TaskData& data);
+
+}  // namespace braid

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/cpu_level.h"
+
+#include <cstdlib>
+
+#include "base/error.h"
+
+namespace braid::kernels {
+
+CpuLevel best_cpu_level() {
+  const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+  if (avx512) return CpuLevel::avx512;
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? CpuLevel::avx2 : CpuLevel::base;
+}
+
+const char* name_of(CpuLevel level) {
+  return level == CpuLevel::avx512 ? "avx512" : level == CpuLevel::avx2 ? "avx2" : "base";
+}
+
+CpuLevel chosen_cpu_level() {
+  const CpuLevel best = best_cpu_level();
+  const char* wish = std::getenv("BRAID_CPU_LEVEL");
+  if (!wish) return best;
+  for (const CpuLevel level : {CpuLevel::base, CpuLevel::avx2, CpuLevel::avx512}) {
+    if (std::string(wish) == name_of(level) && level <= best) return level;
+  }
+  throw UsageError(str("BRAID_CPU_LEVEL=", wish, ": expected base, avx2 or avx512, at most ", name_of(best), " here"));
+}
+
+}  // namespace braid::kernels

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which instruction set the CPU kernels use: the best this processor has, chosen at run time. BRAID_CPU_LEVEL=base, avx2
+// or avx512 narrows it (tests compare the levels).
+#pragma once
+
+#include <string>
+
+namespace braid::kernels {
+
+enum class CpuLevel { base, avx2, avx512 };
+CpuLevel best_cpu_level();     // of this processor
+CpuLevel chosen_cpu_level();   // narrowed by the environment; Error for an unknown or unsupported name
+const char* name_of(CpuLevel level);
+
+}  // namespace braid::kernels

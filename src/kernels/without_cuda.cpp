@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the CUDA twins are in a build without CUDA.
+#if !BRAID_CUDA
+#include "base/error.h"
+#include "kernels/cross_entropy_cuda.h"
+#include "kernels/sinkhorn_cuda.h"
+#include "kernels/stream_mix_cuda.h"
+
+namespace braid::kernels {
+
+namespace {
+[[noreturn]] void missing() { throw Error("this braid was built without CUDA (BRAID_CUDA=OFF)"); }
+}  // namespace
+
+void stream_read_cuda(Launch, StreamShape, Element, const void*, const void*, void*) { missing(); }
+void stream_read_backward_cuda(Launch, StreamShape, Element, const void*, const void*, const void*, void*, bool, void*) {
+  missing();
+}
+void stream_write_read_cuda(Launch, StreamShape, Element, const void*, const void*, const void*, const void*, const void*,
+                            void*, void*) {
+  missing();
+}
+void stream_write_read_backward_cuda(Launch, StreamShape, Element, const void*, const void*, const void*, const void*,
+                                     const void*, const void*, const void*, const void*, void*, void*, void*, void*, void*) {
+  missing();
+}
+void cross_entropy_cuda(Launch, Element, int64_t, int64_t, const void*, const int64_t*, double, LossSums*, void*) { missing(); }
+void sinkhorn_cuda(Launch, SinkhornShape, Element, const void*, void*) { missing(); }
+void sinkhorn_backward_cuda(Launch, SinkhornShape, Element, const void*, const void*, void*) { missing(); }
+
+}  // namespace braid::kernels
+#endif

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "nn/block.h"
+
+#include "nn/precompiled.h"
+
+namespace braid {
+
+namespace {
+
+Norm make_norm(ParameterSet& set, const std::string& name, const ModelConfig& config) {
+  return config.is_llama() ? make_rms_norm(set, name, config.width, config.norm_epsilon)
+                           : make_layer_norm(set, name, config.width, config.norm_epsilon);
+}
+
+}  // namespace
+
+Block make_block(ParameterSet& set, const std::string& name, const ModelConfig& config) {
+  Block block;
+  block.norm1 = make_norm(set, name + ".ln1", config);
+  block.attention = make_attention(set, name + ".attn", config);
+  block.norm2 = make_norm(set, name + ".ln2", config);
+  block.mlp = make_mlp(set, name + ".ff", config);
+  return block;
+}
+
+at::Tensor run_block(const at::Tensor& x, const Block& block, const AttentionContext& context) {
+  const at::Tensor u = x + attend(normalise(x, block.norm1), block.attention, context);
+  return u + feed_forward(normalise(u, block.norm2), block.mlp);
+}
+
+}  // namespace braid

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// One pre-norm transformer block with its two inner skips: u = x + attention(norm1(x)); y = u + mlp(norm2(u)).
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "nn/attention.h"
+#include "nn/mlp.h"
+#include "nn/norm.h"
+
+namespace braid {
+
+struct Block {
+  Norm norm1, norm2;
+  Attention attention;
+  Mlp mlp;
+};
+
+Block make_block(ParameterSet& set, const std::string& name, const ModelConfig& config);
+
+// x [B, T, D] in master type to the same.
+at::Tensor run_block(const at::Tensor& x, const Block& block, const AttentionContext& context);
+
+// What every block's run passes through: recomputation, gathering of its weights and pipeline cuts wrap it from outside.
+using BlockBody = std::function<at::Tensor(const at::Tensor& x)>;
+using BlockWrapper = std::function<at::Tensor(int64_t layer, const at::Tensor& x, const BlockBody& body)>;
+
+}  // namespace braid

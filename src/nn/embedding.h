@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+// Token ids to vectors, plus learned positions where the dialect has them.
+#pragma once
+
+#include "nn/parameter.h"
+
+namespace braid {
+
+struct Embedding {
+  Parameter* tokens = nullptr;     // [V, D]
+  Parameter* positions = nullptr;  // [T, D], or none
+};
+
+// ids [B, T] int64 to [B, T, D] in master type. Position ids [T] or [B, T] default to 0..T-1.
+// No weight here is an autograd leaf, so a dummy input that requires a gradient makes the graph reach this far.
+at::Tensor embed(const at::Tensor& ids, const Embedding& embedding, const at::Tensor& position_ids = {});
+
+}  // namespace braid

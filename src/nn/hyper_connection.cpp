@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "nn/hyper_connection.h"
+
+#include "kernels/sinkhorn.h"
+#include "nn/kernel_call.h"
+#include "nn/precompiled.h"
+
+namespace braid {
+
+namespace {
+
+kernels::SinkhornShape sinkhorn_shape(const at::Tensor& logits, int64_t iterations) {
+  return {logits.size(0), logits.size(1), iterations, kernels::SinkhornOrder::row_then_column};
+}
+
+at::Tensor sinkhorn(const at::Tensor& logits, int64_t iterations) {
+  at::Tensor H = at::empty_like(logits);
+  kernels::sinkhorn(launch_for(logits), sinkhorn_shape(logits, iterations), element_of(logits), logits.const_data_ptr(),
+                    H.mutable_data_ptr());
+  return H;
+}
+
+at::Tensor sinkhorn_backward(const at::Tensor& logits, int64_t iterations, const at::Tensor& dH) {
+  at::Tensor dlogits = at::empty_like(logits);
+  kernels::sinkhorn_backward(launch_for(logits), sinkhorn_shape(logits, iterations), element_of(logits),
+                             logits.const_data_ptr(), dH.const_data_ptr(), dlogits.mutable_data_ptr());
+  return dlogits;
+}
+
+// Gradient of row softmax: y * (dy - sum(y dy)).
+at::Tensor softmax_backward(const at::Tensor& logits, const at::Tensor& dy) {
+  const at::Tensor y = at::softmax(logits, -1);
+  return y * (dy - (y * dy).sum(-1, true));
+}
+
+void contribute(Parameter& parameter, const at::Tensor& gradient) {
+  parameter.gradient.add_(gradient);
+  parameter.gradient_contributed();
+}
+
+}  // namespace
+
+HyperConnection::HyperConnection(ParameterSet& set, const ModelConfig& config)
+    : layers_(config.layers),
+      streams_(config.streams),
+      iterations_(config.sinkhorn_iterations),
+      sinkhorn_(config.residual == "mhc"),
+      pre_(&set.add("mix.pre", {layers_, streams_, streams_})),
+      post_(&set.add("mix.post", {layers_, streams_, streams_})),
+      res_(&set.add("mix.res", {layers_, streams_, streams_})) {}
+
+void HyperConnection::begin_step() {
+  const at::NoGradGuard no_gradient;
+  const at::Tensor read = at::softmax(pre_->master, -1).mean(1);
+  // One row more than there are layers: after the last block the streams are read with equal weights.
+  const at::Tensor last = at::full({1, streams_}, 1.0 / double(streams_), read.options());
+  coefficients_.read = at::cat({read, last});
+  coefficients_.write = at::softmax(post_->master, -1).sum(1);
+  coefficients_.mix = sinkhorn_ ? sinkhorn(res_->master, iterations_) : res_->master.exp();
+  gradients_.read = at::zeros_like(coefficients_.read);
+  gradients_.write = at::zeros_like(coefficients_.write);
+  gradients_.mix = at::zeros_like(coefficients_.mix);
+}
+
+void HyperConnection::end_backward() {
+  const at::NoGradGuard no_gradient;
+  const at::IntArrayRef shape = pre_->master.sizes();
+  contribute(*res_, sinkhorn_ ? sinkhorn_backward(res_->master, iterations_, gradients_.mix)
+                              : gradients_.mix * coefficients_.mix);
+  contribute(*post_, softmax_backward(post_->master, gradients_.write.unsqueeze(1).expand(shape)));
+  const at::Tensor dread = gradients_.read.narrow(0, 0, layers_) / double(streams_);
+  contribute(*pre_, softmax_backward(pre_->master, dread.unsqueeze(1).expand(shape)));
+}
+
+ResidualState HyperConnection::enter(const at::Tensor& h) {
+  const at::Tensor streams = h.unsqueeze(2).expand({h.size(0), h.size(1), streams_, h.size(2)}).contiguous();
+  return {streams, read_streams(streams, {&coefficients_, &gradients_, 0})};
+}
+
+ResidualState HyperConnection::advance(const ResidualState& state, const at::Tensor& output, int64_t sublayer) {
+  auto [streams, input] = write_and_read_streams(state.streams, output, {&coefficients_, &gradients_, sublayer});
+  return {streams, input};
+}
+
+}  // namespace braid

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "nn/initialise.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+
+#include <cmath>
+
+#include "base/philox.h"
+#include "nn/precompiled.h"
+
+namespace braid {
+
+at::Generator seeded_generator(int64_t seed) {
+  return at::detail::createCPUGenerator(static_cast<uint64_t>(seed));
+}
+
+namespace {
+
+// Draws on the CPU in fp32, as PyTorch's modules do before a model is moved, then into the parameter.
+class PocInitialiser {
+ public:
+  PocInitialiser(ParameterSet& set, at::Generator& generator) : set_(set), generator_(generator) {}
+
+  void normal(const std::string& name, double scale) {
+    store(name, at::empty(shape(name), at::kFloat).normal_(0.0, 1.0, generator_) * scale);
+  }
+  void uniform(const std::string& name, double bound) { store(name, drawn(shape(name), bound)); }
+  void constant(const std::string& name, double value) { set_.named(name).master.fill_(value); }
+  // torch.nn.Linear's default for weight and bias: kaiming_uniform(a = sqrt(5)), written as torch writes it so that the
+  // bound is the same double.
+  static double linear_weight_bound(int64_t fan_in) {
+    const double slope = std::sqrt(5.0);
+    const double gain = std::sqrt(2.0 / (1.0 + slope * slope));
+    return std::sqrt(3.0) * (gain / std::sqrt(double(fan_in)));
+  }
+  static double linear_bias_bound(int64_t fan_in) { return 1.0 / std::sqrt(double(fan_in)); }
+  static double xavier_bound(int64_t fan_in, int64_t fan_out) {
+    return std::sqrt(3.0) * std::sqrt(2.0 / double(fan_in + fan_out));
+  }
+
+  at::Tensor drawn(const std::vector<int64_t>& shape, double bound) {
+    return at::empty(shape, at::kFloat).uniform_(-bound, bound, generator_);
+  }
+  void store(const std::string& name, const at::Tensor& values) { set_.named(name).master.copy_(values); }
+  const std::vector<int64_t>& shape(const std::string& name) { return set_.named(name).shape; }
+
+ private:
+  ParameterSet& set_;
+  at::Generator& generator_;
+};
+
+// torch.nn.MultiheadAttention: output projection first (its bias is drawn, then overwritten by 0), packed Xavier QKV.
+void packed_attention(PocInitialiser& init, const std::string& name, int64_t width) {
+  init.uniform(name + ".out.weight", PocInitialiser::linear_weight_bound(width));
+  init.uniform(name + ".out.bias", PocInitialiser::linear_bias_bound(width));
+  init.constant(name + ".out.bias", 0.0);
+  init.uniform(name + ".in.weight", PocInitialiser::xavier_bound(width, 3 * width));
+  init.constant(name + ".in.bias", 0.0);
+}
+
+// Four torch.nn.Linear layers: query, key, value, output.
+void separate_attention(PocInitialiser& init, const std::string& name, int64_t width) {
+  std::vector<at::Tensor> weights, biases;
+  for (int part = 0; part < 3; ++part) {
+    weights.push_back(init.drawn({width, width}, PocInitialiser::linear_weight_bound(width)));
+    biases.push_back(init.drawn({width}, PocInitialiser::linear_bias_bound(width)));
+  }
+  init.store(name + ".in.weight", at::cat(weights));
+  init.store(name + ".in.bias", at::cat(biases));
+  init.uniform(name + ".out.weight", PocInitialiser::linear_weight_bound(width));
+  init.uniform(name + ".out.bias", PocInitialiser::linear_bias_bound(width));
+}
+
+void linear_layer(PocInitialiser& init, const std::string& name, int64_t fan_in) {
+  init.uniform(name + ".weight", PocInitialiser::linear_weight_bound(fan_in));
+  init.uniform(name + ".bias", PocInitialiser::linear_bias_bound(fan_in));
+}
+
+void unit_norm(ParameterSet& set, const std::string& name) { set.named(name + ".weight").master.fill_(1.0); }
+
+void poc_block(PocInitialiser& init, ParameterSet& set, const std::string& name, const ModelConfig& config) {
+  const bool packed = config.attention == "standard";
+  (packed ? packed_attention : separate_attention)(init, name + ".attn", config.width);
+  linear_layer(init, name + ".ff1", config.width);
+  linear_layer(init, name + ".ff2", config.mlp_width);
+  unit_norm(set, name + ".ln1");
+  unit_norm(set, name + ".ln2");
+}
+
+// 2 I - 1: ones on the diagonal, minus ones elsewhere.
+void mixing_logits(ParameterSet& set, int64_t streams) {
+  for (const char* role : {"mix.pre", "mix.post", "mix.res"}) {
+    at::Tensor logits = set.named(role).master;
+    logits.copy_(at::eye(streams, logits.options()) * 2 - 1);
+  }
+}
+
+std::string block_name(int64_t layer) { return "blocks." + std::to_string(layer); }
+
+}  // namespace
+
+void initialise_poc(Transformer& model, at::Generator& generator) {
+  const at::NoGradGuard no_gradient;
+  const ModelConfig& config = model.config();
+  ParameterSet& set = model.parameters();
+  PocInitialiser init(set, generator);
+  init.normal("embedding.weight", 1.0);
+  init.normal("positions", 0.01);
+  for (int64_t layer = 0; layer < config.layers; ++layer) poc_block(init, set, block_name(layer), config);
+  if (!config.tie_embeddings) {
+    init.uniform("head.weight", PocInitialiser::linear_weight_bound(config.width));
+  }
+  unit_norm(set, "ln_f");
+  if (config.has_streams()) mixing_logits(set, config.streams);
+  set.refresh_compute();
+}
+
+void fill_normal(Parameter& parameter, int64_t seed, double deviation) {
+  const RandomStream stream(static_cast<uint64_t>(seed), RandomPurpose::initialise, parameter.name);
+  const Box& box = parameter.slice;
+  const int64_t width = box.shape.back(), global_width = parameter.shape.back();
+  const int64_t rows = parameter.elements() / width;
+  at::Tensor values = at::empty({rows, width}, at::kFloat);
+  // Leading dimensions are flattened to rows; only the first may be cut.
+  const int64_t first_row = box.origin.front() * (box.shape.size() > 1 ? rows / box.shape.front() : 0);
+  for (int64_t row = 0; row < rows; ++row) {
+    const int64_t element = (first_row + row) * global_width + box.origin.back();
+    stream.fill_normal(values.mutable_data_ptr<float>() + row * width, element, width, 0.0, deviation);
+  }
+  parameter.master.copy_(values.view(parameter.master.sizes()));
+}
+
+void initialise_llama(Transformer& model, int64_t seed) {
+  const at::NoGradGuard no_gradient;
+  const ModelConfig& config = model.config();
+  const double deviation = 0.02, residual_deviation = deviation / std::sqrt(2.0 * double(config.layers));
+  for (Parameter& parameter : model.parameters().all()) {
+    const std::string& name = parameter.name;
+    const bool writes_residual = name.ends_with(".attn.out.weight") || name.ends_with(".ff2.weight");
+    if (name.starts_with("mix.")) continue;
+    if (parameter.shape.size() == 1) {
+      parameter.master.fill_(1.0);
+    } else {
+      fill_normal(parameter, seed, writes_residual ? residual_deviation : deviation);
+    }
+  }
+  if (config.has_streams()) mixing_logits(model.parameters(), config.streams);
+  model.parameters().refresh_compute();
+}
+
+}  // namespace braid

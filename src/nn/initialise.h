@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// First values of a model's weights.
+#pragma once
+
+#include <ATen/core/Generator.h>
+
+#include "nn/transformer.h"
+
+namespace braid {
+
+// A private CPU generator seeded like torch.manual_seed(seed).
+at::Generator seeded_generator(int64_t seed);
+
+// PyTorch's own defaults, drawn in the order in which softwarewrighter/mHC-poc draws them, so that the same seed gives
+// bit-equal tensors. The generator is left where that program's data stream begins.
+void initialise_poc(Transformer& model, at::Generator& generator);
+
+// Normal(0, 0.02) matrices, the ones that write into the residual stream divided by sqrt(2 L) (GPT-2); norms 1. Each
+// element is a pure function of (seed, parameter name, global element index).
+void initialise_llama(Transformer& model, int64_t seed);
+
+// Standard-normal values times `deviation` for the box of a global tensor that a parameter holds.
+void fill_normal(Parameter& parameter, int64_t seed, double deviation);
+
+}  // namespace braid

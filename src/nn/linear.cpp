@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "nn/linear.h"
+
+#include "nn/precompiled.h"
+
+namespace braid {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+void add_weight_gradient(at::Tensor gradient, const at::Tensor& dy, const at::Tensor& x) {
+  if (dy.scalar_type() == gradient.scalar_type()) {
+    gradient.addmm_(dy.t(), x);
+  } else if (dy.is_cuda()) {
+    gradient.add_(at::mm(dy.t(), x, gradient.scalar_type()));  // fp32 out of the bf16 product, no rounding between
+  } else {
+    gradient.add_(dy.t().mm(x));
+  }
+}
+
+void DenseWeight::add_gradient(const at::Tensor& dy, const at::Tensor& x) const {
+  add_weight_gradient(parameter_->gradient, dy, x);
+  parameter_->gradient_contributed();
+}
+
+namespace {
+
+at::Tensor rows_of(const at::Tensor& x) { return x.reshape({-1, x.size(-1)}); }
+
+std::vector<int64_t> with_last(const at::Tensor& x, int64_t last) {
+  std::vector<int64_t> shape = x.sizes().vec();
+  shape.back() = last;
+  return shape;
+}
+
+void add_bias_gradient(Parameter& bias, const at::Tensor& dy) {
+  bias.gradient.add_(dy.sum(at::IntArrayRef{0}, false, bias.gradient.scalar_type()));
+  bias.gradient_contributed();
+}
+
+struct LinearFunction : torch::autograd::Function<LinearFunction> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const WeightSource* source, Parameter* bias) {
+    ctx->save_for_backward({x});
+    ctx->saved_data["source"] = reinterpret_cast<int64_t>(source);
+    ctx->saved_data["bias"] = reinterpret_cast<int64_t>(bias);
+    const at::Tensor weight = source->weight();
+    const at::Tensor rows = rows_of(x);
+    const at::Tensor y = bias ? at::addmm(bias->compute, rows, weight.t()) : rows.mm(weight.t());
+    return y.view(with_last(x, weight.size(0)));
+  }
+
+  static variable_list backward(AutogradContext* ctx, variable_list gradients) {
+    const auto* source = reinterpret_cast<const WeightSource*>(ctx->saved_data["source"].toInt());
+    auto* bias = reinterpret_cast<Parameter*>(ctx->saved_data["bias"].toInt());
+    const at::Tensor x = ctx->get_saved_variables()[0];
+    const at::Tensor dy = rows_of(gradients[0]);
+    at::Tensor dx;
+    if (ctx->needs_input_grad(0)) dx = dy.mm(source->weight()).view(x.sizes());
+    if (bias && bias->trainable) add_bias_gradient(*bias, dy);
+    if (source->trainable()) source->add_gradient(dy, rows_of(x));
+    return {dx, at::Tensor(), at::Tensor()};
+  }
+};
+
+struct BiasFunction : torch::autograd::Function<BiasFunction> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& y, Parameter* bias) {
+    ctx->saved_data["bias"] = reinterpret_cast<int64_t>(bias);
+    return y + bias->compute;
+  }
+
+  static variable_list backward(AutogradContext* ctx, variable_list gradients) {
+    auto* bias = reinterpret_cast<Parameter*>(ctx->saved_data["bias"].toInt());
+    if (bias->trainable) add_bias_gradient(*bias, rows_of(gradients[0]));
+    return {gradients[0], at::Tensor()};
+  }
+};
+
+}  // namespace
+
+at::Tensor add_bias(const at::Tensor& y, Parameter& bias) { return BiasFunction::apply(y, &bias); }
+
+Linear make_linear(ParameterSet& set, const std::string& name, int64_t in, int64_t out, bool bias) {
+  Linear layer;
+  layer.source = std::make_shared<DenseWeight>(set.add(name + ".weight", {out, in}));
+  if (bias) layer.bias = &set.add(name + ".bias", {out});
+  return layer;
+}
+
+at::Tensor linear(const at::Tensor& input, const Linear& layer) {
+  const Partition& partition = layer.partition;
+  const at::Tensor x = partition.enter ? partition.enter(input) : input;
+  at::Tensor y = LinearFunction::apply(x, layer.source.get(), partition.leave ? nullptr : layer.bias);
+  if (layer.adapter) y = y + layer.adapter->forward(x);
+  if (partition.leave) {
+    y = partition.leave(y);
+    if (layer.bias) y = add_bias(y, *layer.bias);
+  }
+  return y;
+}
+
+}  // namespace braid

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// y = x W^T + b with three seams that later features attach to from outside, so that layers never change for them:
+//   the weight source says where W comes from (dense here; dequantised or gathered elsewhere) and where its gradient goes;
+//   the adapter adds a low-rank term; the partition exchanges activations where W is one column or row block of a whole.
+// The autograd function keeps a handle to the source, never W itself, and asks it again in backward.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <functional>
+#include <memory>
+
+#include "nn/parameter.h"
+
+namespace braid {
+
+class WeightSource {
+ public:
+  virtual ~WeightSource() = default;
+  virtual at::Tensor weight() const = 0;  // [out, in], compute type; may be made on each call
+  virtual bool trainable() const = 0;
+  // Adds dy^T x to the gradient; dy [N, out], x [N, in] in compute type.
+  virtual void add_gradient(const at::Tensor& dy, const at::Tensor& x) const = 0;
+};
+
+// W is a Parameter.
+class DenseWeight final : public WeightSource {
+ public:
+  explicit DenseWeight(Parameter& parameter) : parameter_(&parameter) {}
+  at::Tensor weight() const override { return parameter_->compute; }
+  bool trainable() const override { return parameter_->trainable; }
+  void add_gradient(const at::Tensor& dy, const at::Tensor& x) const override;
+
+ private:
+  Parameter* parameter_;
+};
+
+// A term added to the output: x [..., in] to [..., out]. LoRA is one.
+class Adapter {
+ public:
+  virtual ~Adapter() = default;
+  virtual at::Tensor forward(const at::Tensor& x) const = 0;
+};
+
+// Differentiable exchanges around the product; empty where the layer is whole.
+struct Partition {
+  std::function<at::Tensor(const at::Tensor&)> enter;  // before a column-split layer
+  std::function<at::Tensor(const at::Tensor&)> leave;  // after a row-split layer, before the bias
+};
+
+struct Linear {
+  std::shared_ptr<WeightSource> source;
+  Parameter* bias = nullptr;  // [out]
+  std::shared_ptr<Adapter> adapter;
+  Partition partition;
+};
+
+Linear make_linear(ParameterSet& set, const std::string& name, int64_t in, int64_t out, bool bias);
+
+// x [..., in] in compute type to [..., out].
+at::Tensor linear(const at::Tensor& x, const Linear& layer);
+
+// y + bias, the bias gradient going to its slot.
+at::Tensor add_bias(const at::Tensor& y, Parameter& bias);
+
+// gradient += dy^T x in fp32, whatever the inputs' type.
+void add_weight_gradient(at::Tensor gradient, const at::Tensor& dy, const at::Tensor& x);
+
+}  // namespace braid

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "nn/parameter.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "base/error.h"
+
+namespace braid {
+
+at::ScalarType master_type(Precision precision) { return precision == Precision::fp64 ? at::kDouble : at::kFloat; }
+
+at::ScalarType compute_type(Precision precision) {
+  return precision == Precision::bf16 ? at::kBFloat16 : master_type(precision);
+}
+
+void Parameter::gradient_contributed() {
+  if (--pending_ == 0 && on_grad_ready) on_grad_ready(*this);
+}
+
+Parameter& ParameterSet::add(const std::string& name, std::vector<int64_t> shape, int group) {
+  Parameter& parameter = parameters_.emplace_back();
+  parameter.name = name;
+  parameter.slice = {std::vector<int64_t>(shape.size(), 0), shape};
+  parameter.shape = std::move(shape);
+  parameter.group = group;
+  return parameter;
+}
+
+std::vector<Parameter*> ParameterSet::in_buffer_order() {
+  std::vector<Parameter*> order;
+  for (auto it = parameters_.rbegin(); it != parameters_.rend(); ++it) order.push_back(&*it);
+  std::stable_sort(order.begin(), order.end(), [](auto* a, auto* b) { return a->group < b->group; });
+  return order;
+}
+
+namespace {
+
+int64_t elements_of(const std::vector<int64_t>& shape) {
+  return std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
+}
+
+int64_t aligned(int64_t elements) {
+  return (elements + ParameterSet::alignment - 1) / ParameterSet::alignment * ParameterSet::alignment;
+}
+
+at::Tensor view_of(const at::Tensor& flat, const Parameter& parameter) {
+  return flat.narrow(0, parameter.offset, elements_of(parameter.slice.shape)).view(parameter.slice.shape);
+}
+
+}  // namespace
+
+void ParameterSet::allocate(Precision precision, const at::Device& device) {
+  precision_ = precision;
+  int64_t total = 0;
+  groups_.clear();
+  for (Parameter* parameter : in_buffer_order()) {
+    const int64_t count = aligned(elements_of(parameter->slice.shape));
+    if (groups_.empty() || groups_.back().group != parameter->group) groups_.push_back({parameter->group, total, 0});
+    groups_.back().count += count;
+    parameter->offset = total;
+    total += count;
+  }
+  const auto options = at::TensorOptions().device(device);
+  master_ = at::zeros({total}, options.dtype(master_type(precision)));
+  gradient_ = at::zeros_like(master_);
+  const bool own_copy = compute_type(precision) != master_type(precision);
+  compute_ = own_copy ? at::zeros({total}, options.dtype(compute_type(precision))) : master_;
+  for (Parameter& parameter : parameters_) {
+    parameter.master = view_of(master_, parameter);
+    parameter.gradient = view_of(gradient_, parameter);
+    parameter.compute = view_of(compute_, parameter);
+  }
+}
+
+Parameter& ParameterSet::named(const std::string& name) {
+  for (Parameter& parameter : parameters_) {
+    if (parameter.name == name) return parameter;
+  }
+  throw Error(str("the model has no parameter named ", name));
+}
+
+int64_t ParameterSet::elements() const {
+  int64_t total = 0;
+  for (const Parameter& parameter : parameters_) total += elements_of(parameter.slice.shape);
+  return total;
+}
+
+void ParameterSet::zero_gradients() { gradient_.zero_(); }
+
+void ParameterSet::start_backward() {
+  for (Parameter& parameter : parameters_) parameter.start_backward();
+}
+
+void ParameterSet::refresh_compute() {
+  if (!compute_.is_same(master_)) compute_.copy_(master_);
+}
+
+}  // namespace braid

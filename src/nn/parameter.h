@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+// Weights as Braid sees them: a Parameter is a named box of a global tensor with a gradient slot; a ParameterSet holds
+// all of a model's in flat buffers, so that one optimiser call and one bucketed reduction serve them all. Layers read
+// `compute` in forward, add to `gradient` in backward and say so; who listens (the gradient reducer) is not their business.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace braid {
+
+// fp32: everything in fp32. bf16: fp32 masters and gradients, bf16 copies for the matrix products.
+// fp64: everything in double, the reference of the tests.
+enum class Precision { fp32, bf16, fp64 };
+at::ScalarType master_type(Precision precision);   // masters, gradients, optimiser state, residual stream
+at::ScalarType compute_type(Precision precision);  // inputs of matrix products
+
+// The part of a global tensor that this process holds.
+struct Box {
+  std::vector<int64_t> origin, shape;
+};
+
+struct Parameter {
+  std::string name;
+  std::vector<int64_t> shape;  // global
+  Box slice;                   // what is here; the whole tensor unless something shards it
+  int group = 0;               // parameters of one group are contiguous and share a weight decay
+  bool trainable = true;
+  int contributions = 1;       // gradients added per backward (2 for a tied embedding)
+  int64_t offset = 0;          // first element in the flat buffers
+
+  at::Tensor master;    // in master_type
+  at::Tensor compute;   // in compute_type; the master itself unless bf16
+  at::Tensor gradient;  // in master_type, accumulated over micro-batches
+
+  // Called when this backward's last contribution has been added.
+  std::function<void(Parameter&)> on_grad_ready;
+  void gradient_contributed();
+  void start_backward() { pending_ = contributions; }
+  int64_t elements() const { return master.numel(); }
+
+ private:
+  int pending_ = 0;
+};
+
+// A run of the flat buffers whose parameters share a group.
+struct GroupRange {
+  int group = 0;
+  int64_t first = 0, count = 0;  // elements
+};
+
+class ParameterSet {
+ public:
+  // Each tensor starts at a multiple of this: the block of 8-bit optimisers, and where sharding may cut.
+  static constexpr int64_t alignment = 256;
+
+  Parameter& add(const std::string& name, std::vector<int64_t> shape, int group = 0);
+  // Lays all parameters out by group, then in reverse order of creation (the order in which backward finishes them).
+  void allocate(Precision precision, const at::Device& device);
+
+  std::deque<Parameter>& all() { return parameters_; }  // in order of creation
+  const std::deque<Parameter>& all() const { return parameters_; }
+  Parameter& named(const std::string& name);
+  std::vector<Parameter*> in_buffer_order();
+  std::vector<GroupRange> groups() const { return groups_; }
+
+  at::Tensor master() const { return master_; }      // [padded elements]
+  at::Tensor gradient() const { return gradient_; }  // [padded elements]
+  int64_t elements() const;                          // without padding
+  Precision precision() const { return precision_; }
+
+  void zero_gradients();
+  void start_backward();   // before each backward pass
+  void refresh_compute();  // after the masters changed: bf16 copies follow
+
+ private:
+  std::deque<Parameter> parameters_;
+  std::vector<GroupRange> groups_;
+  at::Tensor master_, gradient_, compute_;
+  Precision precision_ = Precision::fp32;
+};
+
+}  // namespace braid

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "nn/residual.h"
+
+#include "nn/hyper_connection.h"
+#include "nn/precompiled.h"
+
+namespace braid {
+
+namespace {
+
+class PlainResidual final : public ResidualConnection {
+ public:
+  ResidualState enter(const at::Tensor& h) override { return {{}, h}; }
+  ResidualState advance(const ResidualState&, const at::Tensor& output, int64_t) override { return {{}, output}; }
+  at::Tensor leave(const ResidualState& state) override { return state.input; }
+};
+
+}  // namespace
+
+std::unique_ptr<ResidualConnection> make_plain_residual() { return std::make_unique<PlainResidual>(); }
+
+std::unique_ptr<ResidualConnection> make_residual(ParameterSet& set, const ModelConfig& config) {
+  if (!config.has_streams()) return make_plain_residual();
+  return std::make_unique<HyperConnection>(set, config);
+}
+
+}  // namespace braid

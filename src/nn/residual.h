@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+// How sublayers are joined along depth. The transformer sees only this interface:
+//   state = enter(h); for each sublayer i: state = advance(state, F_i(state.input), i); h = leave(state)
+// so that a connection may keep several streams, and may fuse the write of sublayer i with the read of i + 1.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+
+#include "nn/model_config.h"
+#include "nn/parameter.h"
+
+namespace braid {
+
+struct ResidualState {
+  at::Tensor streams;  // [B, T, S, D], undefined where there is one stream
+  at::Tensor input;    // [B, T, D], what the next sublayer reads (after the last one: the model's output)
+};
+
+class ResidualConnection {
+ public:
+  virtual ~ResidualConnection() = default;
+  // Once per optimiser step, before the first forward: coefficients from their parameters, gradients of them to zero.
+  virtual void begin_step() {}
+  // Once per optimiser step, after the last backward: the summed gradient of the coefficients goes to the parameters.
+  virtual void end_backward() {}
+
+  virtual ResidualState enter(const at::Tensor& h) = 0;
+  virtual ResidualState advance(const ResidualState& state, const at::Tensor& output, int64_t sublayer) = 0;
+  virtual at::Tensor leave(const ResidualState& state) = 0;
+
+  // [sublayers, S, S] in fp32: how the streams are mixed at each sublayer; undefined without streams.
+  virtual at::Tensor mixing() const { return {}; }
+};
+
+// One stream: the next input is the sublayer's output (blocks have their own inner skips).
+std::unique_ptr<ResidualConnection> make_plain_residual();
+
+// Makes the connection that config.residual names and adds its parameters to the set.
+std::unique_ptr<ResidualConnection> make_residual(ParameterSet& set, const ModelConfig& config);
+
+}  // namespace braid

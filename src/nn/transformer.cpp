@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "nn/transformer.h"
+
+#include "nn/precompiled.h"
+
+namespace braid {
+
+namespace {
+
+// Group 0: matrices. Group 1: vectors and mixing logits, which some recipes exempt from weight decay.
+void assign_groups(ParameterSet& set) {
+  for (Parameter& parameter : set.all()) parameter.group = parameter.shape.size() == 2 ? 0 : 1;
+}
+
+}  // namespace
+
+Transformer::Transformer(const ModelConfig& config, Precision precision, const at::Device& device)
+    : config_(config), device_(device) {
+  if (!config.is_llama()) embedding_.positions = &parameters_.add("positions", {config.context, config.width});
+  embedding_.tokens = &parameters_.add("embedding.weight", {config.vocabulary, config.width});
+  for (int64_t layer = 0; layer < config.layers; ++layer) {
+    blocks_.push_back(make_block(parameters_, "blocks." + std::to_string(layer), config));
+  }
+  residual_ = make_residual(parameters_, config);
+  final_norm_ = config.is_llama() ? make_rms_norm(parameters_, "ln_f", config.width, config.norm_epsilon)
+                                  : make_layer_norm(parameters_, "ln_f", config.width, config.norm_epsilon);
+  if (config.tie_embeddings) {
+    embedding_.tokens->contributions = 2;
+    head_.source = std::make_shared<DenseWeight>(*embedding_.tokens);
+  } else {
+    head_ = make_linear(parameters_, "head", config.width, config.vocabulary, false);
+  }
+  assign_groups(parameters_);
+  parameters_.allocate(precision, device);
+  set_norm_outputs(precision);
+}
+
+void Transformer::set_norm_outputs(Precision precision) {
+  const at::ScalarType type = compute_type(precision);
+  for (Block& block : blocks_) block.norm1.output = block.norm2.output = type;
+  final_norm_.output = type;
+}
+
+void Transformer::begin_step() {
+  parameters_.zero_gradients();
+  residual_->begin_step();
+}
+
+void Transformer::end_backward() { residual_->end_backward(); }
+
+at::Tensor Transformer::run_blocks(const at::Tensor& h, const AttentionContext& context) {
+  ResidualState state = residual_->enter(h);
+  for (int64_t layer = 0; layer < config_.layers; ++layer) {
+    const BlockBody body = [this, layer, context](const at::Tensor& x) {
+      return run_block(x, blocks_[layer], context);
+    };
+    const at::Tensor output = wrapper_ ? wrapper_(layer, state.input, body) : body(state.input);
+    state = residual_->advance(state, output, layer);
+  }
+  return residual_->leave(state);
+}
+
+at::Tensor Transformer::hidden(const at::Tensor& ids, const AttentionContext& given) {
+  AttentionContext context = given;
+  if (!context.position_ids.defined()) context.position_ids = at::arange(ids.size(1), ids.options());
+  if (config_.is_llama()) {
+    context.rotary = rotary_table(context.position_ids, config_.head_width(), config_.rope_theta,
+                                  master_type(parameters_.precision()));
+  }
+  const at::Tensor h = embed(ids, embedding_, context.position_ids);
+  return normalise(run_blocks(h, context), final_norm_);
+}
+
+at::Tensor Transformer::logits(const at::Tensor& ids, const AttentionContext& context) {
+  return linear(hidden(ids, context), head_);
+}
+
+at::Tensor Transformer::loss(const at::Tensor& ids, const at::Tensor& targets, double scale, LossTotals& totals) {
+  const at::Tensor rows = logits(ids).view({-1, config_.vocabulary});
+  return cross_entropy(rows, targets.reshape(-1), scale, totals);
+}
+
+}  // namespace braid

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// Decoder-only transformer: embedding, blocks joined by a residual connection, final norm, head. Says nothing of ranks:
+// what parallelism needs is put on from outside through the parameters' slots, the linear layers and the block wrapper.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "nn/block.h"
+#include "nn/embedding.h"
+#include "nn/loss.h"
+#include "nn/model_config.h"
+#include "nn/residual.h"
+
+namespace braid {
+
+class Transformer {
+ public:
+  Transformer(const ModelConfig& config, Precision precision, const at::Device& device);
+  Transformer(const Transformer&) = delete;
+  Transformer& operator=(const Transformer&) = delete;
+
+  // Per optimiser step: begin_step, then forward and backward of each micro-batch, then end_backward.
+  void begin_step();
+  void end_backward();
+
+  // ids [B, T] int64 to the last norm's output [B, T, D] in compute type.
+  at::Tensor hidden(const at::Tensor& ids, const AttentionContext& context = {});
+  // ids [B, T] to logits [B, T, V] in compute type.
+  at::Tensor logits(const at::Tensor& ids, const AttentionContext& context = {});
+  // Forward and loss of one micro-batch; see cross_entropy for scale and totals.
+  at::Tensor loss(const at::Tensor& ids, const at::Tensor& targets, double scale, LossTotals& totals);
+
+  const ModelConfig& config() const { return config_; }
+  ParameterSet& parameters() { return parameters_; }
+  ResidualConnection& residual() { return *residual_; }
+  const at::Device& device() const { return device_; }
+  void wrap_blocks(BlockWrapper wrapper) { wrapper_ = std::move(wrapper); }
+
+ private:
+  at::Tensor run_blocks(const at::Tensor& h, const AttentionContext& context);
+  void set_norm_outputs(Precision precision);
+
+  ModelConfig config_;
+  at::Device device_;
+  ParameterSet parameters_;
+  Embedding embedding_;
+  std::vector<Block> blocks_;
+  std::unique_ptr<ResidualConnection> residual_;
+  Norm final_norm_;
+  Linear head_;
+  BlockWrapper wrapper_;
+};
+
+}  // namespace braid

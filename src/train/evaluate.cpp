@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/evaluate.h"
+
+#include <algorithm>
+
+#include "nn/precompiled.h"
+#include "parallel/gradient_reducer.h"
+
+namespace braid {
+
+at::Tensor token_tensor(const std::vector<int64_t>& ids, const Batch& batch, int64_t first, int64_t count,
+                        const at::Device& device) {
+  const int64_t* start = ids.data() + first * batch.length;
+  // from_blob does not own; the copy (to the device, or a clone) does.
+  const at::Tensor view = at::from_blob(const_cast<int64_t*>(start), {count, batch.length}, at::kLong);
+  return device.is_cpu() ? view.clone() : view.to(device);
+}
+
+Evaluation evaluate(Transformer& model, const Dataset& data, int64_t samples, int64_t micro_batch, Communicator& comm) {
+  const at::NoGradGuard no_gradient;
+  if (data.epoch_size() > 0) samples = std::min(samples, data.epoch_size());
+  const Slice mine = slice_of(samples, comm.rank(), comm.size());
+  LossTotals totals = make_loss_totals(model.device());
+  model.residual().begin_step();
+  for (int64_t done = 0; done < mine.count; done += micro_batch) {
+    const Batch batch = gather(data, mine.first + done, std::min(micro_batch, mine.count - done));
+    model.loss(token_tensor(batch.tokens, batch, 0, batch.samples, model.device()),
+               token_tensor(batch.targets, batch, 0, batch.samples, model.device()), 1.0, totals);
+  }
+  comm.all_reduce(buffer_of(totals.values), ReduceOp::sum).wait();
+  const at::Tensor sums = totals.values.cpu();
+  const double* v = sums.const_data_ptr<double>();
+  const double count = v[LossTotals::count];
+  return {v[LossTotals::loss] / count, v[LossTotals::correct] / count, static_cast<int64_t>(count)};
+}
+
+}  // namespace braid

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// Loss and accuracy on held-out samples 0..n-1, split over the ranks; the result does not depend on their number.
+#pragma once
+
+#include "comm/communicator.h"
+#include "data/dataset.h"
+#include "nn/transformer.h"
+
+namespace braid {
+
+struct Evaluation {
+  double loss = 0;      // nats per counted target
+  double accuracy = 0;  // share of counted targets
+  int64_t targets = 0;
+};
+
+// Every rank calls it and gets the same answer. `micro_batch` samples at a time.
+Evaluation evaluate(Transformer& model, const Dataset& data, int64_t samples, int64_t micro_batch, Communicator& comm);
+
+// tokens or targets of samples [first, first + count) of a batch as a tensor [count, T] on the device.
+at::Tensor token_tensor(const std::vector<int64_t>& ids, const Batch& batch, int64_t first, int64_t count,
+                        const at::Device& device);
+
+}  // namespace braid

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/memory.h"
+
+#include <cstdio>
+#include <cstring>
+#include <new>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "nn/precompiled.h"
+#if BRAID_CUDA
+#include <c10/cuda/CUDACachingAllocator.h>
+#include <cuda_runtime.h>
+#endif
+
+namespace braid {
+
+int64_t count_parameters(const ModelConfig& m) {
+  const int64_t D = m.width, kv = m.key_value_heads() * m.head_width();
+  const int64_t attention = (D + 2 * kv) * D + D * D, mlp = (m.is_llama() ? 3 : 2) * D * m.mlp_width;
+  const int64_t biases = m.is_llama() ? 0 : (D + 2 * kv) + D + m.mlp_width + D;
+  const int64_t norms = m.is_llama() ? 2 * D : 4 * D;
+  const int64_t mixing = m.has_streams() ? 3 * m.streams * m.streams : 0;
+  const int64_t embeddings = m.vocabulary * D * (m.tie_embeddings ? 1 : 2) + (m.is_llama() ? 0 : m.context * D);
+  return m.layers * (attention + mlp + biases + norms + mixing) + embeddings + norms / 2;
+}
+
+namespace {
+
+// Bytes that autograd keeps for one token: inputs of products in compute type, norms and residuals in fp32.
+int64_t activation_bytes_per_token(const ModelConfig& m, int64_t compute) {
+  const int64_t D = m.width, kv = m.key_value_heads() * m.head_width();
+  const int64_t products = 2 * D + (D + 2 * kv) + (m.is_llama() ? 4 : 2) * m.mlp_width;
+  const int64_t scores = m.attention == "standard" ? 3 * m.heads * m.context : 0;
+  const int64_t residual = 4 * (4 * D + (m.has_streams() ? 2 * m.streams * D : 0));
+  return m.layers * (compute * products + 4 * scores + residual) + 2 * compute * m.vocabulary;
+}
+
+}  // namespace
+
+MemoryPlan plan_memory(const ModelConfig& model, const TrainConfig& train, int64_t samples) {
+  const int64_t parameters = count_parameters(model);
+  const int64_t compute = train.numeric() == Precision::bf16 ? 2 : 4;
+  const int64_t micro = train.micro_batch > 0 ? std::min(train.micro_batch, samples) : samples;
+  MemoryPlan plan;
+  plan.weights = parameters * (compute == 2 ? 6 : 4);
+  plan.gradients = parameters * 4;
+  plan.optimiser = parameters * 8;
+  plan.activations = micro * model.context * activation_bytes_per_token(model, compute);
+  return plan;
+}
+
+std::string human_bytes(int64_t bytes) {
+  const char* units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+  double value = double(bytes);
+  int unit = 0;
+  for (; value >= 1024 && unit < 4; ++unit) value /= 1024;
+  char text[32];
+  std::snprintf(text, sizeof text, "%.*f %s", unit == 0 ? 0 : 1, value, units[unit]);
+  return text;
+}
+
+std::string describe_memory(const MemoryPlan& plan) {
+  return str("weights ", human_bytes(plan.weights), ", gradients ", human_bytes(plan.gradients), ", optimiser ",
+             human_bytes(plan.optimiser), ", activations ", human_bytes(plan.activations), ", together ",
+             human_bytes(plan.total()));
+}
+
+std::string memory_advice(const MemoryPlan& plan, const TrainConfig& train) {
+  const bool activations = plan.activations * 2 > plan.total();
+  std::string advice = activations ? "a smaller train.micro_batch or model.context" : "a smaller model.width or model.layers";
+  if (train.precision == "fp32" && activations) advice += ", or train.precision=\"bf16\"";
+  if (activations) advice += ", or more ranks";
+  return "would help: " + advice;
+}
+
+int64_t peak_memory_bytes(const at::Device& device) {
+#if BRAID_CUDA
+  if (device.is_cuda()) {
+    const auto stats = c10::cuda::CUDACachingAllocator::getDeviceStats(device.index());
+    return stats.allocated_bytes[0].peak;
+  }
+#endif
+  return peak_resident_bytes();
+}
+
+int64_t free_memory_bytes(const at::Device& device) {
+#if BRAID_CUDA
+  size_t free = 0, total = 0;
+  if (device.is_cuda() && cudaMemGetInfo(&free, &total) == cudaSuccess) return static_cast<int64_t>(free);
+#endif
+  return available_host_memory_bytes();
+}
+
+void require_memory(const MemoryPlan& plan, const TrainConfig& train, const at::Device& device, int rank,
+                    int ranks_on_host) {
+  const int64_t share = free_memory_bytes(device) / (device.is_cuda() ? 1 : ranks_on_host);
+  if (plan.total() <= share) return;
+  throw Error(str("rank ", rank, " on ", device.str(), ": the run needs ", describe_memory(plan), ", but only ",
+                  human_bytes(share), " is free for it; ", memory_advice(plan, train)));
+}
+
+bool is_out_of_memory(const std::exception& error) {
+  return dynamic_cast<const std::bad_alloc*>(&error) || dynamic_cast<const c10::OutOfMemoryError*>(&error) ||
+         std::strstr(error.what(), "can't allocate memory");
+}
+
+}  // namespace braid

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// How much memory a run needs and uses, by kind, and the one line a user gets when there is not enough.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "nn/transformer.h"
+#include "train/train_config.h"
+
+namespace braid {
+
+// Bytes on one rank.
+struct MemoryPlan {
+  int64_t weights = 0, gradients = 0, optimiser = 0, activations = 0;
+  int64_t total() const { return weights + gradients + optimiser + activations; }
+};
+
+// Elements of all weights, without building the model.
+int64_t count_parameters(const ModelConfig& model);
+// Activations are an estimate of what autograd keeps for one micro-batch of `samples`.
+MemoryPlan plan_memory(const ModelConfig& model, const TrainConfig& train, int64_t samples);
+
+std::string describe_memory(const MemoryPlan& plan);   // "weights 18.4 MiB, gradients …, together … "
+std::string human_bytes(int64_t bytes);
+// The settings that lower the largest part.
+std::string memory_advice(const MemoryPlan& plan, const TrainConfig& train);
+
+int64_t peak_memory_bytes(const at::Device& device);   // of this process: CUDA allocator's peak, or resident set on CPU
+int64_t free_memory_bytes(const at::Device& device);   // on the device, or of the host within its cgroup
+
+// Throws Error, one line with rank, device and bytes by kind, when the plan cannot fit.
+void require_memory(const MemoryPlan& plan, const TrainConfig& train, const at::Device& device, int rank,
+                    int ranks_on_host);
+// Whether an exception says that memory ran out.
+bool is_out_of_memory(const std::exception& error);
+
+}  // namespace braid

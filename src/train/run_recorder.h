@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// Writes what a run does to OUT/run.h5, log.jsonl and the terminal. Only rank 0 has one that does anything, so that the
+// loop reads the same on every rank.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/log.h"
+#include "base/progress.h"
+#include "store/run_file.h"
+
+namespace braid {
+
+// A column that an experiment adds to /train, measured after each update.
+struct ExtraColumn {
+  Column column;
+  std::function<double()> measure;
+};
+
+// What every row of /train says.
+struct StepRecord {
+  int64_t step = 0;
+  double loss = 0, gradient_norm = 0, learning_rate = 0;
+  bool nonfinite = false;
+  int64_t nonfinite_total = 0, tokens = 0;
+  double tokens_per_second = 0, step_seconds = 0, elapsed_seconds = 0;
+  int64_t peak_memory_bytes = 0;
+};
+
+struct EvalRecord {
+  int64_t step = 0;  // updates made before this evaluation
+  double loss = 0, accuracy = 0;
+  int64_t tokens = 0;
+  double seconds = 0;
+};
+
+struct RecorderOptions {
+  std::string label;          // before the progress line
+  int64_t planned_steps = 0, log_every = 10;
+};
+
+class RunRecorder {
+ public:
+  // `file` null: records nothing (all ranks but 0).
+  RunRecorder(std::unique_ptr<RunFile> file, Logger& logger, RecorderOptions options);
+
+  bool active() const { return file_ != nullptr; }
+  void step(const StepRecord& record, const std::vector<std::pair<std::string, double>>& extra);
+  void evaluation(const EvalRecord& record);
+  void event(int64_t step, const std::string& kind, const std::string& message);
+  void finish(const std::string& state, int64_t last_step, int exit_code, const std::string& message);
+
+ private:
+  void report_trouble();
+
+  std::unique_ptr<RunFile> file_;
+  Logger& logger_;
+  RecorderOptions options_;
+  std::unique_ptr<Progress> progress_;
+  std::string last_trouble_;
+  double last_eval_loss_;
+};
+
+// The tables of run.h5 that training writes, with the experiment's columns at the end of /train.
+std::vector<TableSpec> training_tables(const std::vector<ExtraColumn>& extra);
+
+}  // namespace braid

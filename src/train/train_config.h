@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// The [train] table.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/config.h"
+#include "nn/parameter.h"
+
+namespace braid {
+
+struct TrainConfig {
+  int64_t steps = 100;
+  int64_t batch = 32;        // samples of one step, over all ranks
+  int64_t micro_batch = 0;   // samples of one forward pass on one rank; 0: all of the rank's share
+  int64_t seed = 0;
+  std::string precision = "fp32";  // fp32 | bf16
+  int64_t log_every = 10;
+  int64_t eval_every = 0, eval_samples = 256;
+  // apply: update all the same (what softwarewrighter/mHC-poc does); skip: leave the weights as they are.
+  std::string nonfinite = "skip";
+  int64_t nonfinite_limit = 20;  // skip only: so many bad steps in a row end the run as diverged
+
+  Precision numeric() const { return precision == "bf16" ? Precision::bf16 : Precision::fp32; }
+  void describe(ConfigSection& section);
+};
+
+}  // namespace braid
