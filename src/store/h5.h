@@ -25,6 +25,7 @@ class H5Id {
   ~H5Id() { reset(); }
   operator hid_t() const { return id_; }
   void reset() noexcept;  // closes; a failure is dropped
+  hid_t release() noexcept { return std::exchange(id_, -1); }  // gives it up without closing
 
  private:
   hid_t id_ = -1;
@@ -63,7 +64,8 @@ class File {
   void start_swmr_write();
   void flush();
   int descriptor() const;  // the file descriptor HDF5 writes through
-  void close();            // with everything open in it; throws when the last flush failed
+  void close();            // with everything open in it
+  void release() noexcept { id_.release(); }
 
  private:
   File(H5Id id, std::string path) : id_(std::move(id)), path_(std::move(path)) {}
@@ -92,6 +94,7 @@ class Dataset {
   void write_rows(hid_t memory_type, int64_t first, int64_t rows, const void* data);
   void extend(int64_t rows);  // sets the first dimension
   void flush();
+  void release() noexcept { id_.release(); }  // for after File::close, which closes all that is open in the file
 
  private:
   H5Id id_;

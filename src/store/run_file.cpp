@@ -65,6 +65,7 @@ class LiveRunFile : public RunFile {
   void need_space() const;
   void attempt(bool sync_now, bool now);
   void finish();
+  void drop_writer();
   void append_kept();
   void put_status();
   void sync();
@@ -91,6 +92,7 @@ class LiveRunFile : public RunFile {
   std::vector<size_t> written_;
   RunStatus status_;
   bool status_new_ = true, unsynced_ = false;
+  bool stuck_ = false;  // HDF5 holds on to a distrusted file: no new one can be made from it in this process
   Clock::time_point last_flush_{}, last_heartbeat_{}, last_sync_{}, last_try_{};
 };
 
@@ -203,10 +205,10 @@ void LiveRunFile::attempt(bool sync_now, bool now) {
   try {
     if (writer_) return write(sync_now);
   } catch (const std::exception& error) {
-    writer_.reset();
+    drop_writer();
     set_trouble(error.what());
   }
-  if (!now && Clock::now() < last_try_ + retry_interval) return;
+  if (stuck_ || (!now && Clock::now() < last_try_ + retry_interval)) return;
   try {
     replace_file();
     set_trouble("");
@@ -216,12 +218,18 @@ void LiveRunFile::attempt(bool sync_now, bool now) {
   last_flush_ = last_try_ = Clock::now();
 }
 
+void LiveRunFile::drop_writer() {
+  stuck_ = stuck_ || (writer_ && !writer_->abandon());
+  writer_.reset();
+}
+
 void LiveRunFile::finish() {
   if (!writer_) return;
   try {
     writer_->close();
   } catch (const std::exception& error) {
-    writer_.reset();
+    drop_writer();
+    set_trouble(error.what());
     attempt(true, true);
   }
 }
@@ -277,7 +285,7 @@ void LiveRunFile::make_file(const RowsToCopy* old) {
     writer_->publish(path_);
     count_as_synced();
   } catch (const std::exception&) {
-    writer_.reset();
+    drop_writer();
     unlink(fresh.c_str());
     throw;
   }

@@ -158,24 +158,32 @@ void RunWriter::publish(const std::string& path) {
 }
 
 void RunWriter::close() {
-  file_.flush();  // may fail and leaves the file open; a failed H5Fclose would leave a dangling identifier
+  file_.flush();  // where it fails, abandon() can still follow
   file_.close();
   open_ = false;
 }
 
 // Closing a distrusted file normally would write what HDF5 still holds, and after a failed write that overwrites good
-// metadata: its descriptor is therefore turned into a file in memory first, where closing can do no harm.
-void RunWriter::abandon() noexcept {
-  if (!open_) return;
+// metadata: its descriptor is therefore turned into a file in memory first, where closing can do no harm. It must also
+// succeed, since a failed H5Fclose leaves dangling identifiers that crash later calls on other files; where even a
+// flush into memory fails, the file stays open for ever.
+bool RunWriter::abandon() noexcept {
+  if (!open_) return true;
   open_ = false;
+  bool closed = false;
   try {
     const int nowhere = memfd_create("abandoned", MFD_CLOEXEC);
-    if (nowhere < 0) return;
-    dup2(nowhere, file_.descriptor());
-    ::close(nowhere);
-    file_.close();
+    const bool away = nowhere >= 0 && dup2(nowhere, file_.descriptor()) >= 0;
+    if (nowhere >= 0) ::close(nowhere);
+    if (away) file_.flush();
+    if (away) file_.close();
+    closed = away;
   } catch (const std::exception&) {
+    file_.release();
   }
+  for (Dataset& dataset : datasets_) dataset.release();
+  status_.release();
+  return closed;
 }
 
 void RunWriter::copy_from(const std::string& old_path, const RowsToCopy& what) {

@@ -37,8 +37,9 @@ class RunWriter {
   void sync();                          // fdatasync
   void publish(const std::string& path);  // renames the file
   void close();                         // ends SWMR
-  // Lets go of the file so that HDF5 cannot change it any more.
-  void abandon() noexcept;
+  // Lets go of the file so that HDF5 cannot change it any more. False when HDF5 would not close it: this process must
+  // then not open it again, because HDF5 would answer from what it still holds.
+  bool abandon() noexcept;
   int64_t rows(size_t index) const { return rows_[index]; }
 
  private:

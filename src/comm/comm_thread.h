@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+// The one thread of a process that enters MPI for data. Callers queue jobs and never enter MPI themselves, so messages
+// move while they compute (Debian's Open MPI grants MPI_THREAD_MULTIPLE but makes no progress by itself).
+#pragma once
+
+#include <mpi.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "comm/communicator.h"
+
+namespace braid {
+
+// One queued call: `post` starts its nonblocking MPI requests on the comm thread; it is done when all have completed.
+// Calls too large for one MPI message post several. A blocking call (split) does all its work in post.
+class MpiJob : public Work::State {
+ public:
+  using Post = std::function<void(std::vector<MPI_Request>&)>;
+  MpiJob(std::string name, Post post) : name_(std::move(name)), post_(std::move(post)) {}
+
+  void wait() override;
+  void synchronize() override { wait(); }
+  bool done() override { return done_.load(std::memory_order_acquire); }
+
+ private:
+  friend class CommThread;
+  void start();
+  bool test();  // true when complete
+  void complete(std::exception_ptr error);
+
+  std::string name_;  // "all_reduce of 25 MiB float32, sequence 17"
+  Post post_;
+  std::vector<MPI_Request> requests_;
+  std::atomic<bool> done_{false};
+  std::exception_ptr error_;
+  std::mutex mutex_;
+  std::condition_variable ended_;
+};
+
+class CommThread {
+ public:
+  CommThread();
+  ~CommThread();  // finishes what is queued
+  CommThread(const CommThread&) = delete;
+  CommThread& operator=(const CommThread&) = delete;
+
+  void submit(std::shared_ptr<MpiJob> job);
+  // Leaves what is queued undone: for a process that is about to end the whole job.
+  void abandon() { abandoned_ = true; }
+
+ private:
+  void run();
+  void take_queued(bool idle);
+
+  std::mutex mutex_;
+  std::condition_variable queued_;
+  std::deque<std::shared_ptr<MpiJob>> queue_;        // not yet posted
+  std::vector<std::shared_ptr<MpiJob>> under_way_;   // of the comm thread alone
+  bool ending_ = false;
+  std::atomic<bool> abandoned_{false};
+  std::thread thread_;
+};
+
+// Throws Error with MPI's own text when `code` is not MPI_SUCCESS.
+void check_mpi(int code, const std::string& what);
+
+}  // namespace braid

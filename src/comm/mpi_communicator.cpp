@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "comm/mpi_communicator.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/error.h"
+
+namespace braid {
+
+namespace {
+
+float widen(uint16_t bits) {
+  const uint32_t word = uint32_t{bits} << 16;
+  float value;
+  std::memcpy(&value, &word, 4);
+  return value;
+}
+
+// Round to nearest even; NaN stays NaN.
+uint16_t narrow(float value) {
+  uint32_t word;
+  std::memcpy(&word, &value, 4);
+  if (value != value) return static_cast<uint16_t>((word >> 16) | 0x40u);
+  return static_cast<uint16_t>((word + 0x7fffu + ((word >> 16) & 1u)) >> 16);
+}
+
+template <class Combine>
+void combine_bf16(void* in, void* inout, int* count, const Combine& combine) {
+  const auto* a = static_cast<const uint16_t*>(in);
+  auto* b = static_cast<uint16_t*>(inout);
+  for (int i = 0; i < *count; ++i) b[i] = narrow(combine(widen(a[i]), widen(b[i])));
+}
+
+void sum_bf16(void* in, void* inout, int* count, MPI_Datatype*) {
+  combine_bf16(in, inout, count, [](float a, float b) { return a + b; });
+}
+void max_bf16(void* in, void* inout, int* count, MPI_Datatype*) {
+  combine_bf16(in, inout, count, [](float a, float b) { return a > b || a != a ? a : b; });
+}
+void min_bf16(void* in, void* inout, int* count, MPI_Datatype*) {
+  combine_bf16(in, inout, count, [](float a, float b) { return a < b || a != a ? a : b; });
+}
+
+MPI_Datatype type_of(Dtype dtype) {
+  switch (dtype) {
+    case Dtype::float32: return MPI_FLOAT;
+    case Dtype::float64: return MPI_DOUBLE;
+    case Dtype::bfloat16: return MPI_UINT16_T;
+    case Dtype::int64: return MPI_INT64_T;
+    case Dtype::uint8: return MPI_UINT8_T;
+  }
+  return MPI_DATATYPE_NULL;
+}
+
+// RAII over the user operations on bf16.
+class Bf16Ops {
+ public:
+  Bf16Ops() {
+    MPI_Op_create(sum_bf16, 1, &sum_);
+    MPI_Op_create(max_bf16, 1, &max_);
+    MPI_Op_create(min_bf16, 1, &min_);
+  }
+  ~Bf16Ops() {
+    int finalized = 0;
+    MPI_Finalized(&finalized);
+    if (finalized) return;
+    for (MPI_Op* op : {&sum_, &max_, &min_}) MPI_Op_free(op);
+  }
+  MPI_Op of(ReduceOp op) const { return op == ReduceOp::sum ? sum_ : op == ReduceOp::max ? max_ : min_; }
+
+ private:
+  MPI_Op sum_, max_, min_;
+};
+
+std::byte* at(const Buffer& buffer, size_t element) {
+  return static_cast<std::byte*>(buffer.data) + element * size_of(buffer.dtype);
+}
+
+class MpiCommunicator final : public Communicator {
+ public:
+  MpiCommunicator(MPI_Comm comm, std::shared_ptr<CommThread> thread, size_t limit, bool owned)
+      : comm_(comm), thread_(std::move(thread)), limit_(limit), owned_(owned) {
+    MPI_Comm_rank(comm, &rank_);
+    MPI_Comm_size(comm, &size_);
+    MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN);
+  }
+  ~MpiCommunicator() override {
+    int finalized = 0;
+    MPI_Finalized(&finalized);
+    if (owned_ && !finalized) MPI_Comm_free(&comm_);
+  }
+
+  int rank() const override { return rank_; }
+  int size() const override { return size_; }
+  const char* backend() const override { return "mpi"; }
+
+  Work all_reduce(Buffer inout, ReduceOp op) override {
+    return queue("all_reduce", inout, [=, this](auto& requests) {
+      for (size_t first = 0; first < inout.count; first += limit_) {
+        check_mpi(MPI_Iallreduce(MPI_IN_PLACE, at(inout, first), part(inout.count - first), type_of(inout.dtype),
+                                 operation(inout.dtype, op), comm_, next(requests)),
+                  "all_reduce");
+      }
+    });
+  }
+
+  Work broadcast(Buffer inout, int root) override {
+    return queue("broadcast", inout, [=, this](auto& requests) {
+      for (size_t first = 0; first < inout.count; first += limit_) {
+        check_mpi(MPI_Ibcast(at(inout, first), part(inout.count - first), type_of(inout.dtype), root, comm_, next(requests)),
+                  "broadcast");
+      }
+    });
+  }
+
+  // Parts of a large gather land at the stride of the whole, which a vector of blocks describes.
+  Work all_gather(Buffer in, Buffer out) override {
+    require(out.count == in.count * size_, "all_gather: the output must hold the input of every rank");
+    return queue("all_gather", in, [=, this](auto& requests) {
+      for (size_t first = 0; first < in.count; first += limit_) {
+        const int count = part(in.count - first);
+        const bool in_place = in.data == at(out, in.count * rank_);
+        const StridedType blocks(type_of(in.dtype), count, in.count * size_of(in.dtype));
+        check_mpi(MPI_Iallgather(in_place ? MPI_IN_PLACE : at(in, first), count, type_of(in.dtype), at(out, first), 1,
+                                 blocks.type, comm_, next(requests)),
+                  "all_gather");
+      }
+    });
+  }
+
+  Work reduce_scatter(Buffer in, Buffer out, ReduceOp op) override {
+    require(in.count == out.count * size_, "reduce_scatter: the input must hold a slice for every rank");
+    if (out.count > limit_) return reduce_scatter_in_parts(in, out, op);
+    return queue("reduce_scatter", in, [=, this](auto& requests) {
+      if (out.count == 0) return;
+      const bool in_place = out.data == in.data;
+      check_mpi(MPI_Ireduce_scatter_block(in_place ? MPI_IN_PLACE : in.data, out.data, static_cast<int>(out.count),
+                                          type_of(in.dtype), operation(in.dtype, op), comm_, next(requests)),
+                "reduce_scatter");
+    });
+  }
+
+  Work all_to_all(Buffer in, Buffer out) override {
+    require(in.count == out.count && in.count % size_ == 0, "all_to_all: equal counts, a multiple of the ranks");
+    const size_t slice = in.count / size_;
+    return queue("all_to_all", in, [=, this](auto& requests) {
+      for (size_t first = 0; first < slice; first += limit_) {
+        const int count = part(slice - first);
+        const StridedType blocks(type_of(in.dtype), count, slice * size_of(in.dtype));
+        check_mpi(MPI_Ialltoall(at(in, first), 1, blocks.type, at(out, first), 1, blocks.type, comm_, next(requests)),
+                  "all_to_all");
+      }
+    });
+  }
+
+  Work send(Buffer in, int to) override {
+    return queue("send", in, [=, this](auto& requests) {
+      for (size_t first = 0; first < std::max<size_t>(in.count, 1); first += limit_) {
+        check_mpi(MPI_Isend(at(in, first), part(in.count - first), type_of(in.dtype), to, 0, comm_, next(requests)), "send");
+      }
+    });
+  }
+
+  Work receive(Buffer out, int from) override {
+    return queue("receive", out, [=, this](auto& requests) {
+      for (size_t first = 0; first < std::max<size_t>(out.count, 1); first += limit_) {
+        check_mpi(MPI_Irecv(at(out, first), part(out.count - first), type_of(out.dtype), from, 0, comm_, next(requests)),
+                  "receive");
+      }
+    });
+  }
+
+  void barrier() override {
+    queue("barrier", {}, [this](auto& requests) { check_mpi(MPI_Ibarrier(comm_, next(requests)), "barrier"); }).wait();
+  }
+
+  std::unique_ptr<Communicator> split(int colour, int key) override {
+    MPI_Comm part_comm = MPI_COMM_NULL;
+    queue("split", {}, [&](auto&) { check_mpi(MPI_Comm_split(comm_, colour, key, &part_comm), "split"); }).wait();
+    return std::make_unique<MpiCommunicator>(part_comm, thread_, limit_, true);
+  }
+
+  Recorder& recorder() { return recorder_; }
+
+ private:
+  // count elements, the next such block `stride` bytes further.
+  struct StridedType {
+    MPI_Datatype type = MPI_DATATYPE_NULL;
+    StridedType(MPI_Datatype element, int count, size_t stride) {
+      MPI_Datatype block;
+      MPI_Type_contiguous(count, element, &block);
+      MPI_Type_create_resized(block, 0, static_cast<MPI_Aint>(stride), &type);
+      MPI_Type_commit(&type);
+      MPI_Type_free(&block);
+    }
+    ~StridedType() { MPI_Type_free(&type); }  // MPI keeps it until calls that use it have ended
+  };
+
+  static MPI_Request* next(std::vector<MPI_Request>& requests) { return &requests.emplace_back(MPI_REQUEST_NULL); }
+  int part(size_t left) const { return static_cast<int>(std::min(left, limit_)); }
+  MPI_Op operation(Dtype dtype, ReduceOp op) const {
+    if (dtype == Dtype::bfloat16) return bf16_.of(op);
+    return op == ReduceOp::sum ? MPI_SUM : op == ReduceOp::max ? MPI_MAX : MPI_MIN;
+  }
+
+  static void require(bool good, const char* problem) {
+    if (!good) throw Error(problem);
+  }
+
+  // A slice beyond MPI's counts: all ranks reduce the whole input in parts, then keep their own slice.
+  Work reduce_scatter_in_parts(Buffer in, Buffer out, ReduceOp op) {
+    Buffer whole = in;
+    auto copy = std::make_shared<std::vector<std::byte>>(in.bytes());
+    std::memcpy(copy->data(), in.data, in.bytes());
+    whole.data = copy->data();
+    all_reduce(whole, op).wait();
+    std::memcpy(out.data, at(whole, out.count * rank_), out.bytes());
+    return {};
+  }
+
+  template <class Post>
+  Work queue(const char* operation, const Buffer& buffer, Post post) {
+    auto job = std::make_shared<MpiJob>(str(operation, " of ", buffer.count, " ", name_of(buffer.dtype), " on rank ", rank_),
+                                        std::move(post));
+    const Work work(job);
+    recorder_.add(operation, buffer, work);
+    thread_->submit(std::move(job));
+    return work;
+  }
+
+  MPI_Comm comm_;
+  std::shared_ptr<CommThread> thread_;
+  size_t limit_;
+  bool owned_;
+  int rank_ = 0, size_ = 1;
+  Bf16Ops bf16_;
+  Recorder recorder_;
+};
+
+}  // namespace
+
+std::unique_ptr<Communicator> make_mpi_communicator(MPI_Comm comm, std::shared_ptr<CommThread> thread,
+                                                    size_t message_elements) {
+  return std::make_unique<MpiCommunicator>(comm, std::move(thread), message_elements, false);
+}
+
+}  // namespace braid
