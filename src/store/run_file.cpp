@@ -192,6 +192,7 @@ void LiveRunFile::run() {
 }
 
 void LiveRunFile::take(const Batch& batch) {
+  if (stuck_) return;
   for (size_t i = 0; i < series_.size(); ++i) {
     kept_[i].insert(kept_[i].end(), batch.rows[i].begin(), batch.rows[i].end());
   }
@@ -206,7 +207,7 @@ void LiveRunFile::attempt(bool sync_now, bool now) {
     if (writer_) return write(sync_now);
   } catch (const std::exception& error) {
     drop_writer();
-    set_trouble(error.what());
+    set_trouble(str(error.what(), stuck_ ? "; the rest of this run is not recorded" : ""));
   }
   if (stuck_ || (!now && Clock::now() < last_try_ + retry_interval)) return;
   try {

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "data/data_config.h"
+
+#include <filesystem>
+
+#include "base/error.h"
+#include "data/token_windows.h"
+
+namespace braid {
+
+void DataConfig::describe(ConfigSection& s) {
+  s.choice("kind", kind, {"incrementing", "bytes", "tokens", "copy", "induction"}, "what samples are made of");
+  s.value("path", path, "bytes: a folder of text, or of train.h5 and held-out.h5; tokens: the latter");
+  s.value("held_out_fraction", held_out_fraction, "share of the text files kept for evaluation", 0.0, 0.9);
+}
+
+bool holds_shards(const std::string& folder) { return std::filesystem::exists(folder + "/train.h5"); }
+
+namespace {
+
+std::unique_ptr<Dataset> open_shards(const DataShape& shape, Split split, const std::string& folder) {
+  const std::string path = folder + (split == Split::train ? "/train.h5" : "/held-out.h5");
+  auto shard = std::make_shared<TokenShard>(path);
+  if (shard->info().vocabulary > shape.vocabulary) {
+    throw UsageError(str(path, ": its vocabulary of ", shard->info().vocabulary, " does not fit model.vocabulary = ",
+                         shape.vocabulary));
+  }
+  return std::make_unique<TokenWindows>(std::move(shard), path, shape.length, shape.seed,
+                                        split == Split::train ? WindowOrder::shuffled : WindowOrder::sequential);
+}
+
+}  // namespace
+
+std::unique_ptr<Dataset> open_dataset(const DataConfig& config, const DataShape& shape, Split split,
+                                      const std::string& shard_folder) {
+  const RecallShape recall{shape.vocabulary, shape.length, shape.seed, split};
+  if (config.kind == "copy") return std::make_unique<CopyTask>(recall);
+  if (config.kind == "induction") return std::make_unique<InductionTask>(recall);
+  if (config.reads_shards()) return open_shards(shape, split, shard_folder);
+  throw UsageError(str("data.kind: \"", config.kind, "\" needs the model's generator and cannot be opened by itself"));
+}
+
+}  // namespace braid

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// The [data] table, and the datasets that need nothing but it.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "base/config.h"
+#include "data/dataset.h"
+#include "data/recall_tasks.h"
+
+namespace braid {
+
+struct DataConfig {
+  // incrementing | copy | induction: made up as they are read; bytes: text, byte by byte; tokens: shards as they are.
+  std::string kind = "incrementing";
+  std::string path;  // bytes: a folder of text, or of train.h5 and held-out.h5; tokens: the latter
+  double held_out_fraction = 0.05;
+
+  void describe(ConfigSection& section);
+  bool reads_shards() const { return kind == "bytes" || kind == "tokens"; }
+};
+
+// Shape and seed come from the model and the run.
+struct DataShape {
+  int64_t length = 0, vocabulary = 0;
+  uint64_t seed = 0;
+};
+
+// copy, induction, bytes and tokens; `shard_folder` holds train.h5 and held-out.h5. UsageError.
+std::unique_ptr<Dataset> open_dataset(const DataConfig& config, const DataShape& shape, Split split,
+                                      const std::string& shard_folder);
+
+// Whether data.path is already a folder of shards.
+bool holds_shards(const std::string& folder);
+
+}  // namespace braid

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// Two tasks that cannot be solved without looking back, with loss only where looking back helps.
+//   copy:      r_1 … r_n SEP r_1 … r_n        loss on the second half, n = (T - 1) / 2, SEP is the last token id
+//   induction: pairs (key, value) drawn at random, then the same keys in another order; loss on the values of the second
+//              showing (Olsson et al., "In-context learning and induction heads", 2022)
+// Training and held-out samples come from unrelated random streams; with a vocabulary of v and n random tokens the chance
+// that one held-out sequence is also among N training ones is below N / v^n.
+#pragma once
+
+#include <string>
+
+#include "data/dataset.h"
+
+namespace braid {
+
+enum class Split { train, held_out };
+
+struct RecallShape {
+  int64_t vocabulary = 64, length = 64;
+  uint64_t seed = 0;
+  Split split = Split::train;
+};
+
+class CopyTask final : public Dataset {
+ public:
+  explicit CopyTask(const RecallShape& shape);  // UsageError when vocabulary < 3 or length < 3
+  int64_t vocabulary() const override { return shape_.vocabulary; }
+  int64_t length() const override { return shape_.length; }
+  int64_t epoch_size() const override { return -1; }
+  void sample(int64_t index, std::span<int64_t> tokens, std::span<int64_t> targets) const override;
+
+ private:
+  RecallShape shape_;
+};
+
+class InductionTask final : public Dataset {
+ public:
+  explicit InductionTask(const RecallShape& shape);  // UsageError when there are not enough different keys
+  int64_t vocabulary() const override { return shape_.vocabulary; }
+  int64_t length() const override { return shape_.length; }
+  int64_t epoch_size() const override { return -1; }
+  void sample(int64_t index, std::span<int64_t> tokens, std::span<int64_t> targets) const override;
+
+ private:
+  int64_t pairs() const { return shape_.length / 4; }
+  RecallShape shape_;
+};
+
+}  // namespace braid

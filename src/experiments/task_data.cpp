@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "experiments/task_data.h"
+
+#include "base/error.h"
+#include "comm/agreement.h"
+#include "data/byte_shards.h"
+#include "data/incrementing_tokens.h"
+#include "nn/initialise.h"
+#include "nn/precompiled.h"
+
+namespace braid {
+
+namespace {
+
+// Where the shards are, after rank 0 has built them from a folder of text if need be.
+std::string prepare_shards(const RunConfig& config, const std::string& run_folder, Communicator& host) {
+  const DataConfig& data = config.data;
+  if (!data.reads_shards()) return "";
+  agree_on_root(host, [&] {
+    if (data.path.empty()) throw UsageError("data.path: expected a folder of text or of token shards, found nothing");
+    if (data.kind == "tokens" && !holds_shards(data.path)) {
+      throw UsageError(str("data.path: ", data.path, " holds no train.h5; make it with braid data bytes, or set data.kind"));
+    }
+  });
+  if (holds_shards(data.path)) return data.path;
+  const std::string folder = run_folder + "/data";
+  agree_on_root(host, [&] { build_byte_shards(data.path, folder, {data.held_out_fraction, ByteShardOptions().extensions}); });
+  return folder;
+}
+
+std::unique_ptr<Dataset> incrementing(const RunConfig& config, at::Generator generator) {
+  const auto draw = [generator](int64_t bound) mutable {
+    return at::empty({1}, at::kLong).random_(0, bound, generator).item<int64_t>();
+  };
+  return std::make_unique<IncrementingTokens>(config.model.vocabulary, config.model.context, draw);
+}
+
+}  // namespace
+
+TaskData open_task_data(const RunConfig& config, const std::string& run_folder, Communicator& host) {
+  TaskData data;
+  data.generator = seeded_generator(config.train.seed);
+  if (config.data.kind == "incrementing") {
+    data.train = incrementing(config, data.generator);
+    return data;
+  }
+  const std::string shards = prepare_shards(config, run_folder, host);
+  const DataShape shape{config.model.context, config.model.vocabulary, static_cast<uint64_t>(config.train.seed)};
+  agree(host, [&] {
+    data.train = open_dataset(config.data, shape, Split::train, shards);
+    data.held_out = open_dataset(config.data, shape, Split::held_out, shards);
+  });
+  return data;
+}
+
+void initialise(Transformer& model, const RunConfig& config, TaskData& data) {
+  if (config.model.is_llama()) {
+    initialise_llama(model, config.train.seed);
+  } else {
+    initialise_poc(model, data.generator);
+  }
+}
+
+}  // namespace braid
