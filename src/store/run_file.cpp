@@ -13,6 +13,7 @@
 #include <optional>
 #include <thread>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "store/run_writer.h"
 
@@ -317,7 +318,7 @@ void LiveRunFile::replace_file() {
 std::unique_ptr<RunFile> RunFile::create(const std::string& path, const RunFileSpec& spec) {
   std::error_code unreadable;  // creating it will say why
   if (std::filesystem::exists(path, unreadable)) throw UsageError(path + " holds another run");
-  auto file = std::make_unique<LiveRunFile>(path, make_series(spec), spec.attributes, utc_now());
+  auto file = std::make_unique<LiveRunFile>(path, make_series(spec), spec.attributes, utc_now_iso8601());
   try {
     file->make_file(nullptr);
   } catch (const Error& error) {

@@ -11,9 +11,9 @@
 #include <chrono>
 #include <cstdio>
 #include <cstring>
-#include <ctime>
 #include <filesystem>
 
+#include "base/clock.h"
 #include "base/error.h"
 
 namespace braid {
@@ -229,19 +229,6 @@ h5::File open_run_file(const std::string& path) {
     throw Error(str(path, ": format_version ", version, " is newer than this program's ", run_format_version));
   }
   return file;
-}
-
-std::string utc_now() {
-  const std::time_t now = std::time(nullptr);
-  std::tm parts{};
-  gmtime_r(&now, &parts);
-  char text[32];
-  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts);
-  return text;
-}
-
-double unix_seconds() {
-  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
 void sync_folder_of(const std::string& path) {

@@ -61,8 +61,6 @@ class RunWriter {
 h5::H5Id row_type(const Series& series);
 // Opens a run file for reading. Error when it is none, or written by a newer version.
 h5::File open_run_file(const std::string& path);
-std::string utc_now();                            // 2026-01-31T12:00:00Z
-double unix_seconds();                            // since 1970
 void sync_folder_of(const std::string& path);     // makes a rename last
 
 }  // namespace braid

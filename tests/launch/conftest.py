@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A pretended machine for the launch scripts: a copy of launch/ in a temporary checkout, and programs on PATH that answer
-as nvidia-smi, nproc, mpirun, apt-get… would and write down how they were called."""
+"""A pretended machine for the launch scripts: a copy of launch/ in a temporary checkout, and programs on PATH that
+answer as nvidia-smi, nproc, mpirun, apt-get… would and write down how they were called."""
 
 import os
 import shutil
@@ -63,7 +63,7 @@ class Machine:
     def driver(self, version: str) -> None:
         path = self.probe / "proc/driver/nvidia/version"
         path.parent.mkdir(parents=True)
-        path.write_text(f"NVRM version: NVIDIA UNIX x86_64 Kernel Module  {version}  Mon Jan 27 2025\nGCC version: 12.2.0\n")
+        path.write_text(f"NVRM version: NVIDIA UNIX x86_64 Kernel Module  {version}  Mon Jan 27\nGCC version: 12.2.0\n")
 
     def run(self, script: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
         return subprocess.run(

@@ -95,7 +95,8 @@ def test_wrong_use_is_one_line(demo, arguments):
 
 def ctest_call(machine, *arguments):
     (machine.checkout / "build/CTestTestfile.cmake").touch()
-    machine.program("ctest", 'echo "OMP=$OMP_NUM_THREADS ROOT=$OMPI_ALLOW_RUN_AS_ROOT ctest $*" >>"$CALLS"; echo summary; exit 8')
+    machine.program("ctest",
+                    'echo "OMP=$OMP_NUM_THREADS ROOT=$OMPI_ALLOW_RUN_AS_ROOT ctest $*" >>"$CALLS"; echo summary; exit 8')
     result = machine.run("test", *arguments)
     assert result.returncode == 8 and result.stdout.splitlines()[-1] == "summary"
     return machine.calls()[-1].replace(f"--test-dir {machine.checkout}/build --output-on-failure --no-tests=error", "…")

@@ -144,7 +144,8 @@ def test_the_cpu_can_be_chosen_beside_gpus(local):
     local.gpus(H200, H200)
     local.driver("470.10")
     call = only_call(local, local.local("-n", "3", "one.toml", "--device", "cpu"))
-    assert "GPUS=unset" in call and call.endswith(" -n 3 --bind-to none --allow-run-as-root build/braid train one.toml --device cpu")
+    assert "GPUS=unset" in call and " -n 3 " in call
+    assert call.endswith("build/braid train one.toml --device cpu")
 
 
 def test_a_build_without_cuda_leaves_the_gpus_alone(local):

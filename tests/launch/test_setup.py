@@ -24,7 +24,9 @@ if [[ $1 == --version ]]; then echo "Cuda compilation tools, release 13.0, V13.0
 CMAKE = r"""
 echo "cmake $*" >>"$CALLS"
 if [[ $1 == --build ]]; then
-  [[ ! -e $(dirname "$CALLS")/broken ]] || { printf '[1/9] x.o\nx.cpp:3:1: error: no such thing\nninja: stopped\n'; exit 1; }
+  [[ ! -e $(dirname "$CALLS")/broken ]] || {
+    printf '[1/9] x.o\nx.cpp:3:1: error: no such thing\nninja: stopped\n'; exit 1
+  }
   echo "[1/2] a.o"; exit 0
 fi
 build=$4; mkdir -p "$build"; touch "$build/build.ninja"
@@ -73,7 +75,8 @@ def test_a_first_run_makes_environment_links_and_build(setup):
     assert not (wheels / "cu13/lib/libplain.so").is_symlink()
     configure, build = calls_of(setup, "cmake")
     for word in ("-G Ninja", "-DCMAKE_BUILD_TYPE=Release", "-DBRAID_CUDA=ON",
-                 f"-DBRAID_VENV={setup.checkout}/.deps/venv", "-DBRAID_CUDA_ARCHITECTURES=8.0;8.6;8.9;9.0;10.0;12.0+PTX"):
+                 f"-DBRAID_VENV={setup.checkout}/.deps/venv",
+                 "-DBRAID_CUDA_ARCHITECTURES=8.0;8.6;8.9;9.0;10.0;12.0+PTX"):
         assert word in configure, configure
     assert build == f"cmake --build {setup.checkout}/build -j 2"  # 4 GiB where no memory is known: one job per 2 GiB
     assert f"TMPDIR={setup.checkout}/.deps/tmp" in only_line("\n".join(calls_of(setup, "pip")))
@@ -123,7 +126,8 @@ def test_an_old_driver_is_one_line_unless_the_cpu_is_asked_for(setup):
     done(setup.setup("--device", "cpu"))
 
 
-@pytest.mark.parametrize("vendor, kind, code", [("0x10de", "0x030200", 1), ("0x10de", "0x040300", 0), ("0x1002", "0x030000", 0)])
+@pytest.mark.parametrize("vendor, kind, code", [
+    ("0x10de", "0x030200", 1), ("0x10de", "0x040300", 0), ("0x1002", "0x030000", 0)])
 def test_hardware_without_a_driver_is_one_line(setup, vendor, kind, code):
     device = setup.probe / "sys/bus/pci/devices/0000:01:00.0"
     device.mkdir(parents=True)
@@ -208,7 +212,8 @@ def test_a_build_folder_of_another_checkout_is_refused(setup):
     assert result.returncode == 1 and "/elsewhere" in only_line(result.stderr)
 
 
-@pytest.mark.parametrize("arguments", [["--arch", "hopper"], ["--jobs", "many"], ["--build-type", "Fast"], ["--frobnicate"]])
+@pytest.mark.parametrize("arguments", [
+    ["--arch", "hopper"], ["--jobs", "many"], ["--build-type", "Fast"], ["--frobnicate"]])
 def test_wrong_use_is_one_line(setup, arguments):
     result = setup.setup(*arguments)
     assert result.returncode == 2 and arguments[0] in only_line(result.stderr)
