@@ -26,12 +26,21 @@ struct Progress::State {
 
 namespace {
 
+// mpirun gives its ranks a pseudo-terminal of their own whatever it writes to itself; whoever starts it says in
+// BRAID_COLUMNS how wide the real terminal is.
+int told_columns() {
+  const char* columns = std::getenv("BRAID_COLUMNS");
+  return columns ? std::atoi(columns) : 0;
+}
+
 bool draws_bars() {
   const char* term = std::getenv("TERM");
-  return isatty(STDOUT_FILENO) && term && std::strcmp(term, "dumb") != 0;
+  if (!isatty(STDOUT_FILENO) || !term || std::strcmp(term, "dumb") == 0) return false;
+  return !std::getenv("OMPI_COMM_WORLD_SIZE") || told_columns() > 20;
 }
 
 int terminal_width() {
+  if (told_columns() > 20) return told_columns();
   winsize size = {};
   return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 20 ? size.ws_col : 80;
 }

@@ -26,6 +26,6 @@ int drive_sweep(SweepPlan plan, const SweepDriver& driver, Logger& logger);
 
 // The command line of one child: how it is launched, then `binary train …`. A pure function of its arguments.
 std::vector<std::string> child_command(const SweepPlan& plan, const SweepRun& run, const SweepDriver& driver,
-                                       int64_t slot, bool inside_slurm, bool as_root, int64_t cores);
+                                       int64_t slot, bool inside_slurm, bool as_root);
 
 }  // namespace braid

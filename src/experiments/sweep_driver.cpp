@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fcntl.h>
 #include <spawn.h>
+#include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -9,7 +10,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <map>
-#include <thread>
 
 #include "base/error.h"
 #include "experiments/sweep.h"
@@ -21,10 +21,10 @@ namespace braid {
 
 namespace {
 
-std::vector<std::string> mpirun_command(int64_t ranks, bool as_root, int64_t cores) {
-  std::vector<std::string> command = {"mpirun", "-q", "-n", std::to_string(ranks), "--bind-to", "none"};
+// Open MPI's slots are physical cores; how many ranks a machine takes is the user's choice here.
+std::vector<std::string> mpirun_command(int64_t ranks, bool as_root) {
+  std::vector<std::string> command = {"mpirun", "-q", "-n", std::to_string(ranks), "--bind-to", "none", "--oversubscribe"};
   if (as_root) command.push_back("--allow-run-as-root");
-  if (ranks > cores) command.push_back("--oversubscribe");
   return command;
 }
 
@@ -48,6 +48,14 @@ pid_t start_child(const std::vector<std::string>& command, const std::string& lo
   posix_spawn_file_actions_destroy(&files);
   if (failed) throw Error(str(argv[0], ": cannot be started: ", std::strerror(failed)));
   return pid;
+}
+
+// Lets the children's progress bars through mpirun's pseudo-terminals.
+void tell_columns() {
+  winsize size = {};
+  if (isatty(STDOUT_FILENO) && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0) {
+    setenv("BRAID_COLUMNS", std::to_string(size.ws_col).c_str(), 0);
+  }
 }
 
 std::string describe_end(int status) {
@@ -81,7 +89,7 @@ class Driver {
       const int64_t slot = free_slots_.back();
       free_slots_.pop_back();
       const auto command = child_command(plan_, run, options_, slot, std::getenv("SLURM_JOB_ID") != nullptr,
-                                         geteuid() == 0, std::thread::hardware_concurrency());
+                                         geteuid() == 0);
       // Side by side, two progress bars on one terminal would be unreadable.
       const std::string log = options_.side_by_side > 1 ? plan_.out + "/" + run.name + ".out" : "";
       children_[start_child(command, log)] = {&run, slot};
@@ -122,13 +130,13 @@ class Driver {
 }  // namespace
 
 std::vector<std::string> child_command(const SweepPlan& plan, const SweepRun& run, const SweepDriver& driver,
-                                       int64_t slot, bool inside_slurm, bool as_root, int64_t cores) {
+                                       int64_t slot, bool inside_slurm, bool as_root) {
   const int64_t ranks = driver.ranks / driver.side_by_side;
   std::vector<std::string> command;
   if (inside_slurm) {
     command = {"srun", "--mpi=pmix", "--exact", "-n", std::to_string(ranks)};
   } else if (ranks > 1) {
-    command = mpirun_command(ranks, as_root, cores);
+    command = mpirun_command(ranks, as_root);
   }
   for (const std::string& word : {driver.binary, std::string("train"), plan.out + "/configs/" + run.name + ".toml",
                                   std::string("--out"), plan.folder(run)}) {
@@ -147,6 +155,7 @@ std::vector<std::string> child_command(const SweepPlan& plan, const SweepRun& ru
 }
 
 int drive_sweep(SweepPlan plan, const SweepDriver& driver, Logger& logger) {
+  tell_columns();
   for (const SweepRun& run : plan.runs) write_run_config(plan, run);
   const bool complete = Driver(plan, driver, logger).drive();
   logger.info(sweep_table(plan));

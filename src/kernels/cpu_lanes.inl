@@ -1,10 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
-// 64-byte vectors in GCC's portable notation: the compiler lowers them to whatever instruction set the including file is
-// compiled for. Included inside that file's own namespace, so that no two instruction sets share a symbol.
+// Vectors as wide as the registers of the instruction set that the including file is compiled for, in GCC's portable
+// notation. Included inside that file's own anonymous namespace. Nothing here or in the files that include it may use an
+// inline function or template of the standard library: the linker keeps one copy of such a symbol for the whole program,
+// and if that is the copy compiled for AVX-512, the program dies on a processor without it
+// (tests/kernels/test_instruction_sets.py looks for such symbols).
+
+#define BRAID_INLINE inline __attribute__((always_inline))
+#define BRAID_LAMBDA __attribute__((always_inline))
+
+#if defined(__AVX512F__)
+constexpr int64_t vector_bytes = 64;
+#elif defined(__AVX2__)
+constexpr int64_t vector_bytes = 32;
+#else
+constexpr int64_t vector_bytes = 16;
+#endif
 
 struct Bf16 {
   uint16_t bits;
 };
+
+typedef float FloatLanes __attribute__((vector_size(vector_bytes)));
+typedef double DoubleLanes __attribute__((vector_size(vector_bytes)));
+typedef uint32_t WordLanes __attribute__((vector_size(vector_bytes)));
+typedef uint16_t Bf16Lanes __attribute__((vector_size(vector_bytes / 2)));
 
 template <class T>
 struct Lanes;  // what a stored T is computed in
@@ -12,55 +31,48 @@ struct Lanes;  // what a stored T is computed in
 template <>
 struct Lanes<float> {
   using Scalar = float;
-  typedef float Vector __attribute__((vector_size(64)));
-  static constexpr int64_t count = 16;
+  using Vector = FloatLanes;
+  static constexpr int64_t count = vector_bytes / 4;
 };
 template <>
 struct Lanes<double> {
   using Scalar = double;
-  typedef double Vector __attribute__((vector_size(64)));
-  static constexpr int64_t count = 8;
+  using Vector = DoubleLanes;
+  static constexpr int64_t count = vector_bytes / 8;
 };
 template <>
 struct Lanes<Bf16> : Lanes<float> {};
 
-typedef uint16_t Half16 __attribute__((vector_size(32)));
-typedef uint32_t Word16 __attribute__((vector_size(64)));
-typedef int32_t Int16 __attribute__((vector_size(64)));
-typedef float Float16 __attribute__((vector_size(64)));
-
-#define BRAID_INLINE inline __attribute__((always_inline))
-
-// n elements, the rest zero.
-BRAID_INLINE Float16 load(const float* p, int64_t n) {
-  Float16 v = {};
-  if (n >= 16) std::memcpy(&v, p, 64);
-  else std::memcpy(&v, p, size_t(n) * 4);
-  return v;
+// The first n elements (all where n is at least the number of lanes); the other lanes hold `rest`.
+template <class Raw, class T>
+BRAID_INLINE Raw load_raw(const T* p, int64_t n, Raw rest) {
+  if (n >= int64_t(sizeof(Raw) / sizeof(T))) __builtin_memcpy(&rest, p, sizeof(Raw));
+  else __builtin_memcpy(&rest, p, size_t(n) * sizeof(T));
+  return rest;
 }
-BRAID_INLINE Lanes<double>::Vector load(const double* p, int64_t n) {
-  Lanes<double>::Vector v = {};
-  if (n >= 8) std::memcpy(&v, p, 64);
-  else std::memcpy(&v, p, size_t(n) * 8);
-  return v;
-}
-BRAID_INLINE Float16 load(const Bf16* p, int64_t n) {
-  Half16 h = {};
-  if (n >= 16) std::memcpy(&h, p, 32);
-  else std::memcpy(&h, p, size_t(n) * 2);
-  return (Float16)(__builtin_convertvector(h, Word16) << 16);
+BRAID_INLINE FloatLanes load(const float* p, int64_t n, float rest = 0) { return load_raw(p, n, FloatLanes{} + rest); }
+BRAID_INLINE DoubleLanes load(const double* p, int64_t n, double rest = 0) { return load_raw(p, n, DoubleLanes{} + rest); }
+BRAID_INLINE FloatLanes load(const Bf16* p, int64_t n, float rest = 0) {
+  uint32_t word;
+  __builtin_memcpy(&word, &rest, 4);
+  const Bf16Lanes raw = load_raw(p, n, Bf16Lanes{} + uint16_t(word >> 16));  // `rest` is exact in bf16
+  return (FloatLanes)(__builtin_convertvector(raw, WordLanes) << 16);
 }
 
-BRAID_INLINE void store(float* p, Float16 v, int64_t n) { std::memcpy(p, &v, n >= 16 ? 64 : size_t(n) * 4); }
-BRAID_INLINE void store(double* p, Lanes<double>::Vector v, int64_t n) { std::memcpy(p, &v, n >= 8 ? 64 : size_t(n) * 8); }
+template <class Raw, class T>
+BRAID_INLINE void store_raw(T* p, const Raw& raw, int64_t n) {
+  if (n >= int64_t(sizeof(Raw) / sizeof(T))) __builtin_memcpy(p, &raw, sizeof(Raw));
+  else __builtin_memcpy(p, &raw, size_t(n) * sizeof(T));
+}
+BRAID_INLINE void store(float* p, FloatLanes v, int64_t n) { store_raw(p, v, n); }
+BRAID_INLINE void store(double* p, DoubleLanes v, int64_t n) { store_raw(p, v, n); }
 // Round to nearest even; NaN stays NaN.
-BRAID_INLINE void store(Bf16* p, Float16 v, int64_t n) {
-  const Word16 w = (Word16)v;
-  const Word16 rounded = (w + 0x7fffu + ((w >> 16) & 1u)) >> 16;
-  const Word16 quiet = (w >> 16) | 0x40u;
-  const Word16 is_nan = (Word16)(v != v);
-  const Half16 h = __builtin_convertvector((is_nan & quiet) | (~is_nan & rounded), Half16);
-  std::memcpy(p, &h, n >= 16 ? 32 : size_t(n) * 2);
+BRAID_INLINE void store(Bf16* p, FloatLanes v, int64_t n) {
+  const WordLanes w = (WordLanes)v;
+  const WordLanes rounded = (w + 0x7fffu + ((w >> 16) & 1u)) >> 16;
+  const WordLanes quiet = (w >> 16) | 0x40u;
+  const WordLanes is_nan = (WordLanes)(v != v);
+  store_raw(p, __builtin_convertvector((is_nan & quiet) | (~is_nan & rounded), Bf16Lanes), n);
 }
 
 template <class V>
@@ -69,3 +81,28 @@ BRAID_INLINE auto sum_lanes(const V& v) {
   for (size_t i = 1; i < sizeof(V) / sizeof(v[0]); ++i) total += v[i];
   return total;
 }
+
+// body(d, n) for each run of columns, n being the number of lanes but for the last run.
+template <class T, class Body>
+BRAID_INLINE void for_columns(int64_t columns, const Body& body) {
+  constexpr int64_t count = Lanes<T>::count;
+  int64_t d = 0;
+  for (; d + count <= columns; d += count) body(d, count);
+  if (d < columns) body(d, columns - d);
+}
+
+// Zeroed memory, for partial sums.
+template <class T>
+class ZeroedArray {
+ public:
+  explicit ZeroedArray(int64_t count) : data_(static_cast<T*>(::operator new(size_t(count) * sizeof(T)))) {
+    __builtin_memset(static_cast<void*>(data_), 0, size_t(count) * sizeof(T));
+  }
+  ~ZeroedArray() { ::operator delete(data_); }
+  ZeroedArray(const ZeroedArray&) = delete;
+  ZeroedArray& operator=(const ZeroedArray&) = delete;
+  T& operator[](int64_t i) const { return data_[i]; }
+
+ private:
+  T* data_;
+};

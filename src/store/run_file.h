@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// OUT/run.h5: what a run did, row by row. Written by rank 0 only; readable while it grows (SWMR), after kill -9 and on a
-// laptop. All HDF5 calls happen on the file's one I/O thread; append() and status() hand rows over and return at once.
+// OUT/run.h5: what a run did, row by row. Written by rank 0 only; readable while it grows (SWMR), after kill -9 and on
+// a laptop. All HDF5 calls happen on the file's one I/O thread; append() and status() hand rows over and return at once.
 #pragma once
 
 #include <cstdint>

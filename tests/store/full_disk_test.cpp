@@ -89,8 +89,9 @@ std::string append_until_trouble(RunFile& file, int64_t& step) {
 }
 
 void expect_every_row(const std::string& path, int64_t steps) {
-  const std::vector<double> step = read_run_column(path, "train", "step"), loss = read_run_column(path, "train", "loss"),
-                            nonfinite = read_run_column(path, "train", "nonfinite");
+  const std::vector<double> step = read_run_column(path, "train", "step");
+  const std::vector<double> loss = read_run_column(path, "train", "loss");
+  const std::vector<double> nonfinite = read_run_column(path, "train", "nonfinite");
   const h5::File file = h5::File::open(path);
   const h5::Dataset matrix = h5::Dataset::open(file, "gain");
   ASSERT_EQ(matrix.shape(), (std::vector<int64_t>{steps, 5}));
@@ -170,7 +171,7 @@ TEST_F(FullDisk, AtTheStartIsAUsageErrorThatLeavesNoFile) {
   }
 }
 
-// A limit on file sizes also forbids the file in memory that a distrusted file is moved to, so HDF5 cannot let go of it.
+// A limit on file sizes also forbids the file in memory that a distrusted file is moved to: HDF5 cannot let go of it.
 [[noreturn]] void write_beyond_the_limit(const std::string& path) {
   signal(SIGXFSZ, SIG_IGN);
   auto file = RunFile::create(path, specification());

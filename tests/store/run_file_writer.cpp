@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <exception>
 #include <limits>
+#include <string>
 #include <thread>
 
 #include "store/run_file.h"
@@ -31,7 +32,8 @@ RunFileSpec specification() {
 void append_step(RunFile& file, int64_t step) {
   const double loss = step % 7 == 3 ? std::numeric_limits<double>::quiet_NaN() : 1.0 / static_cast<double>(step + 1);
   const auto number = static_cast<double>(step);
-  file.append("train", {{"step", step}, {"loss", loss}, {"nonfinite", step % 251}, {"note", "é" + std::to_string(step)}});
+  const std::string note = "é" + std::to_string(step);
+  file.append("train", {{"step", step}, {"loss", loss}, {"nonfinite", step % 251}, {"note", note}});
   file.append_matrix("gain", {number, -number, number / 2});
   if (step % 100 == 0) file.append("events", {{"step", step}});
   if (step % 100 == 0) file.status({"running", step, int64_t{1} << 40, -1, ""});
@@ -42,7 +44,8 @@ int64_t write_rows(RunFile& file, double rows_per_second, double seconds) {
   int64_t step = 0;
   for (; Clock::now() < end; ++step) {
     append_step(file, step);
-    if (rows_per_second > 0) std::this_thread::sleep_until(start + std::chrono::duration<double>(step / rows_per_second));
+    const std::chrono::duration<double> due(rows_per_second > 0 ? step / rows_per_second : 0);
+    std::this_thread::sleep_until(start + due);
   }
   return step;
 }

@@ -22,7 +22,8 @@ def writer(tmp_path):
     started = []
 
     def start(rows_per_second, seconds, path=tmp_path / "run.h5"):
-        process = subprocess.Popen([WRITER, path, str(rows_per_second), str(seconds)], stdout=subprocess.PIPE, text=True)
+        command = [WRITER, path, str(rows_per_second), str(seconds)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         started.append(process)
         return process
 
