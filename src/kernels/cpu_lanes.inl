@@ -66,13 +66,24 @@ BRAID_INLINE void store_raw(T* p, const Raw& raw, int64_t n) {
 }
 BRAID_INLINE void store(float* p, FloatLanes v, int64_t n) { store_raw(p, v, n); }
 BRAID_INLINE void store(double* p, DoubleLanes v, int64_t n) { store_raw(p, v, n); }
+// The upper halves of the words. GCC 12 narrows a vector lane by lane below AVX-512, hence the intrinsics.
+BRAID_INLINE Bf16Lanes upper_halves(WordLanes w) {
+#if defined(__AVX512F__)
+  return __builtin_convertvector(w >> 16, Bf16Lanes);
+#elif defined(__AVX2__)
+  const __m256i high = _mm256_srai_epi32((__m256i)w, 16);
+  return (Bf16Lanes)_mm_packs_epi32(_mm256_castsi256_si128(high), _mm256_extracti128_si256(high, 1));
+#else
+  const __m128i high = _mm_srai_epi32((__m128i)w, 16);
+  const int64_t four = _mm_cvtsi128_si64(_mm_packs_epi32(high, high));
+  return (Bf16Lanes)four;
+#endif
+}
 // Round to nearest even; NaN stays NaN.
 BRAID_INLINE void store(Bf16* p, FloatLanes v, int64_t n) {
   const WordLanes w = (WordLanes)v;
-  const WordLanes rounded = (w + 0x7fffu + ((w >> 16) & 1u)) >> 16;
-  const WordLanes quiet = (w >> 16) | 0x40u;
-  const WordLanes is_nan = (WordLanes)(v != v);
-  store_raw(p, __builtin_convertvector((is_nan & quiet) | (~is_nan & rounded), Bf16Lanes), n);
+  const WordLanes rounded = w + 0x7fffu + ((w >> 16) & 1u), quiet = w | 0x400000u;
+  store_raw(p, upper_halves(v == v ? rounded : quiet), n);
 }
 
 template <class V>

@@ -11,7 +11,8 @@ CpuLevel best_cpu_level() {
   const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
   if (avx512) return CpuLevel::avx512;
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? CpuLevel::avx2 : CpuLevel::base;
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+  return avx2 ? CpuLevel::avx2 : CpuLevel::base;
 }
 
 const char* name_of(CpuLevel level) {

@@ -10,7 +10,8 @@ namespace braid::kernels {
 
 namespace {
 
-const StreamMixTable& cpu() {
+const StreamMixTable& cpu(Element element) {
+  if (element == Element::float64) return level_base::stream_mix;  // the only level that has it
   switch (chosen_cpu_level()) {
     case CpuLevel::avx512: return level_avx512::stream_mix;
     case CpuLevel::avx2: return level_avx2::stream_mix;
@@ -27,7 +28,7 @@ void check(StreamShape shape) {
 void stream_read(Launch launch, StreamShape shape, Element element, const void* X, const void* w, void* m) {
   check(shape);
   if (launch.place == Place::cuda) return stream_read_cuda(launch, shape, element, X, w, m);
-  cpu().read(shape, element, X, w, m);
+  cpu(element).read(shape, element, X, w, m);
 }
 
 void stream_read_backward(Launch launch, StreamShape shape, Element element, const void* X, const void* w, const void* dm,
@@ -36,7 +37,7 @@ void stream_read_backward(Launch launch, StreamShape shape, Element element, con
   if (launch.place == Place::cuda) {
     return stream_read_backward_cuda(launch, shape, element, X, w, dm, dX, accumulate_dX, dw);
   }
-  cpu().read_backward(shape, element, X, w, dm, dX, accumulate_dX, dw);
+  cpu(element).read_backward(shape, element, X, w, dm, dX, accumulate_dX, dw);
 }
 
 void stream_write_read(Launch launch, StreamShape shape, Element element, const void* X, const void* H, const void* c,
@@ -45,7 +46,7 @@ void stream_write_read(Launch launch, StreamShape shape, Element element, const 
   if (launch.place == Place::cuda) {
     return stream_write_read_cuda(launch, shape, element, X, H, c, f, w_next, X_out, m_next);
   }
-  cpu().write_read(shape, element, X, H, c, f, w_next, X_out, m_next);
+  cpu(element).write_read(shape, element, X, H, c, f, w_next, X_out, m_next);
 }
 
 void stream_write_read_backward(Launch launch, StreamShape shape, Element element, const void* X, const void* H,
@@ -56,7 +57,7 @@ void stream_write_read_backward(Launch launch, StreamShape shape, Element elemen
     return stream_write_read_backward_cuda(launch, shape, element, X, H, c, f, w_next, X_out, dX_out, dm_next, dX, df, dH,
                                            dc, dw_next);
   }
-  cpu().write_read_backward(shape, element, X, H, c, f, w_next, X_out, dX_out, dm_next, dX, df, dH, dc, dw_next);
+  cpu(element).write_read_backward(shape, element, X, H, c, f, w_next, X_out, dX_out, dm_next, dX, df, dH, dc, dw_next);
 }
 
 }  // namespace braid::kernels

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+// Meets the others through BRAID_RENDEZVOUS and prints what a few exchanges gave.
+#include <iostream>
+
+#include "base/error.h"
+#include "comm/world.h"
+
+int main() {
+  try {
+    const auto world = braid::World::connect({"cpu", false});
+    double sum = 0.5 + world->rank();
+    for (int round = 0; round < 5; ++round) {
+      double part = 0.5 + world->rank();
+      world->host().all_reduce({&part, 1, braid::Dtype::float64}, braid::ReduceOp::sum).wait();
+      sum = part;
+    }
+    const auto half = world->host().split(world->rank() % 2, world->rank());
+    std::cout << world->rank() << "/" << world->size() << " sum " << sum << " root "
+              << braid::broadcast_text(world->host(), "rank " + std::to_string(world->rank()), world->size() - 1) << " half "
+              << half->size() << std::endl;
+    world->host().barrier();
+    return 0;
+  } catch (const braid::Error& error) {
+    std::cerr << error.what() << std::endl;
+    return error.exit_code();
+  }
+}

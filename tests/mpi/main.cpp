@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// Starts MPI once for all tests. Rank 0 prints; another rank prints only its failures. After each test the ranks agree on
+// the result, so that a failed assertion on one of them fails the test on all and no rank runs ahead into a hang.
+#include <gtest/gtest.h>
+
+#include <iostream>
+
+#include "base/error.h"
+#include "mpi_world.h"
+
+namespace braid::test {
+namespace {
+
+std::unique_ptr<World>* world_slot = nullptr;  // set once in main, before any test
+
+class AgreeOnResult : public testing::EmptyTestEventListener {
+ public:
+  void OnTestPartResult(const testing::TestPartResult& result) override {
+    if (!result.failed() || world().rank() == 0) return;
+    std::cerr << "rank " << world().rank() << ": " << result.file_name() << ":" << result.line_number() << ": "
+              << result.summary() << std::endl;
+  }
+  void OnTestEnd(const testing::TestInfo& info) override {
+    int64_t failed = info.result()->Failed();
+    world().host().all_reduce({&failed, 1, Dtype::int64}, ReduceOp::sum).wait();
+    failures_ += failed > 0;
+    if (failed > 0 && world().rank() == 0 && !info.result()->Failed()) {
+      std::cerr << "[  FAILED  ] " << info.test_suite_name() << "." << info.name() << " on " << failed << " other rank(s)\n";
+    }
+  }
+  int failures() const { return failures_; }
+
+ private:
+  int failures_ = 0;
+};
+
+int run() {
+  auto* agreement = new AgreeOnResult;  // GoogleTest owns it
+  auto& listeners = testing::UnitTest::GetInstance()->listeners();
+  if (world().rank() != 0) delete listeners.Release(listeners.default_result_printer());
+  listeners.Append(agreement);
+  const int here = RUN_ALL_TESTS();
+  return here != 0 || agreement->failures() > 0;
+}
+
+}  // namespace
+
+World& world() { return **world_slot; }
+
+}  // namespace braid::test
+
+int main(int argc, char** argv) {
+  testing::InitGoogleTest(&argc, argv);
+  try {
+    auto world = braid::World::connect({"cpu", false});
+    braid::test::world_slot = &world;
+    return braid::test::run();
+  } catch (const std::exception& error) {
+    std::cerr << error.what() << std::endl;
+    return 1;
+  }
+}

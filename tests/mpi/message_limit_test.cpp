@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+// Calls beyond MPI's int counts are cut into messages. A low limit shows that the pieces land where they belong.
+#include <gtest/gtest.h>
+
+#include <numeric>
+
+#include "base/clock.h"
+#include "comm/mpi_communicator.h"
+#include "mpi_world.h"
+
+namespace braid {
+namespace {
+
+using test::world;
+
+class SmallMessages : public testing::Test {
+ protected:
+  void SetUp() override {
+    int started = 0;
+    MPI_Initialized(&started);
+    if (!started) GTEST_SKIP() << "this process was started without MPI";
+    MPI_Comm_dup(MPI_COMM_WORLD, &duplicate_);
+    comm_ = make_mpi_communicator(duplicate_, std::make_shared<CommThread>(), 1000);
+  }
+  std::vector<int64_t> numbers(size_t count) const {
+    std::vector<int64_t> data(count);
+    std::iota(data.begin(), data.end(), int64_t{world().rank()} * 1000000);
+    return data;
+  }
+  static Buffer buffer(std::vector<int64_t>& data) { return {data.data(), data.size(), Dtype::int64}; }
+  MPI_Comm duplicate_ = MPI_COMM_NULL;
+  std::unique_ptr<Communicator> comm_;
+  const int size_ = world().size();
+};
+
+TEST_F(SmallMessages, AllReduceAndAllGatherOfManyPiecesAreWhole) {
+  auto data = numbers(2501);
+  comm_->all_reduce(buffer(data), ReduceOp::sum).wait();
+  for (size_t i = 0; i < data.size(); ++i) {
+    ASSERT_EQ(data[i], int64_t(i) * size_ + int64_t{1000000} * size_ * (size_ - 1) / 2);
+  }
+  auto mine = numbers(2501);
+  std::vector<int64_t> all(mine.size() * size_);
+  comm_->all_gather(buffer(mine), buffer(all)).wait();
+  for (int r = 0; r < size_; ++r) {
+    for (size_t i = 0; i < mine.size(); ++i) ASSERT_EQ(all[r * mine.size() + i], int64_t{r} * 1000000 + int64_t(i));
+  }
+}
+
+TEST_F(SmallMessages, AllToAllAndReduceScatterOfManyPiecesAreWhole) {
+  const size_t slice = 1501;
+  auto mine = numbers(slice * size_);
+  std::vector<int64_t> all(mine.size()), part(slice);
+  comm_->all_to_all(buffer(mine), buffer(all)).wait();
+  for (int r = 0; r < size_; ++r) {
+    for (size_t i = 0; i < slice; ++i) ASSERT_EQ(all[r * slice + i], int64_t{r} * 1000000 + int64_t(world().rank() * slice + i));
+  }
+  comm_->reduce_scatter(buffer(mine), buffer(part), ReduceOp::sum).wait();
+  for (size_t i = 0; i < slice; ++i) {
+    ASSERT_EQ(part[i], int64_t(world().rank() * slice + i) * size_ + int64_t{1000000} * size_ * (size_ - 1) / 2);
+  }
+}
+
+TEST_F(SmallMessages, MoreThanTwoGibibytesAreSummed) {
+  const size_t bytes = (size_t{1} << 31) + 12345;
+  if (available_host_memory_bytes() < int64_t(bytes) * size_ * 2 + (int64_t{2} << 30)) GTEST_SKIP() << "not enough memory";
+  if (size_ != 2) GTEST_SKIP() << "done with two ranks";
+  std::vector<uint8_t> data(bytes, uint8_t(world().rank() + 1));
+  const auto large = make_mpi_communicator(duplicate_, std::make_shared<CommThread>());
+  large->all_reduce({data.data(), data.size(), Dtype::uint8}, ReduceOp::sum).wait();
+  for (const size_t i : {size_t{0}, (size_t{1} << 31) - 1, size_t{1} << 31, bytes - 1}) EXPECT_EQ(data[i], 3) << i;
+}
+
+}  // namespace
+}  // namespace braid

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""braid's poc dialect against published values, closed forms and our own PyTorch program, all in fp32 on the CPU."""
+
+import math
+
+import braid_run
+import numpy as np
+import pytest
+import torch
+from poc_torch import read_config
+from poc_torch import train as train_in_torch
+
+DEMO = "configs/mhc/demo_mhc.toml"
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    return braid_run.train(DEMO, tmp_path_factory.mktemp("demo") / "run", threads=2)
+
+
+@pytest.fixture(scope="module")
+def demo_in_torch():
+    torch.set_num_threads(2)
+    return train_in_torch(read_config(braid_run.ROOT / DEMO, []))
+
+
+def test_first_step_has_the_published_numbers(demo):
+    assert demo["loss"][0] == pytest.approx(5.62738, abs=1e-5)
+    assert demo["grad_norm"][0] == pytest.approx(0.74705, abs=1e-5)
+
+
+def test_first_losses_agree_within_1e_4(demo, demo_in_torch):
+    for step in range(5):
+        assert demo["loss"][step] == pytest.approx(demo_in_torch[step]["loss"], abs=1e-4)
+        assert demo["grad_norm"][step] == pytest.approx(demo_in_torch[step]["grad_norm"], abs=1e-4)
+
+
+def test_all_fifty_losses_agree_within_2e_3_and_end_at_the_published_value(demo, demo_in_torch):
+    theirs = np.array([row["loss"] for row in demo_in_torch])
+    assert np.abs(demo["loss"] - theirs).max() < 2e-3
+    assert demo["loss"][49] == pytest.approx(0.1200, abs=2e-3)
+
+
+def test_gain_stays_what_the_published_run_shows(demo):
+    assert demo["gain_proxy_log10_max_entry"] == pytest.approx(np.full(50, -0.602049), abs=1e-5)
+    assert demo["amax_gain_forward"] == pytest.approx(np.ones(50), abs=1e-5)
+    assert demo["amax_gain_backward"] == pytest.approx(np.ones(50), abs=1e-5)
+
+
+def test_sdpa_demo_has_the_published_losses(tmp_path):
+    run = braid_run.train("configs/mhc/demo_mhc_sdpa.toml", tmp_path / "run", "train.steps=12", threads=2)
+    assert run["loss"][0] == pytest.approx(5.67305, abs=1e-5)
+    assert run["grad_norm"][0] == pytest.approx(0.77065, abs=1e-5)
+    assert run["loss"][11] == pytest.approx(3.5253, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "variant, loss, norm", [("baseline", 5.701119, 1.574160), ("hc", 5.731912, 1.024462), ("mhc", 5.733945, 1.049836)]
+)
+def test_twelve_layers_first_step_has_the_published_numbers(tmp_path, variant, loss, norm):
+    run = braid_run.train(f"configs/mhc/tiny_12l_{variant}.toml", tmp_path / "run", "train.steps=1", threads=2)
+    assert run["loss"][0] == pytest.approx(loss, abs=5e-6)
+    assert run["grad_norm"][0] == pytest.approx(norm, abs=5e-6)
+
+
+SMALL = ["model.width=32", "model.vocabulary=64", "model.mlp_width=64", "model.context=16", "train.batch=4"]
+
+
+def closed_form_gain(residual, layers, streams=4):
+    """Largest entry of H^L for H = a I + b J at the start (logits 2 I - 1)."""
+    diagonal, off = (math.e, 1 / math.e) if residual == "hc" else (0.7112346, 0.0962551)
+    a, row = diagonal - off, diagonal + (streams - 1) * off
+    if residual == "mhc":
+        row = 1.0
+    return math.log10((row**layers + (streams - 1) * a**layers) / streams)
+
+
+@pytest.mark.parametrize("layers", [12, 24, 48])
+@pytest.mark.parametrize("residual", ["hc", "mhc"])
+def test_gain_at_the_start_is_the_closed_form(tmp_path, residual, layers):
+    # A learning rate of 0 leaves the first weights in place: the gain is measured after the update.
+    run = braid_run.train(DEMO, tmp_path / "run", *SMALL, "train.steps=1", "optim.learning_rate=0.0",
+                          f"model.residual={residual}", f"model.layers={layers}")  # fmt: skip
+    assert run["gain_proxy_log10_max_entry"][0] == pytest.approx(closed_form_gain(residual, layers), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "residual, layers, outcome",
+    [("hc", 24, "finite"), ("hc", 28, "uniform"), ("hc", 32, "nan"), ("mhc", 58, "finite"), ("mhc", 63, "uniform"),
+     ("mhc", 72, "nan"), ("residual", 72, "finite")],
+)  # fmt: skip
+def test_overflow_comes_at_the_depths_where_fp32_ends(tmp_path, residual, layers, outcome):
+    """LayerNorm squares: past 2^64 the variance is infinite and logits are exactly zero; later NaN."""
+    run = braid_run.train(DEMO, tmp_path / "run", *SMALL, "train.steps=1", f"model.residual={residual}", f"model.layers={layers}")
+    loss, bad = run["loss"][0], run["nonfinite"][0]
+    if outcome == "nan":
+        assert math.isnan(loss) and bad == 1 and run["nonfinite_total"][0] == 1
+    elif outcome == "uniform":
+        assert loss == pytest.approx(math.log(64), abs=1e-6) and bad == 0
+    else:
+        assert math.isfinite(loss) and abs(loss - math.log(64)) > 1e-4 and bad == 0
