@@ -11,7 +11,10 @@ namespace braid::kernels {
 
 namespace {
 
-// One S x S matrix; a model has a few dozen, so plain loops do.
+// One S x S matrix; a model has a few dozen, so plain loops do. With coefficients per token there are thousands: matrices
+// are shared out among threads, which changes no result.
+constexpr int64_t few = 64;
+
 template <class A>
 class Matrix {
  public:
@@ -68,26 +71,40 @@ void project(const SinkhornShape& shape, const A* logits, A* out, A* sums) {
 template <class A>
 void forward(const SinkhornShape& shape, const A* logits, A* H) {
   const int64_t n = shape.streams;
-  std::vector<A> sums(static_cast<size_t>(2 * shape.iterations * n));
-  for (int64_t i = 0; i < shape.matrices; ++i) project(shape, logits + i * n * n, H + i * n * n, sums.data());
+#pragma omp parallel if (shape.matrices >= few)
+  {
+    std::vector<A> sums(static_cast<size_t>(2 * shape.iterations * n));
+#pragma omp for schedule(static)
+    for (int64_t i = 0; i < shape.matrices; ++i) project(shape, logits + i * n * n, H + i * n * n, sums.data());
+  }
 }
 
-// The iterates are recomputed and then divided out again, last to first; only the line sums are kept.
+// One matrix. The iterates are recomputed and then multiplied back, last to first; only the line sums are kept.
+template <class A>
+void undo(const SinkhornShape& shape, const A* logits, const A* dH, A* dlogits, A* values, A* sums) {
+  const int64_t n = shape.streams;
+  const bool rows_first = shape.order == SinkhornOrder::row_then_column;
+  project(shape, logits, values, sums);
+  for (int64_t j = 0; j < n * n; ++j) dlogits[j] = dH[j];
+  Matrix<A> value(values, n), gradient(dlogits, n);
+  for (int64_t k = shape.iterations; k-- > 0;) {
+    value.undo(!rows_first, sums + (2 * k + 1) * n, gradient);
+    value.undo(rows_first, sums + 2 * k * n, gradient);
+  }
+  for (int64_t j = 0; j < n * n; ++j) dlogits[j] *= std::exp(logits[j]);
+}
+
 template <class A>
 void backward(const SinkhornShape& shape, const A* logits, const A* dH, A* dlogits) {
   const int64_t n = shape.streams;
-  std::vector<A> sums(static_cast<size_t>(2 * shape.iterations * n)), values(static_cast<size_t>(n * n));
-  const bool rows_first = shape.order == SinkhornOrder::row_then_column;
-  for (int64_t i = 0; i < shape.matrices; ++i) {
-    A* gradient_data = dlogits + i * n * n;
-    project(shape, logits + i * n * n, values.data(), sums.data());
-    for (int64_t j = 0; j < n * n; ++j) gradient_data[j] = dH[i * n * n + j];
-    Matrix<A> value(values.data(), n), gradient(gradient_data, n);
-    for (int64_t k = shape.iterations; k-- > 0;) {
-      value.undo(!rows_first, sums.data() + (2 * k + 1) * n, gradient);
-      value.undo(rows_first, sums.data() + 2 * k * n, gradient);
+#pragma omp parallel if (shape.matrices >= few)
+  {
+    std::vector<A> sums(static_cast<size_t>(2 * shape.iterations * n)), values(static_cast<size_t>(n * n));
+#pragma omp for schedule(static)
+    for (int64_t i = 0; i < shape.matrices; ++i) {
+      const int64_t at = i * n * n;
+      undo(shape, logits + at, dH + at, dlogits + at, values.data(), sums.data());
     }
-    for (int64_t j = 0; j < n * n; ++j) gradient_data[j] *= std::exp(logits[i * n * n + j]);
   }
 }
 

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
 
 #include "support.h"
 
@@ -78,8 +79,7 @@ TEST_P(EveryModel, ALaterTokenNeverChangesAnEarlierLogit) {
 
 TEST_P(EveryModel, EveryParameterReportsItsGradientOncePerBackward) {
   Transformer model(config(), Precision::fp32, at::kCPU);
-  at::Generator generator = seeded_generator(1);
-  initialise_poc(model, generator);
+  randomise(model, 1, 0.3);
   std::map<std::string, int> reported;
   for (Parameter& p : model.parameters().all()) {
     p.on_grad_ready = [&reported](Parameter& parameter) { ++reported[parameter.name]; };

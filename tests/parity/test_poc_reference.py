@@ -51,4 +51,6 @@ def test_twelve_layers_first_step(residual, loss, norm, gain):
     row = train(config)[0]
     assert row["loss"] == pytest.approx(loss, abs=2e-6)
     assert row["grad_norm"] == pytest.approx(norm, abs=2e-6)
-    assert row["gain"] == pytest.approx(gain, abs=2e-6)
+    # Measured after Adam's first update, which makes full steps of gradients that are mostly rounding in the deep layers
+    # of HC: each of the 12 logit matrices may shift its log10 by 0.00087 either way.
+    assert row["gain"] == pytest.approx(gain, abs=12 * 0.00087 if residual == "hc" else 2e-6)

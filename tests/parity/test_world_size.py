@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 POC = ["model.layers=4", "model.width=64", "model.mlp_width=128", "train.steps=20", "train.batch=10"]
-LLAMA = ["model.dialect=llama", "model.kv_heads=2", "model.attention=sdpa", "model.residual=residual", "data.kind=copy"] + POC
+LLAMA = ["model.dialect=llama", "model.kv_heads=2", "model.attention=sdpa", "model.residual=residual",] + POC
 
 
 @pytest.mark.parametrize("overrides", [POC, LLAMA], ids=["poc", "llama"])

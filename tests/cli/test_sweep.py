@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A sweep ends with the same table whatever happened on the way."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+
+import h5py
+import numpy as np
+import pytest
+from cli_run import BRAID, DEMO, ENVIRONMENT, SMALL, braid, one_line, sets
+
+GRID = SMALL + ["train.steps=8", "sweep.layers=[2,3]", "sweep.residual=['residual','mhc']", "sweep.seeds=[0]"]
+NAMES = ["2l_baseline_s0", "2l_mhc_s0", "3l_baseline_s0", "3l_mhc_s0"]
+
+
+def losses(out):
+    found = {}
+    for name in NAMES:
+        with h5py.File(out / name / "run.h5", "r", locking=False, swmr=True) as f:
+            assert f["status"][0]["state"] == b"done", name
+            found[name] = f["train"]["loss"][:]
+    return found
+
+
+def states(out):
+    return {run["name"]: (run["state"], run["attempts"]) for run in json.loads((out / "sweep.json").read_text())["runs"]}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    out = tmp_path_factory.mktemp("sweep") / "whole"
+    done = braid("sweep", DEMO, "--out", out, "--device", "cpu", *sets(GRID))
+    assert done.returncode == 0, done.stderr + done.stdout
+    return losses(out)
+
+
+def same(a, b):
+    return all(np.abs(a[name] - b[name]).max() < 1e-5 for name in NAMES)
+
+
+def test_runs_under_mpirun_and_side_by_side_give_the_same_losses(tmp_path, whole):
+    inside = tmp_path / "inside"
+    assert braid("sweep", DEMO, "--out", inside, "--device", "cpu", *sets(GRID + ["sweep.side_by_side=2"]), ranks=2).returncode == 0
+    assert same(losses(inside), whole)
+    driver = tmp_path / "driver"
+    done = braid("sweep", DEMO, "--out", driver, "--device", "cpu", "--ranks", "4", *sets(GRID + ["sweep.side_by_side=2"]))
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert same(losses(driver), whole)
+
+
+def test_a_sweep_killed_and_started_again_ends_with_the_same_table(tmp_path, whole):
+    out = tmp_path / "out"
+    command = [BRAID, "sweep", DEMO, "--out", out, "--device", "cpu", *sets(GRID)]
+    killed = 0
+    for delay in (1.2, 2.2):
+        process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        time.sleep(delay)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            killed += 1
+        process.wait()
+    assert killed > 0
+    # A run may have been killed twice: its record says so and a third start would call it failed.
+    first = {name for name, (state, attempts) in states(out).items() if attempts >= 2 and state == "running"}
+    done = braid("sweep", DEMO, "--out", out, "--device", "cpu", *sets(GRID))
+    if first:
+        assert done.returncode == 1 and all(states(out)[name][0] == "failed" for name in first)
+    else:
+        assert done.returncode == 0, done.stderr + done.stdout
+        assert same(losses(out), whole)
+
+
+def test_finished_runs_are_skipped(tmp_path, whole):
+    out = tmp_path / "out"
+    assert braid("sweep", DEMO, "--out", out, "--device", "cpu", *sets(GRID)).returncode == 0
+    before = {name: (out / name / "run.h5").stat().st_mtime_ns for name in NAMES}
+    assert braid("sweep", DEMO, "--out", out, "--device", "cpu", *sets(GRID)).returncode == 0
+    assert {name: (out / name / "run.h5").stat().st_mtime_ns for name in NAMES} == before
+
+
+def test_the_driver_survives_a_run_that_dies_and_names_it(tmp_path):
+    out = tmp_path / "out"
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "a.txt").write_text("too short")  # nothing can be held out: each run fails by itself
+    done = braid("sweep", DEMO, "--out", out, "--device", "cpu", *sets(GRID + ["data.kind=bytes", f"data.path='{tmp_path}/text'"]))
+    assert done.returncode == 1
+    assert set(states(out).values()) == {("failed", 2)}
+    assert "failed" in done.stdout
+
+
+def test_a_diverged_run_is_recorded_and_the_sweep_goes_on(tmp_path):
+    out = tmp_path / "out"
+    grid = [a for a in GRID if not a.startswith("sweep.")] + ["sweep.layers=[32,2]", "sweep.residual=['hc']", "train.steps=2"]
+    assert braid("sweep", DEMO, "--out", out, "--device", "cpu", *sets(grid)).returncode == 0
+    assert states(out) == {"32l_hc_s42": ("diverged", 1), "2l_hc_s42": ("done", 1)}
+
+
+def test_inside_mpi_a_failure_all_ranks_agree_on_is_recorded_and_the_sweep_goes_on(tmp_path):
+    out = tmp_path / "out"
+    grid = GRID + ["sweep.batch=[1,4]"]  # one sample cannot be split over two ranks
+    done = braid("sweep", DEMO, "--out", out, "--device", "cpu", *sets(grid), ranks=2)
+    assert done.returncode == 0, done.stderr
+    assert states(out)["3l_mhc_s0"] == ("done", 1)
+    assert "cannot be split" in done.stderr
+
+
+def test_another_sweeps_folder_is_refused(tmp_path):
+    out = tmp_path / "out"
+    assert braid("sweep", DEMO, "--out", out, "--device", "cpu", *sets(GRID + ["sweep.layers=[2]", "sweep.residual=['mhc']"])).returncode == 0
+    line = one_line(braid("sweep", DEMO, "--out", out, "--device", "cpu", *sets(GRID)), 2)
+    assert "holds another sweep" in line
