@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <cstdlib>
 #include <iostream>
 
@@ -35,8 +36,30 @@ CommonOptions common_options(const cxxopts::ParseResult& parsed) {
   return common;
 }
 
+namespace {
+
+std::vector<std::string> option_names(const cxxopts::Options& options) {
+  std::vector<std::string> names;
+  for (const auto& option : options.group_help("").options) names.insert(names.end(), option.l.begin(), option.l.end());
+  return names;
+}
+
+// "--devise": unknown, with the nearest there is.
+void require_known(const cxxopts::Options& options, const Arguments& arguments) {
+  const std::vector<std::string> known = option_names(options);
+  for (const std::string& argument : arguments) {
+    const std::string name = argument.substr(0, argument.find('='));
+    if (!name.starts_with("--") || name == "--" || std::find(known.begin(), known.end(), name.substr(2)) != known.end()) continue;
+    const std::string nearest = nearest_name(name.substr(2), known);
+    throw UsageError(str(options.program(), ": unknown option ", name, nearest.empty() ? "" : "; nearest: --" + nearest));
+  }
+}
+
+}  // namespace
+
 bool parse_arguments(cxxopts::Options& options, const Arguments& arguments,
                      const std::function<void(const cxxopts::ParseResult&)>& use) {
+  require_known(options, arguments);
   std::vector<const char*> argv = {"braid"};
   for (const std::string& argument : arguments) argv.push_back(argument.c_str());
   try {
@@ -77,7 +100,7 @@ int with_world(const WorldOptions& options, const std::function<int(World&, Logg
 }
 
 bool speaks_for_all() {
-  for (const char* name : {"OMPI_COMM_WORLD_RANK", "BRAID_RANK", "PMIX_RANK"}) {
+  for (const char* name : {"OMPI_COMM_WORLD_RANK", "BRAID_RANK", "PMIX_RANK", "SLURM_PROCID"}) {
     if (const char* rank = std::getenv(name)) return std::string(rank) == "0";
   }
   return true;

@@ -89,12 +89,12 @@ struct Row {
 
 // Which row of which matrix a lane holds. Lanes without one take part in shuffles with zeros.
 template <int P>
-struct Cell {
+struct RowPlace {
   int64_t matrix;
   int lane, n;
   bool valid;
 
-  __device__ explicit Cell(const SinkhornShape& shape)
+  __device__ explicit RowPlace(const SinkhornShape& shape)
       : matrix((int64_t(blockIdx.x) * threads + threadIdx.x) / P),
         lane(int(threadIdx.x) % P),
         n(int(shape.streams)),
@@ -105,7 +105,7 @@ struct Cell {
 
 // sums: null, or [2 iterations, all lanes of the grid].
 template <int P, class A>
-__device__ void project(const SinkhornShape& shape, const Cell<P>& place, const A* logits, Row<P, A>& row, A* sums) {
+__device__ void project(const SinkhornShape& shape, const RowPlace<P>& place, const A* logits, Row<P, A>& row, A* sums) {
   const bool rows_first = shape.order == SinkhornOrder::row_then_column;
   const int64_t lanes = int64_t(gridDim.x) * threads;
 #pragma unroll
@@ -120,7 +120,7 @@ __device__ void project(const SinkhornShape& shape, const Cell<P>& place, const 
 
 template <int P, class A>
 __global__ void __launch_bounds__(threads) forward_kernel(SinkhornShape shape, const A* logits, A* H) {
-  const Cell<P> place(shape);
+  const RowPlace<P> place(shape);
   Row<P, A> row;
   project<P, A>(shape, place, logits, row, nullptr);
 #pragma unroll
@@ -132,7 +132,7 @@ __global__ void __launch_bounds__(threads) forward_kernel(SinkhornShape shape, c
 template <int P, class A>
 __global__ void __launch_bounds__(threads)
     backward_kernel(SinkhornShape shape, const A* logits, const A* dH, A* dlogits, A* sums) {
-  const Cell<P> place(shape);
+  const RowPlace<P> place(shape);
   const bool rows_first = shape.order == SinkhornOrder::row_then_column;
   const int64_t lanes = int64_t(gridDim.x) * threads;
   Row<P, A> row;
