@@ -181,8 +181,6 @@ class MpiCommunicator final : public Communicator {
     return std::make_unique<MpiCommunicator>(part_comm, thread_, limit_, true);
   }
 
-  Recorder& recorder() { return recorder_; }
-
  private:
   // count elements, the next such block `stride` bytes further.
   struct StridedType {
@@ -224,7 +222,6 @@ class MpiCommunicator final : public Communicator {
     auto job = std::make_shared<MpiJob>(str(operation, " of ", buffer.count, " ", name_of(buffer.dtype), " on rank ", rank_),
                                         std::move(post));
     const Work work(job);
-    recorder_.add(operation, buffer, work);
     thread_->submit(std::move(job));
     return work;
   }
@@ -235,7 +232,6 @@ class MpiCommunicator final : public Communicator {
   bool owned_;
   int rank_ = 0, size_ = 1;
   Bf16Ops bf16_;
-  Recorder recorder_;
 };
 
 }  // namespace

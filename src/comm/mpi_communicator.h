@@ -8,7 +8,6 @@
 
 #include "comm/comm_thread.h"
 #include "comm/communicator.h"
-#include "comm/recorder.h"
 
 namespace braid {
 

@@ -11,7 +11,6 @@
 #include <thread>
 
 #include "comm/cuda_handles.h"
-#include "comm/recorder.h"
 #endif
 
 namespace braid {
@@ -144,9 +143,7 @@ class NcclCommunicator final : public Communicator {
     check_cuda(cudaStreamWaitEvent(stream_->get(), produced_.get(), 0), "wait for the buffer");
     check_nccl(call(stream_->get()), operation);
     work->finished().record(stream_->get());
-    const Work handle(std::move(work));
-    recorder_.add(operation, buffer, handle);
-    return handle;
+    return Work(std::move(work));
   }
 
   std::unique_ptr<Communicator> owned_host_;
@@ -155,7 +152,6 @@ class NcclCommunicator final : public Communicator {
   std::unique_ptr<CudaStream> stream_;
   CudaEvent produced_;
   ncclComm_t comm_ = nullptr;
-  Recorder recorder_;
 };
 
 }  // namespace

@@ -30,7 +30,24 @@ __device__ __forceinline__ A lanes_sum(A value) {
   return value;
 }
 
-// One lane's row. Rows and columns from S on are zero and stay so, since their sums divide as the floor.
+// Which row of which matrix a lane holds. Lanes without one take part in shuffles with zeros.
+template <int P>
+struct RowPlace {
+  int64_t matrix;
+  int lane, n;
+  bool valid;
+
+  __device__ explicit RowPlace(const SinkhornShape& shape)
+      : matrix((int64_t(blockIdx.x) * threads + threadIdx.x) / P),
+        lane(int(threadIdx.x) % P),
+        n(int(shape.streams)),
+        valid(matrix < shape.matrices && lane < n) {}
+  __device__ bool holds(int i) const { return valid && i < n; }
+  __device__ int64_t at(int i) const { return (matrix * n + lane) * n + i; }
+};
+
+// One lane's row. Entries from S on are zero and stay so, since their sums divide as the floor; their gradients are kept
+// zero, for the floor would make them grow without end.
 template <int P, class A>
 struct Row {
   A m[P] = {};
@@ -64,43 +81,27 @@ struct Row {
   }
 
   // Backward of normalise_row: from gradient g and values after it to those before it.
-  __device__ void undo_row(A sum, A (&g)[P]) {
+  __device__ void undo_row(const RowPlace<P>& place, A sum, A (&g)[P]) {
     const Divisor<A> by(sum);
     A dot = 0;
 #pragma unroll
     for (int i = 0; i < P; ++i) dot += g[i] * m[i];
 #pragma unroll
     for (int i = 0; i < P; ++i) {
-      g[i] = (by.clamped ? g[i] : g[i] - dot) / by.value;
+      g[i] = place.holds(i) ? (by.clamped ? g[i] : g[i] - dot) / by.value : A(0);
       m[i] *= by.value;
     }
   }
 
-  __device__ void undo_columns(A sum_of_mine, A (&g)[P]) {
+  __device__ void undo_columns(const RowPlace<P>& place, A sum_of_mine, A (&g)[P]) {
 #pragma unroll
     for (int i = 0; i < P; ++i) {
       const Divisor<A> by(__shfl_sync(whole_warp, sum_of_mine, i, P));
       const A dot = lanes_sum<P>(g[i] * m[i]);
-      g[i] = (by.clamped ? g[i] : g[i] - dot) / by.value;
+      g[i] = place.holds(i) ? (by.clamped ? g[i] : g[i] - dot) / by.value : A(0);
       m[i] *= by.value;
     }
   }
-};
-
-// Which row of which matrix a lane holds. Lanes without one take part in shuffles with zeros.
-template <int P>
-struct RowPlace {
-  int64_t matrix;
-  int lane, n;
-  bool valid;
-
-  __device__ explicit RowPlace(const SinkhornShape& shape)
-      : matrix((int64_t(blockIdx.x) * threads + threadIdx.x) / P),
-        lane(int(threadIdx.x) % P),
-        n(int(shape.streams)),
-        valid(matrix < shape.matrices && lane < n) {}
-  __device__ bool holds(int i) const { return valid && i < n; }
-  __device__ int64_t at(int i) const { return (matrix * n + lane) * n + i; }
 };
 
 // sums: null, or [2 iterations, all lanes of the grid].
@@ -144,8 +145,8 @@ __global__ void __launch_bounds__(threads)
   }
   for (int64_t k = 2 * shape.iterations; k-- > 0;) {
     const A sum = sums[k * lanes + int64_t(blockIdx.x) * threads + threadIdx.x];
-    if ((k % 2 == 0) == rows_first) row.undo_row(sum, g);
-    else row.undo_columns(sum, g);
+    if ((k % 2 == 0) == rows_first) row.undo_row(place, sum, g);
+    else row.undo_columns(place, sum, g);
   }
 #pragma unroll
   for (int i = 0; i < P; ++i) {

@@ -74,7 +74,7 @@ TEST(Config, ErrorsNameFileLineKeyAndWhatWasExpected) {
   EXPECT_EQ(error_of("[inner]\nkind = \"c\"\n"), "f.toml:2: inner.kind: expected one of a, b, found \"c\"");
   EXPECT_EQ(error_of("numbers = [1, \"2\"]\n"), "f.toml:1: numbers: expected an array of integers, found string \"2\" in it");
   EXPECT_EQ(error_of("inner = 3\n"), "f.toml:1: inner: expected a table, found integer 3");
-  EXPECT_EQ(error_of("[outer]\n"), "f.toml:1: unknown key outer; nearest known key: inner");
+  EXPECT_EQ(error_of("[iner]\n"), "f.toml:1: unknown key iner; nearest known key: inner");
   EXPECT_EQ(error_of("flag = \n").substr(0, 9), "f.toml:1:");
 }
 

@@ -117,7 +117,7 @@ class PocModel(nn.Module):
         if self.residual == "residual":
             return 0.0
         product = None
-        for h in self.mixing():
+        for h in [self.mixing(logits) for logits in self.res] if self.published else self.mixing():
             product = h if product is None else h @ product
         largest = product.abs().max().item()
         return largest if math.isnan(largest) else math.log10(max(largest, 1e-12))

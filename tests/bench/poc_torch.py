@@ -3,11 +3,15 @@
 """Trains the poc model in PyTorch from the same configuration files as braid, and writes what each step gave.
 
     poc_torch.py configs/mhc/demo_mhc.toml --out losses.json [--set train.steps=5] [--threads 2] [--dtype bf16]
-                 [--published | --compile]
+                 [--simplified | --as-published] [--compile]
+
+--as-published works tensor by tensor and layer by layer, as that program does; --simplified (the default) is what a
+PyTorch user would make of it: batched Sinkhorn, length-S vectors, fused AdamW, one norm. bf16 is autocast.
 """
 
 import argparse
 import json
+import math
 import pathlib
 import sys
 import time
@@ -39,9 +43,12 @@ def incrementing_batch(config):
     return sequence[:, :-1], sequence[:, 1:]
 
 
-def build(config, published):
+def build(config, published, dtype="fp32"):
+    """The weights are drawn in fp32 whatever the type."""
     torch.manual_seed(config["train"].get("seed", 0))
     model = PocModel(config["model"], published)
+    if dtype == "fp64":
+        model.double()
     optim = config["optim"]
     optimiser = torch.optim.AdamW(
         model.parameters(), lr=optim["learning_rate"], weight_decay=optim.get("weight_decay", 0.0), fused=not published
@@ -49,21 +56,29 @@ def build(config, published):
     return model, optimiser
 
 
+def gradient_norm(model):
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    if model.published:
+        return math.sqrt(sum(g.norm().item() ** 2 for g in gradients))
+    return torch.linalg.vector_norm(torch.stack([g.norm() for g in gradients])).item()
+
+
 def train_step(model, forward, optimiser, config, dtype):
     x, y = incrementing_batch(config)
     optimiser.zero_grad()
     with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bf16"):
         logits = forward(x)
-        loss = F.cross_entropy(logits.float().view(-1, logits.shape[-1]), y.reshape(-1))
+        wide = logits if dtype == "fp64" else logits.float()
+        loss = F.cross_entropy(wide.view(-1, logits.shape[-1]), y.reshape(-1))
     loss.backward()
     bad = not bool(torch.isfinite(loss)) or not bool(torch.isfinite(logits).all())
-    norm = torch.linalg.vector_norm(torch.stack([p.grad.norm() for p in model.parameters() if p.grad is not None])).item()
+    norm = gradient_norm(model)
     optimiser.step()
     return {"loss": loss.item(), "grad_norm": norm, "gain": model.gain(), "nonfinite": bad}
 
 
 def train(config, published=False, dtype="fp32", compiled=False):
-    model, optimiser = build(config, published)
+    model, optimiser = build(config, published, dtype)
     forward = torch.compile(model) if compiled else model
     steps = []
     for _ in range(config["train"]["steps"]):
@@ -79,15 +94,19 @@ def main():
     parser.add_argument("--out")
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--threads", type=int)
-    parser.add_argument("--dtype", choices=["fp32", "bf16"], default="fp32")
-    parser.add_argument("--published", action="store_true")
+    parser.add_argument("--dtype", choices=["fp32", "bf16", "fp64"], default="fp32")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--as-published", dest="published", action="store_true")
+    form.add_argument("--simplified", dest="published", action="store_false")
+    parser.set_defaults(published=False)
     parser.add_argument("--compile", action="store_true")
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
     steps = train(read_config(options.config, options.set), options.published, options.dtype, options.compile)
     if options.out:
-        pathlib.Path(options.out).write_text(json.dumps(steps))
+        rate = len(steps) / sum(row["seconds"] for row in steps)
+        pathlib.Path(options.out).write_text(json.dumps({"steps_per_second": rate, "steps": steps}))
     for i, row in enumerate(steps):
         print(f"{i:4d} loss {row['loss']:.6f} norm {row['grad_norm']:.6f} gain {row['gain']:.6f} {row['seconds']:.3f} s")
 

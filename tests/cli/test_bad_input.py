@@ -99,7 +99,7 @@ def test_a_run_that_cannot_fit_says_by_kind_what_it_needs(tmp_path):
 def test_memory_that_runs_out_on_the_way_is_one_line_and_a_failed_status(tmp_path):
     out = tmp_path / "run"
     # The plan is an estimate; a process limit makes the allocation itself fail.
-    command = f"ulimit -v 9000000; exec {braid.__globals__['BRAID']} train {DEMO} --out {out} --set train.batch=300 --set train.steps=1"
+    command = f"ulimit -v 9000000; exec {braid.__globals__['BRAID']} train {DEMO} --out {out} --set train.batch=500 --set train.steps=1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=ENVIRONMENT, timeout=120)
     line = one_line(done, 1)
     assert "step 0: out of memory" in line and "activations" in line and "micro_batch" in line
