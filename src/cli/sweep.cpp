@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <cstdlib>
 #include <filesystem>
 #include <sstream>
 
@@ -6,6 +7,7 @@
 #include "cli/command.h"
 #include "cli/options.h"
 #include "comm/agreement.h"
+#include "comm/gpu_assignment.h"
 #include "experiments/run.h"
 #include "experiments/run_folder.h"
 #include "experiments/sweep.h"
@@ -43,16 +45,20 @@ int sweep_in_job(const SweepOptions& options, const RunConfig& config) {
       recover(plan);
     });
     agree_on_root(world.host(), [&] { save(plan); });
-    run_sweep_in_job(plan, config.sweep.side_by_side, world, logger);
-    return int{exit_done};
+    return run_sweep_in_job(plan, config.sweep.side_by_side, world, logger) ? int{exit_done} : int{exit_failed};
   });
 }
 
-std::vector<std::string> visible_gpus() {
+// What CUDA_VISIBLE_DEVICES may be made of: its own entries, else all GPUs of this machine.
+std::vector<std::string> gpu_ids(const WorldOptions& options) {
   std::vector<std::string> ids;
-  const char* visible = std::getenv("CUDA_VISIBLE_DEVICES");
-  std::stringstream list(visible ? visible : "");
-  for (std::string id; std::getline(list, id, ',');) ids.push_back(id);
+  if (options.device == "cpu") return ids;
+  if (const char* visible = std::getenv("CUDA_VISIBLE_DEVICES")) {
+    std::stringstream list(visible);
+    for (std::string id; std::getline(list, id, ',');) ids.push_back(id);
+    return ids;
+  }
+  for (size_t device = 0; device < visible_gpus().size(); ++device) ids.push_back(std::to_string(device));
   return ids;
 }
 
@@ -63,7 +69,7 @@ int drive(const SweepOptions& options, const RunConfig& config) {
   if (options.common.dry_run) return list_plan(plan);
   save(plan);
   SweepDriver driver{std::filesystem::read_symlink("/proc/self/exe").string(), options.ranks, config.sweep.side_by_side,
-                     {"--device", options.common.world.device}, visible_gpus()};
+                     {"--device", options.common.world.device}, gpu_ids(options.common.world)};
   if (options.common.world.share_gpu) driver.common.push_back("--share-gpu");
   Logger logger;
   return drive_sweep(std::move(plan), driver, logger);

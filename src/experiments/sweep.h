@@ -10,8 +10,8 @@
 
 namespace braid {
 
-// Collective over the world. Groups of ranks take the runs side by side. Returns once all runs are finished.
-void run_sweep_in_job(SweepPlan plan, int64_t side_by_side, World& world, Logger& logger);
+// Collective over the world. Groups of ranks take the runs side by side. False when it was stopped before its end.
+bool run_sweep_in_job(SweepPlan plan, int64_t side_by_side, World& world, Logger& logger);
 
 struct SweepDriver {
   std::string binary;               // this program

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fcntl.h>
-#include <spawn.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <csignal>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <map>
@@ -14,8 +16,6 @@
 #include "base/error.h"
 #include "experiments/sweep.h"
 #include "train/stop_request.h"
-
-extern char** environ;
 
 namespace braid {
 
@@ -34,19 +34,26 @@ struct Child {
   int64_t slot;
 };
 
+// In the child, between fork and exec.
+[[noreturn]] void become(const std::vector<char*>& argv, int output) {
+  // A child must not outlive a driver that was killed: a restart would find two processes writing one run.
+  prctl(PR_SET_PDEATHSIG, SIGTERM);
+  if (output >= 0) dup2(output, STDOUT_FILENO);
+  execvp(argv[0], argv.data());
+  std::perror(argv[0]);
+  _exit(exit_failed);
+}
+
 pid_t start_child(const std::vector<std::string>& command, const std::string& log_path) {
   std::vector<char*> argv;
   for (const std::string& word : command) argv.push_back(const_cast<char*>(word.c_str()));
   argv.push_back(nullptr);
-  posix_spawn_file_actions_t files;
-  posix_spawn_file_actions_init(&files);
-  if (!log_path.empty()) {
-    posix_spawn_file_actions_addopen(&files, 1, log_path.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644);
-  }
-  pid_t pid = 0;
-  const int failed = posix_spawnp(&pid, argv[0], &files, nullptr, argv.data(), environ);
-  posix_spawn_file_actions_destroy(&files);
-  if (failed) throw Error(str(argv[0], ": cannot be started: ", std::strerror(failed)));
+  const int output = log_path.empty() ? -1 : open(log_path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+  const pid_t pid = fork();
+  if (pid == 0) become(argv, output);
+  const int problem = errno;
+  if (output >= 0) close(output);
+  if (pid < 0) throw Error(str(argv[0], ": cannot be started: ", std::strerror(problem)));
   return pid;
 }
 

@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+
+#include "base/error.h"
 #include "comm/agreement.h"
 #include "experiments/run.h"
 #include "experiments/sweep.h"
@@ -7,55 +10,79 @@ namespace braid {
 
 namespace {
 
-// One run on a group of ranks. What all of them agree went wrong is written down and the sweep goes on.
-void run_one(SweepRun& run, const std::string& folder, RunSite site, std::string& trouble) {
+// The world cut into equal groups; each takes a run.
+struct Groups {
+  int count, mine;
+  std::unique_ptr<Communicator> host, data;  // data is null on CPUs
+
+  Groups(World& world, int64_t side_by_side)
+      : count(static_cast<int>(side_by_side)), mine(of_rank(world.rank(), world.size())) {
+    host = world.host().split(mine, world.rank());
+    if (world.device_index() >= 0) data = world.data().split(mine, world.rank());
+  }
+  int of_rank(int rank, int ranks) const { return rank * count / ranks; }
+  TrainRanks ranks() { return {*host, data ? *data : *host}; }
+};
+
+constexpr const char* stop_mark = "\nstopped";  // what a group reports besides its trouble
+
+// One run on this rank's group. What all of its ranks agree went wrong is written down and the sweep goes on.
+std::string run_one(const SweepRun& run, const std::string& folder, RunSite site) {
   try {
-    run_training({run.config, folder, run.name}, site);
+    const RunOutcome outcome = run_training({run.config, folder, run.name}, site);
+    return outcome.state == "stopped" ? stop_mark : "";
   } catch (const AgreedError& error) {
-    trouble = error.what();
-    if (site.ranks.host.rank() == 0) site.logger.error(str(run.name, ": ", trouble));
+    if (site.ranks.host.rank() == 0) site.logger.error(str(run.name, ": ", error.what()));
+    return error.what();
   }
 }
 
-// Attempts are saved by one rank of the world at a time: groups own disjoint runs, and each writes its own run's entry.
-void start(SweepPlan& plan, SweepRun& run, Communicator& world) {
-  agree_on_root(world, [&] { begin_attempt(plan, run); });
+using Round = std::vector<SweepRun*>;  // one run a group, fewer in the last round
+
+// Every group's report, in group order, on all ranks.
+std::vector<std::string> run_round(const SweepPlan& plan, const Round& round, Groups& groups, World& world, Logger& logger) {
+  std::string report;
+  if (groups.mine < static_cast<int>(round.size())) {
+    const SweepRun& run = *round[groups.mine];
+    report = run_one(run, plan.folder(run), {world, groups.ranks(), logger});
+  }
+  const auto all = gather_texts(world.host(), groups.host->rank() == 0 ? report : "");
+  std::vector<std::string> reports(round.size());
+  for (int rank = 0; rank < world.size(); ++rank) {
+    const int group = groups.of_rank(rank, world.size());
+    if (group < static_cast<int>(round.size()) && !all[rank].empty()) reports[group] = all[rank];
+  }
+  return reports;
+}
+
+std::vector<Round> rounds_of(SweepPlan& plan, size_t side_by_side) {
+  std::vector<Round> rounds;
+  for (SweepRun& run : plan.runs) {
+    if (run.finished()) continue;
+    if (rounds.empty() || rounds.back().size() == side_by_side) rounds.emplace_back();
+    rounds.back().push_back(&run);
+  }
+  return rounds;
 }
 
 }  // namespace
 
-void run_sweep_in_job(SweepPlan plan, int64_t side_by_side, World& world, Logger& logger) {
-  const int groups = static_cast<int>(side_by_side);
-  const int group = world.rank() * groups / world.size();
-  std::unique_ptr<Communicator> host = world.host().split(group, world.rank());
-  std::unique_ptr<Communicator> data;
-  if (world.device_index() >= 0) data = world.data().split(group, world.rank());
-  Communicator& group_data = data ? *data : *host;
-  // Rounds: each group takes one run, then all meet, so that one rank keeps the list.
-  std::vector<SweepRun*> waiting;
-  for (SweepRun& run : plan.runs) {
-    if (!run.finished()) waiting.push_back(&run);
-  }
-  for (size_t first = 0; first < waiting.size(); first += side_by_side) {
-    const size_t end = std::min(waiting.size(), first + side_by_side);
-    for (size_t i = first; i < end; ++i) start(plan, *waiting[i], world.host());
-    const size_t mine = first + group;
-    std::string trouble;
-    if (mine < end) {
-      run_one(*waiting[mine], plan.folder(*waiting[mine]), {world, {*host, group_data}, logger}, trouble);
-    }
-    const auto troubles = gather_texts(world.host(), host->rank() == 0 ? trouble : "");
+bool run_sweep_in_job(SweepPlan plan, int64_t side_by_side, World& world, Logger& logger) {
+  Groups groups(world, side_by_side);
+  bool stopped = false;
+  for (Round& round : rounds_of(plan, static_cast<size_t>(side_by_side))) {
     agree_on_root(world.host(), [&] {
-      for (size_t i = first; i < end; ++i) {
-        std::string known;
-        for (int rank = 0; rank < world.size(); ++rank) {
-          if (rank * groups / world.size() == static_cast<int>(i - first) && !troubles[rank].empty()) known = troubles[rank];
-        }
-        settle(plan, *waiting[i], known);
-      }
+      for (SweepRun* run : round) begin_attempt(plan, *run);
     });
+    const auto reports = run_round(plan, round, groups, world, logger);
+    agree_on_root(world.host(), [&] {
+      for (size_t i = 0; i < round.size(); ++i) settle(plan, *round[i], reports[i] == stop_mark ? "" : reports[i]);
+    });
+    stopped = std::find(reports.begin(), reports.end(), stop_mark) != reports.end();
+    if (stopped) break;
   }
   if (world.rank() == 0) logger.info(sweep_table(plan));
+  return !stopped;
 }
 
 }  // namespace braid

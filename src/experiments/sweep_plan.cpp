@@ -64,6 +64,8 @@ void classify(const SweepPlan& plan, SweepRun& run, const std::string& trouble) 
     run.message = message;
     return;
   }
+  // A run that stopped because it was asked to has not used up an attempt.
+  if (state == "stopped") --run.attempts;
   run.message = trouble.empty() ? message : trouble;
   if (run.message.empty() && run.attempts > 0) run.message = "died without a word";
   run.state = run.attempts >= sweep_attempts ? "failed" : "waiting";

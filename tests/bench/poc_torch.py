@@ -13,6 +13,7 @@ import argparse
 import json
 import math
 import pathlib
+import statistics
 import sys
 import time
 import tomllib
@@ -105,7 +106,7 @@ def main():
         torch.set_num_threads(options.threads)
     steps = train(read_config(options.config, options.set), options.published, options.dtype, options.compile)
     if options.out:
-        rate = len(steps) / sum(row["seconds"] for row in steps)
+        rate = 1 / statistics.median(row["seconds"] for row in steps)  # the first step of --compile takes a minute
         pathlib.Path(options.out).write_text(json.dumps({"steps_per_second": rate, "steps": steps}))
     for i, row in enumerate(steps):
         print(f"{i:4d} loss {row['loss']:.6f} norm {row['grad_norm']:.6f} gain {row['gain']:.6f} {row['seconds']:.3f} s")

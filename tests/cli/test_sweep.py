@@ -73,6 +73,24 @@ def test_a_sweep_killed_and_started_again_ends_with_the_same_table(tmp_path, who
         assert same(losses(out), whole)
 
 
+def test_runs_die_with_a_killed_driver_and_being_stopped_uses_up_no_attempt(tmp_path, whole):
+    out = tmp_path / "out"
+    long_runs = [a for a in GRID if a != "train.steps=8"] + ["train.steps=2000"]
+    command = [BRAID, "sweep", DEMO, "--out", out, "--device", "cpu", *sets(long_runs)]
+    for _ in range(3):
+        process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 30
+        while not (out / NAMES[0] / "run.h5").exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(0.5)
+        process.kill()  # the driver alone: its child hears of it from the kernel
+        process.wait()
+        time.sleep(1.5)
+        with h5py.File(out / NAMES[0] / "run.h5", "r", locking=False, swmr=True) as f:
+            assert f["status"][0]["state"] == b"stopped"
+    assert states(out)[NAMES[0]] == ("running", 1)
+
+
 def test_finished_runs_are_skipped(tmp_path, whole):
     out = tmp_path / "out"
     assert braid("sweep", DEMO, "--out", out, "--device", "cpu", *sets(GRID)).returncode == 0

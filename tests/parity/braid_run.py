@@ -22,6 +22,7 @@ def train(config, out, *overrides, ranks=1, threads=1):
         command = ["mpirun", "-q", "--oversubscribe", "--bind-to", "none", "-n", str(ranks)] + command
     env = dict(os.environ, OMP_NUM_THREADS=str(threads), OMP_WAIT_POLICY="PASSIVE", OMPI_ALLOW_RUN_AS_ROOT="1",
                OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")  # fmt: skip
+    assert os.access(BRAID, os.X_OK), f"{BRAID} is missing: build it, set BRAID_BUILD to the build folder"
     done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=600)
     assert done.returncode == 0, done.stderr + done.stdout
     with h5py.File(out / "run.h5", "r", locking=False, swmr=True) as f:

@@ -49,8 +49,9 @@ def test_gain_stays_what_the_published_run_shows(demo):
 
 
 def test_sdpa_demo_has_the_published_losses(tmp_path):
-    run = braid_run.train("configs/mhc/demo_mhc_sdpa.toml", tmp_path / "run", "train.steps=12", threads=2)
-    theirs = [row["loss"] for row in train_in_torch(read_config(braid_run.ROOT / "configs/mhc/demo_mhc_sdpa.toml", ["train.steps=12"]))]
+    config = "configs/mhc/demo_mhc_sdpa.toml"
+    run = braid_run.train(config, tmp_path / "run", "train.steps=12", threads=2)
+    theirs = [row["loss"] for row in train_in_torch(read_config(braid_run.ROOT / config, ["train.steps=12"]))]
     assert np.abs(run["loss"] - theirs).max() < 1e-4
     assert run["loss"][0] == pytest.approx(5.67305, abs=1e-5)
     assert run["grad_norm"][0] == pytest.approx(0.77065, abs=1e-5)
