@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Vectors as wide as the registers of the instruction set that the including file is compiled for, in GCC's portable
-// notation. Included inside that file's own anonymous namespace. Nothing here or in the files that include it may use an
-// inline function or template of the standard library: the linker keeps one copy of such a symbol for the whole program,
-// and if that is the copy compiled for AVX-512, the program dies on a processor without it
+// notation. Included inside that file's own anonymous namespace. Nothing here or in the files that include it may use
+// an inline function or template of the standard library: the linker keeps one copy of such a symbol for the whole
+// program, and if that is the copy compiled for AVX-512, the program dies on a processor without it
 // (tests/kernels/test_instruction_sets.py looks for such symbols).
 
 #define BRAID_INLINE inline __attribute__((always_inline))
@@ -51,7 +51,9 @@ BRAID_INLINE Raw load_raw(const T* p, int64_t n, Raw rest) {
   return rest;
 }
 BRAID_INLINE FloatLanes load(const float* p, int64_t n, float rest = 0) { return load_raw(p, n, FloatLanes{} + rest); }
-BRAID_INLINE DoubleLanes load(const double* p, int64_t n, double rest = 0) { return load_raw(p, n, DoubleLanes{} + rest); }
+BRAID_INLINE DoubleLanes load(const double* p, int64_t n, double rest = 0) {
+  return load_raw(p, n, DoubleLanes{} + rest);
+}
 BRAID_INLINE FloatLanes load(const Bf16* p, int64_t n, float rest = 0) {
   uint32_t word;
   __builtin_memcpy(&word, &rest, 4);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// One block per row reads it once for the running largest logit and sum of exponentials, and again for the gradient. Each
-// row's numbers go to scratch and one block adds them in a fixed order, so that the sums are the same from run to run.
+// One block per row reads it once for the running largest logit and sum of exponentials, and again for the gradient.
+// Each row's numbers go to scratch and one block adds them in a fixed order, so that the sums are the same from run to
+// run.
 #include <cmath>
 
 #include "kernels/cross_entropy_cuda.h"
@@ -58,7 +59,8 @@ template <class A>
 __device__ Softmax<A> block_merge(Softmax<A> mine, Softmax<A>* shared) {
   for (int offset = warp_size / 2; offset > 0; offset /= 2) {
     mine.merge({__shfl_down_sync(whole_warp, mine.max, offset), __shfl_down_sync(whole_warp, mine.sum, offset),
-                __shfl_down_sync(whole_warp, mine.index, offset), __shfl_down_sync(whole_warp, mine.nonfinite, offset)});
+                __shfl_down_sync(whole_warp, mine.index, offset),
+                __shfl_down_sync(whole_warp, mine.nonfinite, offset)});
   }
   if (threadIdx.x % warp_size == 0) shared[threadIdx.x / warp_size] = mine;
   __syncthreads();
@@ -139,8 +141,8 @@ void run(Launch launch, int64_t rows, int64_t vocabulary, const void* logits, co
 }
 
 template <class T>
-void with_width(Launch launch, int64_t rows, int64_t vocabulary, const void* logits, const int64_t* targets, double scale,
-                LossSums* sums, void* dlogits) {
+void with_width(Launch launch, int64_t rows, int64_t vocabulary, const void* logits, const int64_t* targets,
+                double scale, LossSums* sums, void* dlogits) {
   constexpr int wide = 16 / sizeof(T);
   const bool aligned = vocabulary % wide == 0 && is_aligned(logits, 16) && is_aligned(dlogits, 16);
   if (aligned) run<wide, T>(launch, rows, vocabulary, logits, targets, scale, sums, dlogits);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Included once per instruction set with BRAID_LEVEL defined. Three passes over a row that stays in cache: largest logit,
-// sum of exponentials, gradient. Loss sums are kept per block of rows and added in order: no dependence on threads.
+// Included once per instruction set with BRAID_LEVEL defined. Three passes over a row that stays in cache: largest
+// logit, sum of exponentials, gradient. Loss sums are kept per block of rows and added in order: no dependence on
+// threads.
 #include <immintrin.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -114,8 +115,8 @@ void typed(int64_t rows, int64_t vocabulary, const void* logits, const int64_t* 
   all_rows(rows, vocabulary, static_cast<const T*>(logits), targets, scale, sums, static_cast<T*>(dlogits));
 }
 
-void dispatch(Element element, int64_t rows, int64_t vocabulary, const void* logits, const int64_t* targets, double scale,
-              LossSums* sums, void* dlogits) {
+void dispatch(Element element, int64_t rows, int64_t vocabulary, const void* logits, const int64_t* targets,
+              double scale, LossSums* sums, void* dlogits) {
   switch (element) {
     case Element::float32: return typed<float>(rows, vocabulary, logits, targets, scale, sums, dlogits);
     case Element::bfloat16: return typed<Bf16>(rows, vocabulary, logits, targets, scale, sums, dlogits);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the CUDA kernels share: wide loads and stores of the three element types, sums over a block, errors, scratch memory.
+// What the CUDA kernels share: wide loads and stores of the three element types, sums over a block, errors, scratch
+// memory.
 #pragma once
 
 #include <cuda_bf16.h>

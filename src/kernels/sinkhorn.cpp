@@ -11,8 +11,8 @@ namespace braid::kernels {
 
 namespace {
 
-// One S x S matrix; a model has a few dozen, so plain loops do. With coefficients per token there are thousands: matrices
-// are shared out among threads, which changes no result.
+// One S x S matrix; a model has a few dozen, so plain loops do. With coefficients per token there are thousands:
+// matrices are shared out among threads, which changes no result.
 constexpr int64_t few = 64;
 
 template <class A>
@@ -109,7 +109,8 @@ void backward(const SinkhornShape& shape, const A* logits, const A* dH, A* dlogi
 }
 
 void check(const SinkhornShape& shape, Element element) {
-  if (shape.streams < 1 || shape.streams > 8) throw Error(str("Sinkhorn: expected 1 to 8 streams, got ", shape.streams));
+  if (shape.streams < 1 || shape.streams > 8)
+    throw Error(str("Sinkhorn: expected 1 to 8 streams, got ", shape.streams));
   if (element == Element::bfloat16) throw Error("Sinkhorn: coefficients are fp32, never bf16");
 }
 
@@ -127,7 +128,8 @@ void sinkhorn_backward(Launch launch, SinkhornShape shape, Element element, cons
   check(shape, element);
   if (launch.place == Place::cuda) return sinkhorn_backward_cuda(launch, shape, element, logits, dH, dlogits);
   if (element == Element::float64) {
-    return backward(shape, static_cast<const double*>(logits), static_cast<const double*>(dH), static_cast<double*>(dlogits));
+    return backward(shape, static_cast<const double*>(logits), static_cast<const double*>(dH),
+                    static_cast<double*>(dlogits));
   }
   backward(shape, static_cast<const float*>(logits), static_cast<const float*>(dH), static_cast<float*>(dlogits));
 }

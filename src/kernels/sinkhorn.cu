@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// P neighbouring lanes of a warp share one matrix, P being the streams rounded up to a power of two; lane i keeps row i in
-// registers. Row sums stay in the lane, column sums go round by shuffles. The backward recomputes the iterates: the sums
-// of every normalisation go to scratch and are multiplied back in, last to first.
+// P neighbouring lanes of a warp share one matrix, P being the streams rounded up to a power of two; lane i keeps row i
+// in registers. Row sums stay in the lane, column sums go round by shuffles. The backward recomputes the iterates: the
+// sums of every normalisation go to scratch and are multiplied back in, last to first.
 #include "kernels/cuda_support.cuh"
 #include "kernels/sinkhorn_cuda.h"
 
@@ -46,8 +46,8 @@ struct RowPlace {
   __device__ int64_t at(int i) const { return (matrix * n + lane) * n + i; }
 };
 
-// One lane's row. Entries from S on are zero and stay so, since their sums divide as the floor; their gradients are kept
-// zero, for the floor would make them grow without end.
+// One lane's row. Entries from S on are zero and stay so, since their sums divide as the floor; their gradients are
+// kept zero, for the floor would make them grow without end.
 template <int P, class A>
 struct Row {
   A m[P] = {};
@@ -106,7 +106,8 @@ struct Row {
 
 // sums: null, or [2 iterations, all lanes of the grid].
 template <int P, class A>
-__device__ void project(const SinkhornShape& shape, const RowPlace<P>& place, const A* logits, Row<P, A>& row, A* sums) {
+__device__ void project(const SinkhornShape& shape, const RowPlace<P>& place, const A* logits, Row<P, A>& row,
+                        A* sums) {
   const bool rows_first = shape.order == SinkhornOrder::row_then_column;
   const int64_t lanes = int64_t(gridDim.x) * threads;
 #pragma unroll

@@ -20,7 +20,8 @@ const StreamMixTable& cpu(Element element) {
 }
 
 void check(StreamShape shape) {
-  if (shape.streams < 1 || shape.streams > 8) throw Error(str("residual streams: expected 1 to 8, got ", shape.streams));
+  if (shape.streams < 1 || shape.streams > 8)
+    throw Error(str("residual streams: expected 1 to 8, got ", shape.streams));
 }
 
 }  // namespace
@@ -31,8 +32,8 @@ void stream_read(Launch launch, StreamShape shape, Element element, const void* 
   cpu(element).read(shape, element, X, w, m);
 }
 
-void stream_read_backward(Launch launch, StreamShape shape, Element element, const void* X, const void* w, const void* dm,
-                          void* dX, bool accumulate_dX, void* dw) {
+void stream_read_backward(Launch launch, StreamShape shape, Element element, const void* X, const void* w,
+                          const void* dm, void* dX, bool accumulate_dX, void* dw) {
   check(shape);
   if (launch.place == Place::cuda) {
     return stream_read_backward_cuda(launch, shape, element, X, w, dm, dX, accumulate_dX, dw);
@@ -54,8 +55,8 @@ void stream_write_read_backward(Launch launch, StreamShape shape, Element elemen
                                 const void* dm_next, void* dX, void* df, void* dH, void* dc, void* dw_next) {
   check(shape);
   if (launch.place == Place::cuda) {
-    return stream_write_read_backward_cuda(launch, shape, element, X, H, c, f, w_next, X_out, dX_out, dm_next, dX, df, dH,
-                                           dc, dw_next);
+    return stream_write_read_backward_cuda(launch, shape, element, X, H, c, f, w_next, X_out, dX_out, dm_next, dX, df,
+                                           dH, dc, dw_next);
   }
   cpu(element).write_read_backward(shape, element, X, H, c, f, w_next, X_out, dX_out, dm_next, dX, df, dH, dc, dw_next);
 }

@@ -50,10 +50,11 @@ struct Arrays {  // of all four kernels; those a kernel does not use are null
   const A *H, *c, *w;
 };
 
-// body(token, d) for this thread's tokens and first columns; start(token) when the block moves on to a token, end(token)
-// after it. All threads of a block with blockDim.y == 1 run through the same tokens.
+// body(token, d) for this thread's tokens and first columns; start(token) when the block moves on to a token,
+// end(token) after it. All threads of a block with blockDim.y == 1 run through the same tokens.
 template <int W, class Start, class Body, class End>
-__device__ __forceinline__ void for_tokens(const StreamShape& shape, const Start& start, const Body& body, const End& end) {
+__device__ __forceinline__ void for_tokens(const StreamShape& shape, const Start& start, const Body& body,
+                                           const End& end) {
   const int64_t stride = int64_t(gridDim.x) * blockDim.y;
   for (int64_t token = int64_t(blockIdx.x) * blockDim.y + threadIdx.y; token < shape.tokens; token += stride) {
     start(token);
@@ -241,8 +242,8 @@ void stream_read_backward_cuda(Launch launch, StreamShape shape, Element element
   });
 }
 
-void stream_write_read_cuda(Launch launch, StreamShape shape, Element element, const void* X, const void* H, const void* c,
-                            const void* f, const void* w_next, void* X_out, void* m_next) {
+void stream_write_read_cuda(Launch launch, StreamShape shape, Element element, const void* X, const void* H,
+                            const void* c, const void* f, const void* w_next, void* X_out, void* m_next) {
   with_types(shape, element, {X, f, X_out, m_next}, [&](auto ops) {
     auto p = ops.arrays(X, f, nullptr, nullptr, nullptr, X_out, m_next, H, c, m_next ? w_next : nullptr);
     ops.write(launch, shape, p);

@@ -16,7 +16,7 @@ namespace {
 #include "kernels/cpu_lanes.inl"
 
 constexpr int64_t block_tokens = 64;
-constexpr int64_t group_tokens = 8;  // adding up the lanes costs as much as one token of width 128: once a group
+constexpr int64_t group_tokens = 8;  // the lanes are added up once a group, not once a token
 constexpr int max_streams = 8;
 constexpr int max_coefficients = max_streams * max_streams + 2 * max_streams;
 
@@ -40,7 +40,8 @@ struct Coefficients {
 };
 
 // Sums coefficient gradients over tokens. body(token, count, sums) adds those of `count` neighbouring tokens (1 with
-// per_token) to sums [width]; put(row, sums) adds a finished sum to the row's outputs: a token's, or the one row of all.
+// per_token) to sums [width]; put(row, sums) adds a finished sum to the row's outputs: a token's, or the one row of
+// all.
 template <class Body, class Put>
 void sum_over_tokens(const StreamShape& shape, int64_t width, const Body& body, const Put& put) {
   const int64_t blocks = (shape.tokens + block_tokens - 1) / block_tokens, step = shape.per_token ? 1 : group_tokens;
@@ -145,7 +146,8 @@ void write_all(StreamShape shape, const T* X, CoefficientArrays<A> arrays, const
 #pragma omp parallel for schedule(static)
   for (int64_t token = 0; token < shape.tokens; ++token) {
     const Coefficients<S, A> k(arrays, shape.per_token ? token : 0);
-    write_token<S>(D, X + token * S * D, k, f + token * D, X_out + token * S * D, m_next ? m_next + token * D : nullptr);
+    write_token<S>(D, X + token * S * D, k, f + token * D, X_out + token * S * D,
+                   m_next ? m_next + token * D : nullptr);
   }
 }
 
@@ -157,7 +159,8 @@ struct WriteBackward {
   // The same arrays from a token on.
   WriteBackward from(int64_t token, int64_t streams, int64_t D) const {
     const int64_t wide = token * streams * D, narrow = token * D;
-    return {X + wide, f + narrow, X_out + wide, dX_out + wide, dm_next ? dm_next + narrow : nullptr, dX + wide, df + narrow};
+    return {X + wide,  f + narrow, X_out + wide, dX_out + wide, dm_next ? dm_next + narrow : nullptr,
+            dX + wide, df + narrow};
   }
 };
 
@@ -176,7 +179,8 @@ struct LaneSums {
 
 // With G_s = dX'_s + w'_s dm':  dX_t = sum_s H[s,t] G_s,  df = sum_s c_s G_s,  dH[s,t] = G_s.X_t,  dc_s = G_s.f.
 template <int S, class T, class A>
-BRAID_INLINE void write_token_backward(int64_t D, const Coefficients<S, A>& k, WriteBackward<T> p, LaneSums<S, T>& sums) {
+BRAID_INLINE void write_token_backward(int64_t D, const Coefficients<S, A>& k, WriteBackward<T> p,
+                                       LaneSums<S, T>& sums) {
   using V = typename Lanes<T>::Vector;
   for_columns<T>(D, [&](int64_t d, int64_t left) BRAID_LAMBDA {
     const V fd = load(p.f + d, left);
@@ -210,7 +214,8 @@ void write_all_backward(StreamShape shape, CoefficientArrays<A> arrays, WriteBac
   const auto body = [&](int64_t first, int64_t count, double* sums) {
     const Coefficients<S, A> k(arrays, shape.per_token ? first : 0);
     LaneSums<S, T> lanes;
-    for (int64_t token = first; token < first + count; ++token) write_token_backward<S>(D, k, p.from(token, S, D), lanes);
+    for (int64_t token = first; token < first + count; ++token)
+      write_token_backward<S>(D, k, p.from(token, S, D), lanes);
     lanes.add_to(sums);
   };
   sum_over_tokens(shape, S * S + 2 * S, body, [&](int64_t row, const double* sums) {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// From void pointers, Element and the number of streams to the templates of stream_mix_cpu.inl, which includes this file.
+// From void pointers, Element and the number of streams to the templates of stream_mix_cpu.inl, which includes this
+// file.
 
 // Calls act.template operator()<S, T>() for the shape and the element type.
 template <class T, class Act>
@@ -39,8 +40,8 @@ void read(StreamShape shape, Element element, const void* X, const void* w, void
 void read_backward(StreamShape shape, Element element, const void* X, const void* w, const void* dm, void* dX,
                    bool accumulate, void* dw) {
   with_types(shape, element, [&]<int S, class T>() {
-    read_all_backward<S>(shape, static_cast<const T*>(X), static_cast<const Coefficient<T>*>(w), static_cast<const T*>(dm),
-                         static_cast<T*>(dX), accumulate, static_cast<Coefficient<T>*>(dw));
+    read_all_backward<S>(shape, static_cast<const T*>(X), static_cast<const Coefficient<T>*>(w),
+                         static_cast<const T*>(dm), static_cast<T*>(dX), accumulate, static_cast<Coefficient<T>*>(dw));
   });
 }
 
@@ -58,8 +59,8 @@ void write_read(StreamShape shape, Element element, const void* X, const void* H
 }
 
 void write_read_backward(StreamShape shape, Element element, const void* X, const void* H, const void* c, const void* f,
-                         const void* w_next, const void* X_out, const void* dX_out, const void* dm_next, void* dX, void* df,
-                         void* dH, void* dc, void* dw_next) {
+                         const void* w_next, const void* X_out, const void* dX_out, const void* dm_next, void* dX,
+                         void* df, void* dH, void* dc, void* dw_next) {
   with_types(shape, element, [&]<int S, class T>() {
     using A = Coefficient<T>;
     // Without a read X' is not given: any array of its shape will do.

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Grids of the stream kernels, and from void pointers, Element and the number of streams to their templates. Included by
-// stream_mix.cu within its anonymous namespace.
+// Grids of the stream kernels, and from void pointers, Element and the number of streams to their templates. Included
+// by stream_mix.cu within its anonymous namespace.
 
-// Which grid: its size depends on the shape alone, at most `most_blocks`, which is a few a multiprocessor on any device.
+// Which grid: its size depends on the shape alone, at most `most_blocks`, which is a few a multiprocessor on any
+// device.
 struct Grid {
   static constexpr int64_t most_blocks = 1024;
   dim3 block, blocks;
@@ -23,11 +24,12 @@ struct Ops {
   using A = typename Accumulate<T>::Type;
   static constexpr int N = Streams<S>::N;
 
-  static Arrays<T, A> arrays(const void* X, const void* f, const void* X_out, const void* dX_out, const void* dm, void* to_X,
-                             void* to_narrow, const void* H, const void* c, const void* w) {
-    return {static_cast<const T*>(X),  static_cast<const T*>(f),  static_cast<const T*>(X_out), static_cast<const T*>(dX_out),
-            static_cast<const T*>(dm), static_cast<T*>(to_X),     static_cast<T*>(to_narrow),   static_cast<const A*>(H),
-            static_cast<const A*>(c),  static_cast<const A*>(w)};
+  static Arrays<T, A> arrays(const void* X, const void* f, const void* X_out, const void* dX_out, const void* dm,
+                             void* to_X, void* to_narrow, const void* H, const void* c, const void* w) {
+    return {static_cast<const T*>(X),      static_cast<const T*>(f),  static_cast<const T*>(X_out),
+            static_cast<const T*>(dX_out), static_cast<const T*>(dm), static_cast<T*>(to_X),
+            static_cast<T*>(to_narrow),    static_cast<const A*>(H),  static_cast<const A*>(c),
+            static_cast<const A*>(w)};
   }
 
   static void read(Launch launch, const StreamShape& shape, const Arrays<T, A>& p) {
@@ -49,7 +51,8 @@ struct Ops {
     add(launch, shape, grid, partial.get(), out);
   }
 
-  static void write_backward(Launch launch, const StreamShape& shape, const Arrays<T, A>& p, void* dH, void* dc, void* dw) {
+  static void write_backward(Launch launch, const StreamShape& shape, const Arrays<T, A>& p, void* dH, void* dc,
+                             void* dw) {
     const WriteGradients<N, A> out{static_cast<A*>(dH), static_cast<A*>(dc), static_cast<A*>(dw), int(shape.streams)};
     const Grid grid(shape, W, true);
     const Scratch<A> partial(int64_t(grid.blocks.x) * out.count, stream_of(launch));
@@ -60,11 +63,12 @@ struct Ops {
   template <class Gradients>
   static void add(Launch launch, const StreamShape& shape, const Grid& grid, const A* partial, const Gradients& out) {
     if (shape.per_token) return;
-    add_partials<A, Gradients><<<Gradients::count, add_threads, 0, stream_of(launch)>>>(int(grid.blocks.x), partial, out);
+    add_partials<A, Gradients>
+        <<<Gradients::count, add_threads, 0, stream_of(launch)>>>(int(grid.blocks.x), partial, out);
   }
 };
 
-// Columns a thread of a kernel with wide accesses: 16 bytes of float, 8 of bf16 (16 would spill the backward's registers).
+// Columns a thread with wide accesses: 16 bytes of float, 8 of bf16, which keeps the backward within its registers.
 constexpr int wide = 4;
 
 template <class T, class Act>

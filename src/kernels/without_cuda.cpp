@@ -13,18 +13,22 @@ namespace {
 }  // namespace
 
 void stream_read_cuda(Launch, StreamShape, Element, const void*, const void*, void*) { missing(); }
-void stream_read_backward_cuda(Launch, StreamShape, Element, const void*, const void*, const void*, void*, bool, void*) {
+void stream_read_backward_cuda(Launch, StreamShape, Element, const void*, const void*, const void*, void*, bool,
+                               void*) {
   missing();
 }
-void stream_write_read_cuda(Launch, StreamShape, Element, const void*, const void*, const void*, const void*, const void*,
-                            void*, void*) {
+void stream_write_read_cuda(Launch, StreamShape, Element, const void*, const void*, const void*, const void*,
+                            const void*, void*, void*) {
   missing();
 }
 void stream_write_read_backward_cuda(Launch, StreamShape, Element, const void*, const void*, const void*, const void*,
-                                     const void*, const void*, const void*, const void*, void*, void*, void*, void*, void*) {
+                                     const void*, const void*, const void*, const void*, void*, void*, void*, void*,
+                                     void*) {
   missing();
 }
-void cross_entropy_cuda(Launch, Element, int64_t, int64_t, const void*, const int64_t*, double, LossSums*, void*) { missing(); }
+void cross_entropy_cuda(Launch, Element, int64_t, int64_t, const void*, const int64_t*, double, LossSums*, void*) {
+  missing();
+}
 void sinkhorn_cuda(Launch, SinkhornShape, Element, const void*, void*) { missing(); }
 void sinkhorn_backward_cuda(Launch, SinkhornShape, Element, const void*, const void*, void*) { missing(); }
 

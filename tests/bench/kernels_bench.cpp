@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Memory throughput of the CPU kernels beside a plain copy with as many threads and as large a footprint, the limit of a
-// kernel that passes over memory once. Arguments of the stream kernels: tokens, streams, width, element (0 float32, 1 bfloat16), threads. Bytes
-// are those that the kernel must read and write, without the cache lines fetched before they are overwritten.
-// BRAID_CPU_LEVEL picks the instruction set.
+// Memory throughput of the CPU kernels beside a plain copy with as many threads and as large a footprint, the limit of
+// a kernel that passes over memory once. Arguments of the stream kernels: tokens, streams, width, element (0 float32, 1
+// bfloat16), threads. Bytes are those that the kernel must read and write, without the cache lines fetched before they
+// are overwritten. BRAID_CPU_LEVEL picks the instruction set.
 #include <benchmark/benchmark.h>
 #include <omp.h>
 
@@ -26,7 +26,8 @@ std::vector<float> numbers(int64_t count) {
   for (float& x : values) x = uniform(generator);
   std::vector<uint16_t> upper(2 * values.size());
   std::memcpy(upper.data(), values.data(), 4 * values.size());
-  for (size_t i = 0; i < upper.size(); i += 2) upper[i] = uint16_t((upper[i] & 0x007f) | 0x3f00);  // also a bf16 in [0.5, 1)
+  for (size_t i = 0; i < upper.size(); i += 2)
+    upper[i] = uint16_t((upper[i] & 0x007f) | 0x3f00);  // also a bf16 in [0.5, 1)
   std::memcpy(values.data(), upper.data(), 4 * values.size());
   return values;
 }
@@ -120,9 +121,11 @@ BENCHMARK(write_read)->Apply(stream_arguments);
 BENCHMARK(write_read_backward_copy)->Apply(stream_arguments);
 BENCHMARK(write_read_backward)->Apply(stream_arguments);
 
-// Arguments: rows, vocabulary, element, threads. Loss and gradient, into a second array so that each round sees the same.
+// Arguments: rows, vocabulary, element, threads. Loss and gradient, into a second array so that each round sees the
+// same.
 void cross_entropy_rows(benchmark::State& state) {
-  const int64_t rows = state.range(0), vocabulary = state.range(1), bytes = rows * vocabulary * (state.range(2) ? 2 : 4);
+  const int64_t rows = state.range(0), vocabulary = state.range(1),
+                bytes = rows * vocabulary * (state.range(2) ? 2 : 4);
   const std::vector<float> logits = numbers(bytes / 4);
   std::vector<float> gradient(logits.size());
   const std::vector<int64_t> targets(size_t(rows), 1);

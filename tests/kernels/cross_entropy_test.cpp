@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Softmax cross-entropy against the plain formula in double: loss, counts and gradient, numbers that are not finite, the
-// accuracy of the vectorised exp, and sums that do not depend on threads.
+// Softmax cross-entropy against the plain formula in double: loss, counts and gradient, numbers that are not finite,
+// the accuracy of the vectorised exp, and sums that do not depend on threads.
 #include "kernels/cross_entropy.h"
 
 #include <algorithm>
@@ -76,8 +76,8 @@ Result kernel(Place place, const Problem& p, Gradient where) {
   return {sums.values()[0], seen<E>(written.values())};
 }
 
-// Bounds: a probability is a quotient of two exponentials and a sum of fp32 lanes: 32 operations, of the scale; the loss of
-// a row has the error of the sum's logarithm, and rows are added up in double.
+// Bounds: a probability is a quotient of two exponentials and a sum of fp32 lanes: 32 operations, of the scale; the
+// loss of a row has the error of the sum's logarithm, and rows are added up in double.
 template <class E>
 void expect_formula(Place place) {
   Random random;
@@ -90,7 +90,8 @@ void expect_formula(Place place) {
       for (const double g : expected.gradient) bound.push_back(E::storage * std::abs(g) + 32 * E::operation * p.scale);
       for (const Gradient where : {Gradient::apart, Gradient::in_place, Gradient::none}) {
         const Result got = kernel<E>(place, p, where);
-        EXPECT_NEAR(got.sums.loss, expected.sums.loss, double(p.rows) * (32 * E::operation + 0x1p-53 * expected.sums.loss));
+        EXPECT_NEAR(got.sums.loss, expected.sums.loss,
+                    double(p.rows) * (32 * E::operation + 0x1p-53 * expected.sums.loss));
         EXPECT_EQ(got.sums.count, expected.sums.count);
         EXPECT_EQ(got.sums.correct, expected.sums.correct);
         EXPECT_EQ(got.sums.nonfinite, 0);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reads and writes of the residual streams against the plain formulas in double, on the CPU (every instruction set) and on
-// a device; gradients against central differences too. Error bounds, relative to the sum of absolute terms: outputs 16
-// operations and one rounding to storage; coefficient gradients 64 operations (they are summed in fp32 over at most a few
-// hundred columns before double takes over, and rounding errors mostly cancel).
+// Reads and writes of the residual streams against the plain formulas in double, on the CPU (every instruction set) and
+// on a device; gradients against central differences too. Error bounds, relative to the sum of absolute terms: outputs
+// 16 operations and one rounding to storage; coefficient gradients 64 operations (they are summed in fp32 over at most
+// a few hundred columns before double takes over, and rounding errors mostly cancel).
 #include "kernels/stream_mix.h"
 
 #include "stream_reference.h"
@@ -39,7 +39,8 @@ void expect_write_read(Place place, StreamShape shape, bool in_place, bool with_
   Random random;
   const StreamInputs in = random_inputs<E>(shape, random);
   const WriteReadResult expected = write_read_reference(in);
-  Placed X(place, stored<E>(in.X)), f(place, stored<E>(in.f)), X_out(place, stored<E>(in.dX_out)), m(place, stored<E>(in.dm));
+  Placed X(place, stored<E>(in.X)), f(place, stored<E>(in.f)), X_out(place, stored<E>(in.dX_out)),
+      m(place, stored<E>(in.dm));
   Placed H(place, as<A>(in.H)), c(place, as<A>(in.c)), w(place, as<A>(in.w));
   auto& to = in_place ? X : X_out;
   stream_write_read({place}, shape, E::element, X.data(), H.data(), c.data(), f.data(), with_read ? w.data() : nullptr,
@@ -76,7 +77,8 @@ void expect_read(Place place, StreamShape shape, bool accumulate) {
   using A = typename E::Coefficient;
   Random random;
   const StreamInputs in = random_inputs<E>(shape, random);
-  Placed X(place, stored<E>(in.X)), m(place, stored<E>(in.f)), dm(place, stored<E>(in.dm)), dX(place, stored<E>(in.dX_out));
+  Placed X(place, stored<E>(in.X)), m(place, stored<E>(in.f)), dm(place, stored<E>(in.dm)),
+      dX(place, stored<E>(in.dX_out));
   Placed w(place, as<A>(in.w)), dw(place, std::vector<A>(in.w.size(), A(already_there)));
   stream_read({place}, shape, E::element, X.data(), w.data(), m.data());
   const Sum expected = read_reference(in);
@@ -152,7 +154,8 @@ TEST(StreamMixGpu, FollowsTheFormulasInFloat64) {
 
 // <dX_out, X'> + <dm, m'> by the kernel in float64.
 double objective(Place place, const StreamInputs& in) {
-  Placed X(place, in.X), f(place, in.f), H(place, in.H), c(place, in.c), w(place, in.w), X_out(place, in.X), m(place, in.f);
+  Placed X(place, in.X), f(place, in.f), H(place, in.H), c(place, in.c), w(place, in.w), X_out(place, in.X),
+      m(place, in.f);
   stream_write_read({place}, in.shape, Element::float64, X.data(), H.data(), c.data(), f.data(), w.data(), X_out.data(),
                     m.data());
   double sum = 0;
@@ -165,13 +168,15 @@ double objective(Place place, const StreamInputs& in) {
 void expect_central_differences(Place place, bool per_token) {
   Random random;
   StreamInputs in = random_inputs<Float64>({6, 4, 5, per_token}, random);
-  Placed X(place, in.X), f(place, in.f), H(place, in.H), c(place, in.c), w(place, in.w), X_out(place, in.X), m(place, in.f);
+  Placed X(place, in.X), f(place, in.f), H(place, in.H), c(place, in.c), w(place, in.w), X_out(place, in.X),
+      m(place, in.f);
   Placed dX_out(place, in.dX_out), dm(place, in.dm), dX(place, in.X), df(place, in.f);
   Placed dH(place, Numbers(in.H.size())), dc(place, Numbers(in.c.size())), dw(place, Numbers(in.w.size()));
   stream_write_read({place}, in.shape, Element::float64, X.data(), H.data(), c.data(), f.data(), w.data(), X_out.data(),
                     m.data());
   stream_write_read_backward({place}, in.shape, Element::float64, X.data(), H.data(), c.data(), f.data(), w.data(),
-                             X_out.data(), dX_out.data(), dm.data(), dX.data(), df.data(), dH.data(), dc.data(), dw.data());
+                             X_out.data(), dX_out.data(), dm.data(), dX.data(), df.data(), dH.data(), dc.data(),
+                             dw.data());
   const auto check = [&](Numbers& input, const Numbers& gradient, const std::string& name) {
     for (size_t i = 0; i < input.size(); ++i) {
       const double kept = input[i];
@@ -207,8 +212,8 @@ std::vector<float> coefficient_gradients(Place place, const StreamInputs& in) {
   const size_t n = size_t(in.shape.streams);
   Placed gradients(place, std::vector<A>(n * n + 3 * n));
   A* const g = gradients.data();
-  stream_write_read_backward({place}, in.shape, Element::float32, X.data(), H.data(), c.data(), f.data(), w.data(), X.data(),
-                             dX_out.data(), dm.data(), dX.data(), df.data(), g, g + n * n, g + n * n + n);
+  stream_write_read_backward({place}, in.shape, Element::float32, X.data(), H.data(), c.data(), f.data(), w.data(),
+                             X.data(), dX_out.data(), dm.data(), dX.data(), df.data(), g, g + n * n, g + n * n + n);
   stream_read_backward({place}, in.shape, Element::float32, X.data(), w.data(), dm.data(), nullptr, false,
                        g + n * n + 2 * n);
   return gradients.values();
