@@ -5,17 +5,26 @@
 
 namespace braid {
 
-Batch gather(const Dataset& dataset, int64_t first, int64_t count) {
-  Batch batch{count, dataset.length(), {}, {}, 0};
-  batch.tokens.resize(static_cast<size_t>(count * batch.length));
+Batch gather(const Dataset& dataset, std::span<const Slice> slices) {
+  Batch batch{0, dataset.length(), {}, {}, 0};
+  for (const Slice& slice : slices) batch.samples += slice.count;
+  batch.tokens.resize(static_cast<size_t>(batch.samples * batch.length));
   batch.targets.resize(batch.tokens.size());
-  for (int64_t i = 0; i < count; ++i) {
-    const std::span<int64_t> tokens(batch.tokens.data() + i * batch.length, batch.length);
-    const std::span<int64_t> targets(batch.targets.data() + i * batch.length, batch.length);
-    dataset.sample(first + i, tokens, targets);
-    batch.target_count += std::count_if(targets.begin(), targets.end(), [](int64_t t) { return t != ignored_target; });
+  int64_t* tokens = batch.tokens.data();
+  int64_t* targets = batch.targets.data();
+  for (const Slice& slice : slices) {
+    for (int64_t i = 0; i < slice.count; ++i, tokens += batch.length, targets += batch.length) {
+      dataset.sample(slice.first + i, {tokens, size_t(batch.length)}, {targets, size_t(batch.length)});
+    }
   }
+  batch.target_count = std::count_if(batch.targets.begin(), batch.targets.end(),
+                                     [](int64_t target) { return target != ignored_target; });
   return batch;
+}
+
+Batch gather(const Dataset& dataset, int64_t first, int64_t count) {
+  const Slice slice{first, count};
+  return gather(dataset, std::span(&slice, 1));
 }
 
 Slice slice_of(int64_t batch, int rank, int ranks) {

@@ -32,10 +32,12 @@ struct Batch {
 };
 Batch gather(const Dataset& dataset, int64_t first, int64_t count);
 
-// The slice of a global batch that belongs to one rank: contiguous, sizes differ by at most one, earlier ranks larger.
 struct Slice {
   int64_t first = 0, count = 0;
 };
+Batch gather(const Dataset& dataset, std::span<const Slice> slices);  // one block of all, in this order
+
+// The slice of a global batch that belongs to one rank: contiguous, sizes differ by at most one, earlier ranks larger.
 Slice slice_of(int64_t batch, int rank, int ranks);
 
 }  // namespace braid

@@ -33,8 +33,10 @@ std::vector<int64_t> choose(const RandomStream& random, uint64_t first, int64_t 
 }  // namespace
 
 CopyTask::CopyTask(const RecallShape& shape) : shape_(shape) {
-  if (shape.vocabulary < 3) throw UsageError(str("model.vocabulary: the copy task needs at least 3, found ", shape.vocabulary));
-  if (shape.length < 3) throw UsageError(str("model.context: the copy task needs at least 3 tokens, found ", shape.length));
+  if (shape.vocabulary < 3)
+    throw UsageError(str("model.vocabulary: the copy task needs at least 3, found ", shape.vocabulary));
+  if (shape.length < 3)
+    throw UsageError(str("model.context: the copy task needs at least 3 tokens, found ", shape.length));
 }
 
 void CopyTask::sample(int64_t index, std::span<int64_t> tokens, std::span<int64_t> targets) const {
@@ -47,7 +49,8 @@ void CopyTask::sample(int64_t index, std::span<int64_t> tokens, std::span<int64_
 }
 
 InductionTask::InductionTask(const RecallShape& shape) : shape_(shape) {
-  if (shape.length < 8) throw UsageError(str("model.context: the induction task needs at least 8 tokens, found ", shape.length));
+  if (shape.length < 8)
+    throw UsageError(str("model.context: the induction task needs at least 8 tokens, found ", shape.length));
   if (shape.vocabulary / 2 < pairs()) {
     throw UsageError(str("model.vocabulary: the induction task needs at least ", 2 * pairs(), " for a context of ",
                          shape.length, ", found ", shape.vocabulary));

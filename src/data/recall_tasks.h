@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Two tasks that cannot be solved without looking back, with loss only where looking back helps.
-//   copy:      r_1 … r_n SEP r_1 … r_n        loss on the second half, n = (T - 1) / 2, SEP is the last token id
-//   induction: pairs (key, value) drawn at random, then the same keys in another order; loss on the values of the second
-//              showing (Olsson et al., "In-context learning and induction heads", 2022)
-// Training and held-out samples come from unrelated random streams; with a vocabulary of v and n random tokens the chance
-// that one held-out sequence is also among N training ones is below N / v^n.
+//   copy:      r_1 … r_n SEP r_1 … r_n      loss on the second half; n = T / 2 rounded up, SEP the last token id; for
+//              odd T the last token of the copy is cut off
+//   induction: pairs (key, value) drawn at random, then the same keys in another order; loss on the values of the
+//              second showing (Olsson et al., "In-context learning and induction heads", 2022)
+// Training and held-out samples come from unrelated random streams. They can coincide, but rarely: a held-out sequence
+// of the copy task is also among N training ones with a chance of at most N / (V - 1)^n; of the induction task, with
+// n = T / 4 pairs, K = V / 2 keys and at least as many values, at most N / (K (K - 1) … (K - n + 1) K^n n!).
 #pragma once
 
 #include <string>

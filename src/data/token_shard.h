@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// A file of tokens: HDF5 with one contiguous dataset /tokens, which training maps into memory and h5py reads as an array.
-// Root attributes: format "braid-tokens", format_version, vocabulary, token_count, tokenizer, split, source, crc32c.
+// A file of tokens: HDF5 with one contiguous dataset /tokens of uint8, uint16 or uint32, which training maps into
+// memory and h5py reads as an array. Root attributes: format "braid-tokens", format_version, vocabulary, dtype,
+// token_count, tokenizer, split, source, crc32c and, for shards made from files, listing. /documents (int64), where
+// present, holds the position of each document's first token. token_shard_writer.h makes such files.
 #pragma once
 
 #include <cstdint>
@@ -14,13 +16,10 @@ constexpr int64_t token_shard_version = 1;
 
 struct TokenShardInfo {
   int64_t vocabulary = 256, token_count = 0;
-  int token_bytes = 1;              // 1, 2 or 4: unsigned little-endian
+  int token_bytes = 1;                                                // 1, 2 or 4: unsigned little-endian
   std::string tokenizer = "bytes", split = "train", source, listing;  // listing: digest of what it was made from
-  uint32_t crc = 0;                 // CRC-32C of the payload
+  uint32_t crc = 0;                                                   // CRC-32C of the payload
 };
-
-// Writes a whole shard under a temporary name and renames it. `tokens` holds token_count * token_bytes bytes.
-void write_token_shard(const std::string& path, TokenShardInfo info, const void* tokens);
 
 // A shard mapped into memory. UsageError when it is not one, is newer than this program, or is shorter than it says.
 class TokenShard {
@@ -31,8 +30,8 @@ class TokenShard {
   TokenShard& operator=(const TokenShard&) = delete;
 
   const TokenShardInfo& info() const { return info_; }
-  int64_t token(int64_t index) const;
-  bool verify() const;  // whether the payload still has its digest
+  int64_t token(int64_t index) const;  // UsageError when it lies outside of the vocabulary
+  bool verify() const;                 // whether the payload still has its digest
 
  private:
   std::string path_;
@@ -42,7 +41,7 @@ class TokenShard {
   const unsigned char* tokens_ = nullptr;
 };
 
-// Only the attributes; for tools and for deciding whether to build again.
+// Only the attributes; for tools.
 TokenShardInfo read_token_shard_info(const std::string& path);
 
 }  // namespace braid

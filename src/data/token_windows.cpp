@@ -6,17 +6,23 @@
 
 namespace braid {
 
-TokenWindows::TokenWindows(std::shared_ptr<const TokenShard> shard, const std::string& name, int64_t length, uint64_t seed,
-                           WindowOrder order)
-    : shard_(std::move(shard)), length_(length), windows_((shard_->info().token_count - 1) / length), seed_(seed), order_(order) {
+TokenWindows::TokenWindows(std::shared_ptr<const TokenShard> shard, const std::string& name, int64_t length,
+                           uint64_t seed, WindowOrder order)
+    : shard_(std::move(shard)),
+      length_(length),
+      windows_((shard_->info().token_count - 1) / length),
+      seed_(seed),
+      order_(order) {
   if (windows_ < 1) {
-    throw UsageError(str(name, ": ", shard_->info().token_count, " tokens do not fill one sample of ", length, " and its target"));
+    throw UsageError(
+        str(name, ": ", shard_->info().token_count, " tokens do not fill one sample of ", length, " and its target"));
   }
 }
 
 int64_t TokenWindows::window_of(int64_t index) const {
   const int64_t epoch = index / windows_, place = index % windows_;
-  return order_ == WindowOrder::sequential ? place : static_cast<int64_t>(permuted_index(place, windows_, seed_, epoch));
+  return order_ == WindowOrder::sequential ? place
+                                           : static_cast<int64_t>(permuted_index(place, windows_, seed_, epoch));
 }
 
 void TokenWindows::sample(int64_t index, std::span<int64_t> tokens, std::span<int64_t> targets) const {

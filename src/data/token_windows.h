@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A shard as samples of T tokens. Window j covers tokens [j T, j T + T], its targets one further; the last tokens that do
-// not fill a window are left out. In training each epoch visits every window once, in an order that is a pure function
-// of (seed, epoch, index).
+// A shard as samples of T tokens. Window j covers tokens [j T, j T + T], its targets one further; the last tokens that
+// do not fill a window are left out. In training each epoch visits every window once, in an order that is a pure
+// function of (seed, epoch, index).
 #pragma once
 
 #include <memory>

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -66,7 +67,8 @@ TEST_P(Recall, LookingBackAnswersEveryTarget) {
       if (std::string(GetParam()) == "copy") {
         answer = b.tokens[t + 1 - (b.length + 1) / 2 - 1];
       } else {
-        for (int64_t s = 0; s < t; ++s) if (b.tokens[s] == b.tokens[t]) answer = b.tokens[s + 1];
+        for (int64_t s = 0; s < t; ++s)
+          if (b.tokens[s] == b.tokens[t]) answer = b.tokens[s + 1];
       }
       ASSERT_EQ(answer, b.targets[t]);
       ++answered;
@@ -101,6 +103,17 @@ TEST_P(Recall, HeldOutSamplesAreOthers) {
   EXPECT_NE(gather(*train, 0, 1).tokens, gather(*open(Split::train, 6), 0, 1).tokens);
 }
 
+// The chance stated in recall_tasks.h, measured where it is large enough: V = 5 and T = 5 give 4^3 sequences.
+TEST(CopyTask, TrainingAndHeldOutCoincideAsOftenAsUnrelatedStreamsDo) {
+  const CopyTask train({5, 5, 3, Split::train}), held_out({5, 5, 3, Split::held_out});
+  const int samples = 20000;
+  int same = 0;
+  for (int64_t i = 0; i < samples; ++i) same += gather(train, i, 1).tokens == gather(held_out, i, 1).tokens;
+  const double chance = 1.0 / 64, deviation = std::sqrt(chance * (1 - chance) / samples);
+  // Samples show only T = 5 of the 7 tokens, r_1 r_2 r_3 SEP r_1, which hold all three random ones.
+  EXPECT_NEAR(double(same) / samples, chance, 4 * deviation);
+}
+
 INSTANTIATE_TEST_SUITE_P(Tasks, Recall, testing::Values("copy", "induction"));
 
 TEST(RecallTasks, ShapesThatCannotWorkAreRefused) {
@@ -114,14 +127,16 @@ class Text : public testing::Test {
     fs::remove_all(root_);
     fs::create_directories(root_ / "text" / "sub");
     for (int i = 0; i < 40; ++i) {
-      std::ofstream(root_ / "text" / (i % 2 ? "sub" : ".") / ("f" + std::to_string(i) + ".txt"))
-          << "file " << i << ": " << std::string(50 + i, char('a' + i % 26)) << "\n";
+      std::ofstream(file(i)) << "file " << i << ": " << std::string(50 + i, char('a' + i % 26)) << "\n";
     }
     std::ofstream(root_ / "text" / "picture.png") << "not text";
   }
   ~Text() override { fs::remove_all(root_); }
+  fs::path file(int i) const { return root_ / "text" / (i % 2 ? "sub" : ".") / ("f" + std::to_string(i) + ".txt"); }
   ByteShardResult build(double fraction = 0.2) {
-    return build_byte_shards((root_ / "text").string(), (root_ / "shards").string(), {fraction, ByteShardOptions().extensions});
+    ByteShardOptions options;
+    options.held_out_fraction = fraction;
+    return build_byte_shards((root_ / "text").string(), (root_ / "shards").string(), options);
   }
   std::string bytes_of(const char* shard) const {
     const TokenShard tokens((root_ / "shards" / shard).string());
@@ -177,18 +192,21 @@ TEST_F(Text, EachWindowComesOnceAnEpochInAnotherOrder) {
   EXPECT_EQ(std::set<int64_t>(first.begin(), first.end()).size(), size_t(n));
   EXPECT_EQ(std::set<int64_t>(second.begin(), second.end()).size(), size_t(n));
   EXPECT_NE(first, second);
-  const Batch b = gather(data, 3, 1);
-  for (int64_t i = 0; i < 16; ++i) {
-    EXPECT_EQ(b.tokens[i], shard->token(data.window_of(3) * 16 + i));
-    EXPECT_EQ(b.targets[i], shard->token(data.window_of(3) * 16 + i + 1));
+  // All windows, because the text has runs of one letter, where a target looks like its token.
+  const Batch b = gather(data, 0, n);
+  EXPECT_NE(b.tokens, b.targets);
+  for (int64_t i = 0; i < n * 16; ++i) {
+    ASSERT_EQ(b.tokens[i], shard->token(data.window_of(i / 16) * 16 + i % 16)) << i;
+    ASSERT_EQ(b.targets[i], shard->token(data.window_of(i / 16) * 16 + i % 16 + 1)) << i;
   }
 }
 
-// A run that stops at any sample and goes on with another number of ranks sees the stream it would have seen.
+// A run that stops at any sample and goes on with another number of ranks sees the stream it would have seen, in the
+// middle of an epoch and over its end.
 TEST_F(Text, ResumingAtAnotherWorldSizeContinuesTheStream) {
   build();
   const auto shard = std::make_shared<TokenShard>((root_ / "shards" / "train.h5").string());
-  const TokenWindows data(shard, "train", 8, 1, WindowOrder::shuffled);
+  const TokenWindows data(shard, "train", 32, 1, WindowOrder::shuffled);
   const auto stream = [&](int64_t position, int64_t steps, int64_t batch, int ranks) {
     std::vector<int64_t> tokens;
     for (int64_t step = 0; step < steps; ++step) {
@@ -200,10 +218,52 @@ TEST_F(Text, ResumingAtAnotherWorldSizeContinuesTheStream) {
     }
     return tokens;
   };
+  ASSERT_GT(data.epoch_size(), 50);   // the stop is in the first epoch,
+  ASSERT_LT(data.epoch_size(), 120);  // the end in the second
   std::vector<int64_t> stopped = stream(0, 5, 10, 3);
-  const std::vector<int64_t> rest = stream(50, 4, 10, 4);
+  const std::vector<int64_t> rest = stream(50, 7, 10, 4);
   stopped.insert(stopped.end(), rest.begin(), rest.end());
-  EXPECT_EQ(stopped, stream(0, 9, 10, 1));
+  EXPECT_EQ(stopped, stream(0, 12, 10, 1));
+}
+
+TEST_F(Text, ASplitThatWouldBeEmptyGetsOneFile) {
+  const auto kept = [&](int files) {
+    for (int i = files; i < 40; ++i) fs::remove(file(i));
+  };
+  kept(2);
+  for (const double fraction : {1e-9, 1 - 1e-9}) {
+    const ByteShardResult result = build(fraction);
+    EXPECT_EQ(result.train_tokens + result.held_out_tokens, 119) << fraction;  // "file 0: ", 50 and "\n"; one more
+    EXPECT_GT(std::min(result.train_tokens, result.held_out_tokens), 50);
+  }
+  kept(1);
+  EXPECT_THROW(build(), UsageError);  // one file cannot be on both sides
+}
+
+TEST_F(Text, AFileStaysOnItsSideWhenOthersGo) {
+  build();
+  const std::string before = bytes_of("held-out.h5");
+  for (int i = 0; i < 40; i += 3) fs::remove(file(i));
+  EXPECT_TRUE(build().built);
+  const std::string after = bytes_of("held-out.h5");
+  for (int i = 0; i < 40; ++i) {
+    const std::string start = "file " + std::to_string(i) + ": ";
+    const bool was = before.find(start) != std::string::npos, is = after.find(start) != std::string::npos;
+    EXPECT_EQ(is, was && i % 3 != 0) << i;
+  }
+}
+
+TEST_F(Text, AHeldOutShareThatLeavesASideEmptyIsRefused) {
+  for (const double fraction : {0.0, 1.0, -0.1, std::nan("")}) EXPECT_THROW(build(fraction), UsageError) << fraction;
+}
+
+TEST_F(Text, ACutShardIsBuiltAgain) {
+  build();
+  const fs::path shard = root_ / "shards" / "train.h5";
+  const std::string before = bytes_of("train.h5");
+  fs::resize_file(shard, fs::file_size(shard) - 10);
+  EXPECT_TRUE(build().built);
+  EXPECT_EQ(bytes_of("train.h5"), before);
 }
 
 TEST_F(Text, MissingEmptyAndTooShortAreUsageErrors) {
