@@ -73,16 +73,22 @@ def test_a_sweep_killed_and_started_again_ends_with_the_same_table(tmp_path, who
         assert same(losses(out), whole)
 
 
+def wait_for_new_file(path, since):
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        time.sleep(0.2)
+        if path.exists() and path.stat().st_mtime > since + 0.5:
+            return
+    raise AssertionError(f"{path} was not written")
+
+
 def test_runs_die_with_a_killed_driver_and_being_stopped_uses_up_no_attempt(tmp_path, whole):
     out = tmp_path / "out"
-    long_runs = [a for a in GRID if a != "train.steps=8"] + ["train.steps=2000"]
+    long_runs = [a for a in GRID if a != "train.steps=8"] + ["train.steps=1000000"]
     command = [BRAID, "sweep", DEMO, "--out", out, "--device", "cpu", *sets(long_runs)]
     for _ in range(3):
         process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 30
-        while not (out / NAMES[0] / "run.h5").exists() and time.monotonic() < deadline:
-            time.sleep(0.1)
-        time.sleep(0.5)
+        wait_for_new_file(out / NAMES[0] / "run.h5", time.time())
         process.kill()  # the driver alone: its child hears of it from the kernel
         process.wait()
         time.sleep(1.5)
