@@ -144,11 +144,22 @@ void write_run_config(const SweepPlan& plan, const SweepRun& run) {
   if (!file) throw Error(str(path, ": cannot be written"));
 }
 
+namespace {
+
+// "<name>-1", or the next number that nothing has yet.
+std::string free_name(const std::string& name) {
+  int64_t number = 1;
+  while (fs::exists(str(name, "-", number))) ++number;
+  return str(name, "-", number);
+}
+
+}  // namespace
+
 void begin_attempt(SweepPlan& plan, SweepRun& run) {
   const std::string folder = plan.folder(run);
   if (fs::exists(folder)) {
     fs::create_directories(plan.out + "/attempts");
-    fs::rename(folder, str(plan.out, "/attempts/", run.name, "-", run.attempts));
+    fs::rename(folder, free_name(plan.out + "/attempts/" + run.name));
   }
   ++run.attempts;
   run.state = "running";
