@@ -121,7 +121,7 @@ def finish_legend(figure, all_axes):
             handles.setdefault(text, handle)
     if handles:
         figure.legend(handles.values(), handles.keys(), loc="lower center", ncols=min(4, len(handles)), frameon=False)
-    figure.tight_layout(rect=(0, 0.07, 1, 1))
+    figure.tight_layout(rect=(0, 0.07, 1, 0.98))
 
 
 def with_streams(runs):
