@@ -42,8 +42,9 @@ int ranks_on_host(const World& world) {
 std::unique_ptr<RunFile> create_run_file(const RunRequest& request, const RunSite& site, const std::string& toml,
                                          const std::vector<ExtraColumn>& columns) {
   site.logger.open_file(request.out + "/log.jsonl");
-  return RunFile::create(request.out + "/run.h5",
-                         {run_attributes(site.world, site.ranks.host.size(), toml), training_tables(columns), {}});
+  RunAttributes attributes = run_attributes(site.world, site.ranks.host.size(), toml);
+  attributes.emplace_back("parameters", count_parameters(request.config.model));
+  return RunFile::create(request.out + "/run.h5", {attributes, training_tables(columns), {}});
 }
 
 void require_room(const RunConfig& config, const RunSite& site) {

@@ -7,72 +7,99 @@ import html
 import math
 
 STYLE = """
-:root { color-scheme: light dark; }
+:root { color-scheme: light dark; --bad: #b3101c; }
+@media (prefers-color-scheme: dark) { :root { --bad: #ff8a80; } }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 68rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 .table { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .86rem; }
 th, td { padding: .3rem .6rem; border-bottom: 1px solid #8884; text-align: right; white-space: nowrap; }
+th { vertical-align: bottom; white-space: normal; }
 th:first-child, td:first-child, .words { text-align: left; }
-tr.bad .words { color: #c1121f; font-weight: 600; } tr.missing { opacity: .65; font-style: italic; }
+td.words { white-space: normal; min-width: 14rem; }
+tr.bad .words { color: var(--bad); font-weight: 600; } tr.missing { opacity: .75; font-style: italic; }
 figure { margin: 1rem 0 2rem; } figure img { max-width: 100%; background: white; border-radius: 4px; }
-figcaption { font-size: .86rem; opacity: .8; }
+figcaption { font-size: .86rem; opacity: .85; }
 pre { overflow-x: auto; background: #8881; padding: .8rem; border-radius: 4px; font-size: .82rem; }
 """
 
-HEADINGS = ["run", "layers", "variant", "seed", "steps", "loss, mean of last 10", "last loss", "held-out loss", "gain (log10)",
-            "tokens/s", "ranks", "device", "commit", "state"]  # fmt: skip
+NONE = "–"
 
 SNIPPET = """import h5py, pandas
 with h5py.File("RUN/run.h5", "r", swmr=True, locking=False) as f:
-    print(dict(f.attrs)["config"])               # the whole configuration
+    print(dict(f.attrs)["config"].decode())      # the whole configuration
     train = pandas.DataFrame(f["train"][:])      # one row a step
     print(f["train"].attrs["unit:loss"], f["train"].attrs["meaning:loss"])
+    print(f["status"][0])                        # state, last and planned step, heartbeat, message
 train.plot("step", "loss")"""
 
 
 def number(value, digits):
     if value is None:
-        return "–"
-    return "NaN" if math.isnan(value) else f"{value:,.{digits}f}"
+        return NONE
+    return f"{value:,.{digits}f}" if math.isfinite(value) else "NaN" if math.isnan(value) else str(value)
 
 
-def cells(run):
+def loss_cell(run):
+    """A run that turned NaN shows what it had reached, and that this is not where it ended."""
+    words = number(run.final_loss(), 4)
+    return words + " (before NaN)" if run.nan_from() is not None and words != "NaN" else words
+
+
+def commit_cell(value):
+    """Short, but a "+" (the checkout had changes) is kept."""
+    return value[:10] + ("+" if value.endswith("+") else "") if value else NONE
+
+
+def or_none(value):
+    return NONE if value is None else str(value)
+
+
+def row_of(run):
+    """Heading → text; the table's columns are those of the first row."""
     attributes = run.attributes
-    loss = run.column("loss")
-    return [
-        run.name, "–" if run.depth is None else run.depth, run.variant, "–" if run.seed is None else run.seed,
-        "–" if run.train is None else len(run.train), number(run.final_loss(), 4),
-        number(None if loss is None else float(loss[-1]), 4), number(run.final_eval_loss(), 4),
-        number(None if run.variant == "baseline" else run.final("gain_proxy_log10_max_entry"), 3),
-        number(run.tokens_per_second(), 0), attributes.get("world_size", "–"), attributes.get("device", "–"),
-        str(attributes.get("git_commit", "–"))[:10], run.verdict(),
-    ]  # fmt: skip
+    gain = None if run.variant == "baseline" else run.final("gain_proxy_log10_max_entry")
+    return {
+        "run": run.name, "layers": or_none(run.depth), "variant": run.variant, "seed": or_none(run.seed),
+        "parameters": or_none(attributes.get("parameters")),
+        "steps": f"{run.steps_done()} of {run.planned_steps}" if run.planned_steps else str(run.steps_done()),
+        "loss, mean of last 10": loss_cell(run), "last loss": number(run.final("loss"), 4),
+        "held-out loss": number(run.final("loss", "eval"), 4), "gain (log10)": number(gain, 3),
+        "tokens/s": number(run.tokens_per_second(), 0), "ranks": or_none(attributes.get("world_size")),
+        "mesh": or_none(attributes.get("mesh")), "device": or_none(attributes.get("device")),
+        "commit": commit_cell(str(attributes.get("git_commit", ""))), "state": run.verdict(),
+    }  # fmt: skip
 
 
 def row_class(run):
     if run.state in ("missing", "unreadable"):
         return "missing"
-    return "bad" if run.first_bad_step() is not None or run.state in ("failed", "diverged", "silent") else ""
+    return "bad" if run.nan_from() is not None or run.state in ("failed", "diverged", "silent") else ""
 
 
 def table(runs):
-    head = "".join(f'<th{" class=words" if h == "state" else ""}>{h}</th>' for h in HEADINGS)
+    rows = [row_of(run) for run in runs]
+    headings = [h for h in rows[0] if h != "parameters" or any(row[h] != NONE for row in rows)]
+    kind = {h: ' class="words"' if h == "state" else "" for h in headings}
+    head = "".join(f"<th{kind[h]}>{h}</th>" for h in headings)
     body = ""
-    for run in runs:
-        data = cells(run)
-        inner = "".join(f"<td>{html.escape(str(c))}</td>" for c in data[:-1])
-        body += f'<tr class="{row_class(run)}">{inner}<td class=words>{html.escape(data[-1])}</td></tr>\n'
+    for run, row in zip(runs, rows):
+        cells = "".join(f"<td{kind[h]}>{html.escape(row[h])}</td>" for h in headings)
+        body += f'<tr class="{row_class(run)}">{cells}</tr>\n'
     return f'<div class="table"><table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table></div>'
 
 
 def picture(caption, png):
-    data = base64.b64encode(png).decode()
-    return f'<figure><img alt="{html.escape(caption)}" src="data:image/png;base64,{data}"><figcaption>{html.escape(caption)}</figcaption></figure>'
+    data, words = base64.b64encode(png).decode(), html.escape(caption)
+    return f'<figure><img alt="{words}" src="data:image/png;base64,{data}"><figcaption>{words}</figcaption></figure>'
+
+
+def configuration(run):
+    return f"<details><summary>{html.escape(run.name)}</summary><pre>{html.escape(run.config_text)}</pre></details>"
 
 
 def configurations(runs):
-    parts = [f"<details><summary>{html.escape(r.name)}</summary><pre>{html.escape(r.config_text)}</pre></details>" for r in runs if r.config_text]
+    parts = [configuration(run) for run in runs if run.config_text]
     return "<h2>Configurations</h2>" + "".join(parts) if parts else ""
 
 
@@ -82,10 +109,11 @@ def page(title, runs, pictures):
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{html.escape(title)}</title><style>{STYLE}</style></head><body>
 <h1>{html.escape(title)}</h1>
-<p>{len(runs)} runs, report made {made}. Losses are in nats per token; a run that turned non-finite keeps its place.</p>
+<p>{len(runs)} run{"s" * (len(runs) != 1)}, report made {made}. Losses are in nats per token; the mean is over the last
+ten finite steps; tokens/s is the median without the first two steps.</p>
 {table(runs)}
 <h2>Plots</h2>
-{"".join(picture(caption, png) for caption, png in pictures)}
+{"".join(picture(caption, png) for caption, png in pictures) or "<p>No rows to plot yet.</p>"}
 {configurations(runs)}
 <h2>Reading these files</h2><pre>{html.escape(SNIPPET)}</pre>
 </body></html>

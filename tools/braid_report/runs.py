@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run folders as values: what each holds, how it ended, and which ones are missing. Never changes a file."""
+"""One run as a value: what its run.h5 holds and how it ended. Tolerates what is absent; never changes a file."""
 
 import dataclasses
-import json
-import math
 import pathlib
 import time
 import tomllib
@@ -12,6 +10,7 @@ import h5py
 import numpy as np
 
 SILENT_SECONDS = 60  # a live run's heartbeat is a few seconds old
+UNREADABLE = (OSError, RuntimeError, KeyError, ValueError, IndexError, TypeError)  # what h5py raises on damaged files
 
 
 @dataclasses.dataclass
@@ -19,10 +18,11 @@ class Run:
     """One run, or the place of one that is missing."""
 
     name: str
+    folder: pathlib.Path | None = None
     depth: int | None = None
     variant: str = "?"
     seed: int | None = None
-    state: str = "missing"  # missing, unreadable, running, silent, done, diverged, failed, stopped, preempted
+    state: str = "missing"  # missing, unreadable, unknown, silent, or as in /status: running, done, diverged, …
     message: str = ""
     config_text: str = ""
     config: dict = dataclasses.field(default_factory=dict)
@@ -32,52 +32,80 @@ class Run:
     train: np.ndarray | None = None
     eval: np.ndarray | None = None
 
-    def column(self, name):
-        """A column of /train, or None."""
-        if self.train is None or name not in (self.train.dtype.names or ()) or len(self.train) == 0:
+    def column(self, name, table="train"):
+        """A column of /train or /eval; None where it is absent or has no rows."""
+        rows = getattr(self, table)
+        if rows is None or len(rows) == 0 or name not in (rows.dtype.names or ()):
             return None
-        return self.train[name]
+        return rows[name]
 
-    def first_bad_step(self):
-        """The first step whose loss or logits were not finite, or None."""
-        bad = self.column("nonfinite")
-        if bad is None or not bad.any():
-            return None
-        return int(self.train["step"][np.argmax(bad != 0)])
+    def curve(self, name, table="train"):
+        """(steps, values) in float64, or None."""
+        x, y = self.column("step", table), self.column(name, table)
+        return None if x is None or y is None else (x.astype(float), y.astype(float))
+
+    def final(self, name, table="train"):
+        values = self.column(name, table)
+        return None if values is None else float(values[-1])
 
     def final_loss(self):
-        """Mean of the last ten losses; NaN when the run ended non-finite; None without rows."""
+        """Mean of the last ten finite losses; NaN when none was finite; None without rows."""
         loss = self.column("loss")
-        return None if loss is None else float(np.mean(loss[-10:]))
-
-    def final_eval_loss(self):
-        if self.eval is None or len(self.eval) == 0:
+        if loss is None:
             return None
-        return float(self.eval["loss"][-1])
-
-    def final(self, name):
-        values = self.column(name)
-        return None if values is None else float(values[-1])
+        finite = loss[np.isfinite(loss)]
+        return float(np.mean(finite[-10:])) if len(finite) else float("nan")
 
     def tokens_per_second(self):
         """Median over the steps, the first two left out (they allocate)."""
         values = self.column("tokens_per_second")
         if values is None:
             return None
-        return float(np.median(values[2:] if len(values) > 4 else values))
+        return float(np.median(values[2:] if len(values) > 2 else values))
+
+    def steps_done(self):
+        """Rows can be ahead of /status after a crash: they are written first."""
+        steps = self.column("step")
+        return max(self.last_step, int(steps[-1]) if steps is not None else -1) + 1
+
+    def bad_steps(self):
+        """Steps whose loss or logits were not finite."""
+        steps, loss, flags = self.column("step"), self.column("loss"), self.column("nonfinite")
+        if steps is None:
+            return np.array([], dtype=int)
+        bad = np.zeros(len(steps), bool)
+        if loss is not None:
+            bad |= ~np.isfinite(loss)
+        if flags is not None:
+            bad |= flags != 0
+        return steps[bad]
+
+    def nan_from(self):
+        """The step from which on nothing was finite any more, or None for a run that is or became finite again."""
+        steps, bad = self.column("step"), set(self.bad_steps().tolist())
+        first = None
+        for step in reversed(steps.tolist() if bad else []):
+            if step not in bad:
+                break
+            first = step
+        return first
+
+    def non_finite_words(self):
+        start, bad = self.nan_from(), self.bad_steps()
+        passing = bad if start is None else bad[bad < start]
+        words = [] if start is None else [f"NaN from step {start}"]
+        if len(passing):
+            words.append(f"{len(passing)} non-finite step{'s' * (len(passing) > 1)}, the first at {passing[0]}")
+        return "; ".join(words)
 
     def verdict(self):
         """How the run stands, in words."""
-        bad = self.first_bad_step()
-        if self.state == "running":
-            words = f"running, step {self.last_step + 1} of {self.planned_steps}"
-        elif self.state == "silent":
-            words = f"crashed after step {self.last_step + 1} of {self.planned_steps}"
-        elif self.state in ("missing", "done"):
-            words = self.state
-        else:
-            words = f"{self.state}: {self.message}" if self.message else self.state
-        return f"{words}; NaN from step {bad}" if bad is not None else words
+        progress = f"step {self.steps_done()} of {self.planned_steps}"
+        words = {"running": f"running, {progress}", "silent": f"crashed after {progress}"}.get(self.state, self.state)
+        if self.state in ("stopped", "preempted"):
+            words += f" after {progress}"
+        words += f": {self.message}" if self.message else ""
+        return "; ".join(filter(None, [words, self.non_finite_words()]))
 
 
 def text(value):
@@ -86,11 +114,27 @@ def text(value):
 
 
 def open_readonly(path):
-    """Live, crashed and finished files alike; no lock is taken."""
+    """Live, crashed and finished files alike; no lock is taken. Raises the first error: it says more."""
     try:
         return h5py.File(path, "r", swmr=True, locking=False)
-    except OSError:
-        return h5py.File(path, "r", locking=False)
+    except OSError as first:
+        try:
+            return h5py.File(path, "r", locking=False)
+        except OSError:
+            raise first from None
+
+
+def table_of(config, key):
+    value = config.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def whole_number(value, default):
+    return value if isinstance(value, int) and not isinstance(value, bool) else default
+
+
+def variant_of(residual):
+    return "baseline" if residual == "residual" else str(residual)
 
 
 def fill_from_config(run, config_text):
@@ -99,16 +143,16 @@ def fill_from_config(run, config_text):
         run.config = tomllib.loads(config_text)
     except tomllib.TOMLDecodeError:
         return
-    model, train = run.config.get("model", {}), run.config.get("train", {})
-    run.depth = model.get("layers", run.depth)
-    residual = model.get("residual")
-    if residual is not None:
-        run.variant = "baseline" if residual == "residual" else residual
-    run.seed = train.get("seed", run.seed)
+    model, train = table_of(run.config, "model"), table_of(run.config, "train")
+    run.depth = whole_number(model.get("layers"), run.depth)
+    run.variant = variant_of(model["residual"]) if "residual" in model else run.variant
+    run.seed = whole_number(train.get("seed"), run.seed)
+    run.planned_steps = whole_number(train.get("steps"), run.planned_steps)
 
 
 def read_status(run, file):
-    if "status" not in file:
+    if "status" not in file or len(file["status"]) == 0:
+        run.state = "unknown"
         return
     row = file["status"][0]
     run.state, run.message = text(row["state"]), text(row["message"])
@@ -117,62 +161,22 @@ def read_status(run, file):
         run.state = "silent"
 
 
+def read_rows(file, name):
+    """A compound table, or None where there is no such."""
+    rows = file[name][:] if name in file else None
+    return rows if rows is not None and rows.dtype.names else None
+
+
 def read_run(folder):
-    """The run in a folder; one that cannot be read says why."""
+    """The run in a folder; one that cannot be read says why and keeps what could be read."""
     folder = pathlib.Path(folder)
-    run = Run(name=folder.name)
+    run = Run(name=folder.resolve().name, folder=folder.resolve())
     try:
         with open_readonly(folder / "run.h5") as file:
             run.attributes = {k: text(v) if isinstance(v, (bytes, str)) else v for k, v in file.attrs.items()}
-            fill_from_config(run, run.attributes.get("config", ""))
-            run.train = file["train"][:] if "train" in file else None
-            run.eval = file["eval"][:] if "eval" in file else None
+            fill_from_config(run, str(run.attributes.get("config", "")))
             read_status(run, file)
-    except (OSError, KeyError, ValueError) as problem:
-        run.state, run.message = "unreadable", str(problem).splitlines()[0]
+            run.train, run.eval = read_rows(file, "train"), read_rows(file, "eval")
+    except UNREADABLE as problem:
+        run.state, run.message = "unreadable", (str(problem).splitlines() or [type(problem).__name__])[0]
     return run
-
-
-def expected_runs(folder):
-    """What sweep.json says there should be; [] where there is none."""
-    path = pathlib.Path(folder) / "sweep.json"
-    try:
-        return json.loads(path.read_text()).get("runs", [])
-    except (OSError, ValueError):
-        return []
-
-
-def apply_expectation(run, expected):
-    """The sweep knows of a failure that the run's own file could not record."""
-    if run.state in ("running", "silent", "unreadable", "missing") and expected.get("state") == "failed":
-        run.state, run.message = "failed", expected.get("message", "")
-
-
-def read_sweep(folder):
-    runs = []
-    for expected in expected_runs(folder):
-        place = pathlib.Path(folder) / expected["name"]
-        run = read_run(place) if (place / "run.h5").exists() else Run(name=expected["name"])
-        if run.depth is None:
-            run.depth, run.variant, run.seed = expected.get("depth"), expected.get("variant", "?"), expected.get("seed")
-        apply_expectation(run, expected)
-        runs.append(run)
-    return runs
-
-
-def collect(paths):
-    """All runs named by paths: run folders, sweeps, or folders that hold such. Earlier attempts of a sweep are left out."""
-    runs = []
-    for path in map(pathlib.Path, paths):
-        if (path / "run.h5").exists():
-            runs.append(read_run(path))
-        elif expected_runs(path):
-            runs += read_sweep(path)
-        else:
-            found = sorted(p.parent for p in path.rglob("run.h5") if "attempts" not in p.parts)
-            runs += [read_run(folder) for folder in found]
-    return runs
-
-
-def is_finite(value):
-    return value is not None and math.isfinite(value)
