@@ -16,9 +16,11 @@ std::unique_ptr<World>* world_slot = nullptr;  // set once in main, before any t
 class AgreeOnResult : public testing::EmptyTestEventListener {
  public:
   void OnTestPartResult(const testing::TestPartResult& result) override {
-    if (!result.failed() || world().rank() == 0) return;
-    std::cerr << "rank " << world().rank() << ": " << result.file_name() << ":" << result.line_number() << ": "
-              << result.summary() << std::endl;
+    if (!result.failed()) return;
+    const std::string where = str(result.file_name(), ":", result.line_number(), ": ", result.summary());
+    // A fatal assertion leaves its test early, and the other ranks would wait in a collective this one never reaches.
+    if (result.fatally_failed()) world().abort(where, exit_failed);
+    if (world().rank() != 0) std::cerr << "rank " << world().rank() << ": " << where << std::endl;
   }
   void OnTestEnd(const testing::TestInfo& info) override {
     int64_t failed = info.result()->Failed();
