@@ -26,22 +26,29 @@ std::vector<size_t> column_widths(const std::vector<std::vector<std::string>>& r
   return widths;
 }
 
-// A heading leans as the cells below it.
-bool leans_right(const std::vector<std::vector<std::string>>& rows, size_t row, size_t column) {
-  const size_t looked_at = row == 0 && rows.size() > 1 ? 1 : row;
-  return column < rows[looked_at].size() && is_number(rows[looked_at][column]);
+// A column leans right when every cell below its heading is a number or empty.
+bool leans_right(const std::vector<std::vector<std::string>>& rows, size_t column) {
+  bool numbers = false;
+  for (size_t r = rows.size() > 1 ? 1 : 0; r < rows.size(); ++r) {
+    if (column >= rows[r].size() || rows[r][column].empty()) continue;
+    if (!is_number(rows[r][column])) return false;
+    numbers = true;
+  }
+  return numbers;
 }
 
 }  // namespace
 
 std::string text_table(const std::vector<std::vector<std::string>>& rows) {
   const std::vector<size_t> widths = column_widths(rows);
+  std::vector<bool> right;
+  for (size_t c = 0; c < widths.size(); ++c) right.push_back(leans_right(rows, c));
   std::string text;
   for (size_t r = 0; r < rows.size(); ++r) {
     std::string line;
     for (size_t c = 0; c < rows[r].size(); ++c) {
       const std::string gap(widths[c] - width_of(rows[r][c]), ' ');
-      line += leans_right(rows, r, c) ? gap + rows[r][c] : rows[r][c] + gap;
+      line += right[c] ? gap + rows[r][c] : rows[r][c] + gap;
       if (c + 1 < rows[r].size()) line += "  ";
     }
     line.erase(line.find_last_not_of(' ') + 1);
