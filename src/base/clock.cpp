@@ -8,7 +8,8 @@
 #include <cstdio>
 #include <ctime>
 #include <fstream>
-#include <limits>
+
+#include "base/cgroup.h"
 
 namespace braid {
 
@@ -41,33 +42,17 @@ int64_t peak_resident_bytes() {
 
 namespace {
 
-constexpr int64_t unlimited = std::numeric_limits<int64_t>::max();
-
-// One number from a file; "max" and missing files mean no limit.
-int64_t number_in(const char* path) {
-  std::ifstream file(path);
-  int64_t value = 0;
-  return file >> value ? value : unlimited;
-}
-
 int64_t meminfo_available() {
   std::ifstream file("/proc/meminfo");
   std::string key, unit;
   for (int64_t kilobytes = 0; file >> key >> kilobytes >> unit;) {
     if (key == "MemAvailable:") return kilobytes * 1024;
   }
-  return unlimited;
-}
-
-int64_t cgroup_available() {
-  const int64_t v2 = number_in("/sys/fs/cgroup/memory.max");
-  if (v2 != unlimited) return v2 - number_in("/sys/fs/cgroup/memory.current");
-  const int64_t v1 = number_in("/sys/fs/cgroup/memory/memory.limit_in_bytes");
-  return v1 == unlimited ? unlimited : v1 - number_in("/sys/fs/cgroup/memory/memory.usage_in_bytes");
+  return no_memory_limit;
 }
 
 }  // namespace
 
-int64_t available_host_memory_bytes() { return std::min(meminfo_available(), cgroup_available()); }
+int64_t available_host_memory_bytes() { return std::min(meminfo_available(), cgroup_available_bytes()); }
 
 }  // namespace braid

@@ -4,45 +4,49 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <map>
 #include <set>
 #include <toml++/toml.h>
 
 #include "base/config_visitor.h"
 #include "base/error.h"
+#include "base/toml_text.h"
 
 namespace braid {
 
 struct ConfigDocument::State {
   std::string name;  // the file
-  toml::table root;
-  std::map<std::string, std::string> overridden;  // dotted key -> "--set key=value"
+  toml::table root;  // each node knows its origin: the file and line, or "--set key=value"
 };
 
 namespace {
 
-std::string line_of(const std::string& name, const toml::node& node) {
-  return str(name, ":", node.source().begin.line);
+constexpr std::string_view override_prefix = "--set ";
+
+std::string origin(const toml::node& node) {
+  const toml::source_region& source = node.source();
+  const std::string path = source.path ? *source.path : "";
+  return path.starts_with(override_prefix) ? one_line(path) : str(path, ":", source.begin.line);
 }
 
 std::string kind_of(const toml::node& node) {
-  if (const auto* text = node.as_string()) return str("string \"", text->get(), "\"");
+  if (const auto* text = node.as_string()) return str("string \"", one_line(text->get()), "\"");
   if (const auto* number = node.as_integer()) return str("integer ", number->get());
-  if (const auto* number = node.as_floating_point()) return str("number ", number->get());
-  if (const auto* flag = node.as_boolean()) return str("boolean ", flag->get() ? "true" : "false");
+  if (const auto* number = node.as_floating_point()) return str("number ", toml_text(number->get()));
+  if (const auto* flag = node.as_boolean()) return str("boolean ", toml_text(flag->get()));
   if (node.is_table()) return "a table";
   if (node.is_array()) return "an array";
   return "a date or time";
 }
 
+// A file that cannot be opened has no line.
 std::string parse_problem(const toml::parse_error& problem, const std::string& name) {
-  return str(name, ":", problem.source().begin.line, ": ", problem.description());
+  const auto line = problem.source().begin.line;
+  return str(name, line ? str(":", line) : "", ": ", one_line(std::string(problem.description())));
 }
 
 class Reader final : public ConfigVisitor {
  public:
-  Reader(const toml::table& root, std::function<std::string(const std::string&, const toml::node&)> where)
-      : root_(root), where_(std::move(where)) {}
+  explicit Reader(const toml::table& root) : root_(root) {}
 
   void value(std::string_view key, bool& field, std::string_view) override { read(key, field, "true or false"); }
   void value(std::string_view key, int64_t& field, std::string_view, int64_t min, int64_t max) override {
@@ -61,7 +65,7 @@ class Reader final : public ConfigVisitor {
     if (!read(key, field, "a string") || std::find(options.begin(), options.end(), field) != options.end()) return;
     std::string list;
     for (const std::string& option : options) list += (list.empty() ? "" : ", ") + option;
-    fail(key, str("expected one of ", list, ", found \"", field, "\""));
+    fail(key, str("expected one of ", list, ", found \"", one_line(field), "\""));
   }
 
   // Every key of the document that nothing described.
@@ -72,7 +76,7 @@ class Reader final : public ConfigVisitor {
     known_.insert(dotted_name);
     const toml::node* node = find(dotted_name);
     if (node && !node->is_table()) {
-      throw UsageError(str(where_(dotted_name, *node), ": ", dotted_name, ": expected a table, found ", kind_of(*node)));
+      throw UsageError(str(origin(*node), ": ", dotted_name, ": expected a table, found ", kind_of(*node)));
     }
   }
 
@@ -81,7 +85,7 @@ class Reader final : public ConfigVisitor {
 
   [[noreturn]] void fail(std::string_view key, const std::string& problem) const {
     const std::string name = dotted(key);
-    throw UsageError(str(where_(name, *find(name)), ": ", name, ": ", problem));
+    throw UsageError(str(origin(*find(name)), ": ", name, ": ", problem));
   }
 
   template <class T>
@@ -117,20 +121,25 @@ class Reader final : public ConfigVisitor {
     }
   }
 
+  // NaN passes only where no range is asked for.
   template <class T>
   void check_range(std::string_view key, T field, T min, T max) const {
-    if (field >= min && field <= max) return;
-    const bool open = max == std::numeric_limits<T>::max() || max == std::numeric_limits<T>::infinity();
-    fail(key, open ? str("expected at least ", min, ", found ", field)
-                   : str("expected a value from ", min, " to ", max, ", found ", field));
+    using Limits = std::numeric_limits<T>;
+    const bool from = min != (Limits::has_infinity ? -Limits::infinity() : Limits::min());
+    const bool to = max != (Limits::has_infinity ? Limits::infinity() : Limits::max());
+    if ((field >= min && field <= max) || (!from && !to)) return;
+    const std::string range = from && to ? str("a value from ", toml_text(min), " to ", toml_text(max))
+                              : from     ? str("at least ", toml_text(min))
+                                         : str("at most ", toml_text(max));
+    fail(key, str("expected ", range, ", found ", toml_text(field)));
   }
 
   void check_unknown(const toml::table& table, const std::string& prefix) const {
     for (const auto& [key, node] : table) {
-      const std::string name = prefix + std::string(key.str());
+      const std::string name = prefix + toml_key(std::string(key.str()));  // the key "a.b" is not b in a
       if (!known_.count(name)) {
         const std::string nearest = nearest_name(name, {known_.begin(), known_.end()});
-        throw UsageError(str(where_(name, node), ": unknown key ", name,
+        throw UsageError(str(origin(node), ": unknown key ", name,
                              nearest.empty() ? "" : "; nearest known key: " + nearest));
       }
       if (const toml::table* inner = node.as_table()) check_unknown(*inner, name + ".");
@@ -138,7 +147,6 @@ class Reader final : public ConfigVisitor {
   }
 
   const toml::table& root_;
-  std::function<std::string(const std::string&, const toml::node&)> where_;
   std::set<std::string> known_;
 };
 
@@ -150,18 +158,22 @@ ConfigDocument& ConfigDocument::operator=(ConfigDocument&&) noexcept = default;
 ConfigDocument::~ConfigDocument() = default;
 
 ConfigDocument ConfigDocument::from_file(const std::string& path) {
-  if (!std::filesystem::exists(path)) throw UsageError(str(path, ": no such configuration file"));
-  if (std::filesystem::is_directory(path)) throw UsageError(str(path, ": expected a TOML file, found a folder"));
+  std::error_code problem;
+  const std::filesystem::file_status status = std::filesystem::status(path, problem);
+  const bool missing = status.type() == std::filesystem::file_type::not_found;
+  if (missing) throw UsageError(str(path, ": no such configuration file"));
+  if (problem) throw UsageError(str(path, ": expected a TOML file: ", problem.message()));
+  if (is_directory(status)) throw UsageError(str(path, ": expected a TOML file, found a folder"));
   try {
-    return ConfigDocument(std::unique_ptr<State>(new State{path, toml::parse_file(path), {}}));
-  } catch (const toml::parse_error& problem) {
-    throw UsageError(parse_problem(problem, path));
+    return ConfigDocument(std::unique_ptr<State>(new State{path, toml::parse_file(path)}));
+  } catch (const toml::parse_error& error) {
+    throw UsageError(parse_problem(error, path));
   }
 }
 
 ConfigDocument ConfigDocument::from_text(const std::string& text, const std::string& name) {
   try {
-    return ConfigDocument(std::unique_ptr<State>(new State{name, toml::parse(text, name), {}}));
+    return ConfigDocument(std::unique_ptr<State>(new State{name, toml::parse(text, name)}));
   } catch (const toml::parse_error& problem) {
     throw UsageError(parse_problem(problem, name));
   }
@@ -169,57 +181,52 @@ ConfigDocument ConfigDocument::from_text(const std::string& text, const std::str
 
 namespace {
 
-// The value as TOML; a bare word (mhc, runs/demo) is taken as a string.
-toml::table parse_assignment(const std::string& key, const std::string& value) {
+bool is_toml_value(const std::string& text) {
   try {
-    return toml::parse(key + " = " + value);
+    return toml::parse("value = " + text).size() == 1;  // a line break in it must not set a second key
   } catch (const toml::parse_error&) {
-    toml::table table;
-    table.insert("value", value);
-    std::ostringstream quoted;
-    quoted << toml::node_view(table["value"]);
-    return toml::parse(key + " = " + quoted.str());
+    return false;
   }
 }
 
-void merge(toml::table& into, const toml::table& from) {
-  for (const auto& [key, node] : from) {
+// Moves: a copied node forgets its origin.
+void merge(toml::table& into, toml::table&& from) {
+  for (auto&& [key, node] : from) {
     toml::table* inner = into[key].as_table();
     if (inner && node.is_table()) {
-      merge(*inner, *node.as_table());
+      merge(*inner, std::move(*node.as_table()));
     } else {
-      into.insert_or_assign(key, node);
+      into.insert_or_assign(key, std::move(node));
     }
   }
 }
 
 }  // namespace
 
+// A value that is not TOML (mhc, runs/demo) is taken as a string.
 void ConfigDocument::override_with(const std::string& assignment) {
+  const std::string name = std::string(override_prefix) + assignment;
   const size_t equals = assignment.find('=');
   if (equals == 0 || equals == std::string::npos) {
-    throw UsageError(str("--set ", assignment, ": expected key=value, as in train.steps=5"));
+    throw UsageError(one_line(name) + ": expected key=value, as in train.steps=5");
   }
-  const std::string key = assignment.substr(0, equals);
+  const std::string key = assignment.substr(0, equals), value = assignment.substr(equals + 1);
   try {
-    merge(state_->root, parse_assignment(key, assignment.substr(equals + 1)));
+    merge(state_->root, toml::parse(key + " = " + (is_toml_value(value) ? value : toml_text(value)), name));
   } catch (const toml::parse_error& problem) {
-    throw UsageError(str("--set ", assignment, ": ", problem.description()));
+    throw UsageError(one_line(str(name, ": ", problem.description())));
   }
-  state_->overridden[key] = "--set " + assignment;
 }
 
 bool ConfigDocument::contains(const std::string& dotted_key) const { return bool(state_->root.at_path(dotted_key)); }
 
 std::string ConfigDocument::where(const std::string& dotted_key) const {
-  const auto set = state_->overridden.find(dotted_key);
-  if (set != state_->overridden.end()) return set->second;
   const toml::node* node = state_->root.at_path(dotted_key).node();
-  return node ? line_of(state_->name, *node) : state_->name;
+  return node ? origin(*node) : state_->name;
 }
 
 void ConfigDocument::read(const std::function<void(ConfigSection&)>& describe) const {
-  Reader reader(state_->root, [this](const std::string& dotted, const toml::node&) { return where(dotted); });
+  Reader reader(state_->root);
   describe(reader);
   reader.check_unknown();
 }

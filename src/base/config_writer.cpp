@@ -1,65 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0
 // Printing: described structs as TOML, and the list of all keys.
 #include <algorithm>
-#include <charconv>
-#include <cmath>
+#include <limits>
 #include <numeric>
 
 #include "base/config_visitor.h"
 #include "base/error.h"
 #include "base/text_table.h"
+#include "base/toml_text.h"
 
 namespace braid {
 
 namespace {
 
-std::string toml_text(bool value) { return value ? "true" : "false"; }
-std::string toml_text(int64_t value) { return std::to_string(value); }
-
-// The shortest text that reads back as the same double, with a point so that TOML takes it for a float.
-std::string toml_text(double value) {
-  if (std::isnan(value)) return "nan";
-  if (std::isinf(value)) return value > 0 ? "inf" : "-inf";
-  char text[32];
-  const auto end = std::to_chars(text, text + sizeof text, value).ptr;
-  std::string shortest(text, end);
-  if (shortest.find_first_of(".e") == std::string::npos) shortest += ".0";
-  return shortest;
-}
-
-std::string toml_text(const std::string& value) {
-  std::string quoted = "\"";
-  for (const char c : value) {
-    char escape[8];
-    if (c == '"' || c == '\\') {
-      quoted += {'\\', c};
-    } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
-      std::snprintf(escape, sizeof escape, "\\u%04x", c);
-      quoted += escape;
-    } else {
-      quoted += c;
-    }
-  }
-  return quoted + "\"";
-}
-
+// "integer in [1, 100]", "number >= 0.0", "integer".
 template <class T>
-std::string toml_text(const std::vector<T>& values) {
-  std::string list = "[";
-  for (const T& value : values) list += (list.size() > 1 ? ", " : "") + toml_text(value);
-  return list + "]";
+std::string type_text(const char* type, T min, T max) {
+  using Limits = std::numeric_limits<T>;
+  const bool from = min != (Limits::has_infinity ? -Limits::infinity() : Limits::min());
+  const bool to = max != (Limits::has_infinity ? Limits::infinity() : Limits::max());
+  if (from && to) return str(type, " in [", toml_text(min), ", ", toml_text(max), "]");
+  if (from) return str(type, " >= ", toml_text(min));
+  return to ? str(type, " <= ", toml_text(max)) : type;
 }
 
 // Both printers need each key's name, value as text, type and range.
 class Lister : public ConfigVisitor {
  public:
   void value(std::string_view key, bool& field, std::string_view help) override { put(key, toml_text(field), "boolean", help); }
-  void value(std::string_view key, int64_t& field, std::string_view help, int64_t min, int64_t) override {
-    const bool bounded = min != std::numeric_limits<int64_t>::min();
-    put(key, toml_text(field), bounded ? str("integer >= ", min) : "integer", help);
+  void value(std::string_view key, int64_t& field, std::string_view help, int64_t min, int64_t max) override {
+    put(key, toml_text(field), type_text("integer", min, max), help);
   }
-  void value(std::string_view key, double& field, std::string_view help, double min, double) override {
-    put(key, toml_text(field), std::isinf(min) ? "number" : str("number >= ", min), help);
+  void value(std::string_view key, double& field, std::string_view help, double min, double max) override {
+    put(key, toml_text(field), type_text("number", min, max), help);
   }
   void value(std::string_view key, std::string& field, std::string_view help) override { put(key, toml_text(field), "string", help); }
   void value(std::string_view key, std::vector<int64_t>& field, std::string_view help) override {
@@ -81,17 +54,28 @@ class Lister : public ConfigVisitor {
   virtual void put(std::string_view key, const std::string& value, const std::string& type, std::string_view help) = 0;
 };
 
+// A key described after a sub-table still belongs to the outer table, which TOML cannot open again: each table collects
+// its own keys.
 class TomlWriter final : public Lister {
  public:
-  std::string text;
+  std::string text() const {
+    std::string all;
+    for (const auto& [table, lines] : tables_) all += (all.empty() || lines.empty() ? "" : "\n") + lines;
+    return all;
+  }
 
  protected:
   void put(std::string_view key, const std::string& value, const std::string&, std::string_view) override {
-    text += std::string(key) + " = " + value + "\n";
+    const std::string table = dotted("");
+    const auto current = std::find_if(tables_.begin(), tables_.end(), [&](const auto& t) { return t.first == table; });
+    current->second += std::string(key) + " = " + value + "\n";
   }
   void enter(const std::string& dotted_name, std::string_view) override {
-    text += (text.empty() ? "[" : "\n[") + dotted_name + "]\n";
+    tables_.emplace_back(dotted_name + ".", "[" + dotted_name + "]\n");
   }
+
+ private:
+  std::vector<std::pair<std::string, std::string>> tables_ = {{"", ""}};  // "model." -> its lines
 };
 
 class KeyLister final : public Lister {
@@ -122,6 +106,7 @@ size_t edit_distance(const std::string& a, const std::string& b) {
   return row.back();
 }
 
+std::string table_of(const std::string& dotted) { return dotted.substr(0, dotted.rfind('.') + 1); }
 std::string last_part(const std::string& dotted) { return dotted.substr(dotted.rfind('.') + 1); }
 
 }  // namespace
@@ -129,7 +114,7 @@ std::string last_part(const std::string& dotted) { return dotted.substr(dotted.r
 std::string config_to_toml(const std::function<void(ConfigSection&)>& describe) {
   TomlWriter writer;
   describe(writer);
-  return writer.text;
+  return writer.text();
 }
 
 std::string config_reference(const std::function<void(ConfigSection&)>& describe) {
@@ -139,11 +124,12 @@ std::string config_reference(const std::function<void(ConfigSection&)>& describe
 }
 
 std::string nearest_name(const std::string& name, const std::vector<std::string>& known) {
+  const std::string part = last_part(name);
   std::string nearest;
-  size_t best = std::max<size_t>(2, name.size() / 3) + 1;
+  size_t best = (part.size() <= 3 ? 1 : std::max<size_t>(2, part.size() / 3)) + 1;
   for (const std::string& candidate : known) {
     // The right key in the wrong table is a near miss, too.
-    const size_t distance = last_part(candidate) == last_part(name) ? 1 : edit_distance(name, candidate);
+    const size_t distance = edit_distance(part, last_part(candidate)) + (table_of(candidate) != table_of(name));
     if (distance >= best) continue;
     best = distance;
     nearest = candidate;

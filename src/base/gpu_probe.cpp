@@ -52,7 +52,8 @@ std::string driver_problem(const GpuProbe& probe) {
                                  " or newer (CUDA 13): update the driver, or run with --device cpu");
   if (!probe.driver) return "found NVIDIA hardware but no loaded driver" + remedy;
   if (std::atoi(probe.driver_version.c_str()) >= minimum_driver_major) return "";
-  return "found NVIDIA hardware with driver " + probe.driver_version + remedy;
+  const std::string version = probe.driver_version.empty() ? "of unknown version" : probe.driver_version;
+  return "found NVIDIA hardware with driver " + version + remedy;
 }
 
 }  // namespace braid

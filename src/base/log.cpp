@@ -5,21 +5,28 @@
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
-#include <fstream>
+#include <atomic>
+#include <deque>
 #include <mutex>
 #include <nlohmann/json.hpp>
 
+#include "base/append_file.h"
 #include "base/clock.h"
 
 namespace braid {
 
 struct Logger::State {
-  int rank, world_size;
+  int rank;
   std::shared_ptr<spdlog::logger> out, err;
-  std::mutex mutex;  // over file and early lines
-  std::ofstream file;
-  std::vector<std::string> early;  // what was said before a run folder was known
-  bool quiet = false;
+  std::mutex mutex;  // over file and pending
+  AppendFile file;
+  std::deque<std::string> pending;  // said before a run folder was known, or while the disk was full
+  std::atomic<bool> quiet = false;
+
+  // Under the mutex.
+  void write_pending() {
+    while (file.is_open() && !pending.empty() && file.append(pending.front())) pending.pop_front();
+  }
 };
 
 namespace {
@@ -31,13 +38,12 @@ std::shared_ptr<spdlog::logger> plain(std::shared_ptr<spdlog::sinks::sink> sink)
   return logger;
 }
 
-constexpr size_t early_limit = 10000;
+constexpr size_t pending_limit = 10000;  // lines; later ones are lost, memory is not
 
 }  // namespace
 
-Logger::Logger(int rank, int world_size) : state_(new State) {
+Logger::Logger(int rank, int /*world_size*/) : state_(new State) {
   state_->rank = rank;
-  state_->world_size = world_size;
   state_->out = plain(std::make_shared<spdlog::sinks::stdout_sink_mt>());
   state_->err = plain(std::make_shared<spdlog::sinks::stderr_sink_mt>());
 }
@@ -55,18 +61,13 @@ std::string json_line(int rank, const std::string& level, const std::string& mes
 
 }  // namespace
 
-// A log file that cannot be written (full disk) must not end a run: the stream's state is cleared and the line is lost.
+// A log file that cannot be written (full disk) must not end a run: its lines wait for the next call.
 void Logger::write(const std::string& level, const std::string& message, const LogFields& fields) {
   State& s = *state_;
   if (s.rank != 0) return;
-  const std::string line = json_line(s.rank, level, message, fields);
   const std::lock_guard lock(s.mutex);
-  if (!s.file.is_open()) {
-    if (s.early.size() < early_limit) s.early.push_back(line);
-    return;
-  }
-  s.file.clear();
-  s.file << line << "\n" << std::flush;
+  if (s.pending.size() < pending_limit) s.pending.push_back(json_line(s.rank, level, message, fields));
+  s.write_pending();
 }
 
 void Logger::info(const std::string& message) {
@@ -92,14 +93,12 @@ void Logger::error(const std::string& message) {
 void Logger::event(const std::string& name, const LogFields& fields) { write("event", name, fields); }
 
 void Logger::open_file(const std::string& path) {
-  const std::lock_guard lock(state_->mutex);
-  if (state_->rank != 0) return;
-  state_->file.close();
-  state_->file.clear();
-  state_->file.open(path, std::ios::app);
-  for (const std::string& line : state_->early) state_->file << line << "\n";
-  state_->file << std::flush;
-  state_->early.clear();
+  State& s = *state_;
+  if (s.rank != 0) return;
+  const std::lock_guard lock(s.mutex);
+  if (s.file.is_open()) s.pending.clear();  // they belong to the folder of the run before
+  s.file.open(path);
+  s.write_pending();
 }
 
 void Logger::set_quiet(bool quiet) { state_->quiet = quiet; }

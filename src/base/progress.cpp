@@ -56,9 +56,20 @@ std::string duration(double seconds) {
   return text;
 }
 
+// "[#####...............]  25% "; a count beyond the total is a full bar.
 std::string bar(int64_t done, int64_t total, int width) {
-  const int filled = total > 0 ? static_cast<int>(width * done / total) : width;
-  return "[" + std::string(filled, '#') + std::string(width - filled, '.') + "]";
+  const double share = total > 0 ? std::clamp(static_cast<double>(done) / static_cast<double>(total), 0.0, 1.0) : 1.0;
+  const int filled = static_cast<int>(share * width);
+  char percent[16];
+  std::snprintf(percent, sizeof percent, "] %3d%% ", static_cast<int>(share * 100));
+  return "[" + std::string(filled, '#') + std::string(width - filled, '.') + percent;
+}
+
+std::string pace(double steps, double seconds, int64_t to_go) {
+  if (steps <= 0 || seconds <= 0) return "";
+  char rate[64];
+  std::snprintf(rate, sizeof rate, "  %.2f steps/s", steps / seconds);
+  return rate + ("  left " + duration(static_cast<double>(std::max<int64_t>(to_go, 0)) * seconds / steps));
 }
 
 }  // namespace
@@ -71,19 +82,17 @@ Progress::~Progress() { finish(); }
 void Progress::update(int64_t done, const std::string& detail) {
   State& s = *state_;
   const double now = s.watch.seconds();
-  if (s.first < 0) {
+  const bool first = s.first < 0, last = done >= s.total;
+  if (first) {
     s.first = done;
     s.first_seconds = now;
   }
-  const bool last = done >= s.total;
-  if (s.terminal ? now - s.drawn_seconds < 0.1 && !last : done % s.plain_every != 0 && done != 1 && !last) return;
+  const bool due = s.terminal ? now - s.drawn_seconds >= 0.1 : done % s.plain_every == 0;
+  if (!due && !first && !last) return;
   s.drawn_seconds = now;
-  const double rate = now > s.first_seconds ? double(done - s.first) / (now - s.first_seconds) : 0;
-  char pace[64];
-  std::snprintf(pace, sizeof pace, "%.2f steps/s", rate);
-  std::string line = s.label + " " + (s.terminal ? bar(done, s.total, 20) + " " : "") + std::to_string(done) + "/" +
-                     std::to_string(s.total) + "  " + detail;
-  if (rate > 0) line += std::string("  ") + pace + "  left " + duration(double(s.total - done) / rate);
+  const std::string line = s.label + " " + (s.terminal ? bar(done, s.total, 20) : "") + std::to_string(done) + "/" +
+                           std::to_string(s.total) + "  " + detail +
+                           pace(static_cast<double>(done - s.first), now - s.first_seconds, s.total - done);
   if (s.terminal) {
     std::printf("\r\033[K%s", line.substr(0, terminal_width() - 1).c_str());
     s.open_line = true;

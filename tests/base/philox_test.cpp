@@ -29,7 +29,29 @@ TEST(RandomStream, EachPartOfTheAddressMatters) {
                                   first(1, RandomPurpose::initialise, "a", 1, 0), first(1, RandomPurpose::initialise, "a", 0, 1)};
   EXPECT_EQ(all.size(), 6u);
   EXPECT_EQ(first(1, RandomPurpose::order, "a", 3, 4), first(1, RandomPurpose::order, "a", 3, 4));
+  const RandomStream stream(1, RandomPurpose::task, "x");
+  EXPECT_NE(stream.bits(5), stream.bits(5 + (uint64_t{1} << 32)));  // an element is 64 bits
+}
+
+TEST(RandomStream, StepAndSampleAre32BitsAndMoreIsAnError) {
+  const int64_t last = 0xffffffffll;
+  EXPECT_NO_THROW(RandomStream(0, RandomPurpose::task, "x", last, last));
+  EXPECT_THROW(RandomStream(0, RandomPurpose::task, "x", last + 1, 0), Error);
+  EXPECT_THROW(RandomStream(0, RandomPurpose::task, "x", 0, last + 1), Error);
   EXPECT_THROW(RandomStream(0, RandomPurpose::task, "x", -1), Error);
+}
+
+TEST(RandomStream, StreamsOfNearNamesAndSeedsAreUncorrelated) {
+  const RandomStream a(1, RandomPurpose::initialise, "layers.0.weight");
+  const int n = 100000;
+  for (const RandomStream& b : {RandomStream(1, RandomPurpose::initialise, "layers.1.weight"),
+                                RandomStream(2, RandomPurpose::initialise, "layers.0.weight"),
+                                RandomStream(1, RandomPurpose::order, "layers.0.weight"),
+                                RandomStream(1, RandomPurpose::initialise, "layers.0.weight", 1)}) {
+    double product = 0;
+    for (int i = 0; i < n; ++i) product += a.normal(i) * b.normal(i);
+    EXPECT_LT(std::abs(product / n), 5 / std::sqrt(n));
+  }
 }
 
 TEST(RandomStream, MomentsAreThoseOfTheDistributions) {
@@ -70,15 +92,18 @@ TEST(RandomStream, AFillIsThePartOfALargerFill) {
 TEST(PermutedIndex, IsABijectionThatDiffersBetweenEpochs) {
   for (const uint64_t size : {1, 2, 3, 10, 1000, 65537}) {
     std::set<uint64_t> seen;
-    uint64_t moved = 0;
+    uint64_t moved = 0, moved_by_seed = 0;
     for (uint64_t i = 0; i < size; ++i) {
       const uint64_t place = permuted_index(i, size, 42, 0);
       ASSERT_LT(place, size);
       seen.insert(place);
       moved += place != permuted_index(i, size, 42, 1);
+      moved_by_seed += place != permuted_index(i, size, 43, 0);
     }
     EXPECT_EQ(seen.size(), size);
-    if (size >= 1000) EXPECT_GT(moved, size * 9 / 10);
+    if (size < 1000) continue;
+    EXPECT_GT(moved, size * 9 / 10);
+    EXPECT_GT(moved_by_seed, size * 9 / 10);
   }
   EXPECT_THROW(permuted_index(5, 5, 0, 0), Error);
 }

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Clock, text table and the GPU probe.
+// Clock, memory limits, text table and the GPU probe.
 #include <gtest/gtest.h>
 #include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
 
+#include "base/cgroup.h"
 #include "base/clock.h"
 #include "base/gpu_probe.h"
 #include "base/text_table.h"
@@ -59,6 +60,42 @@ TEST_F(FakeRoot, ANewDriverIsFine) {
   put("proc/driver/nvidia/version", "NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.65.06  Sun");
   EXPECT_EQ(problem(), "");
   EXPECT_EQ(probe_gpu(root_.string()).driver_version, "580.65.06");
+}
+
+TEST_F(FakeRoot, ADriverOfUnknownVersionIsNotTaken) {
+  put("proc/driver/nvidia/version", "NVRM version: none of the known forms");
+  EXPECT_NE(problem().find("unknown version"), std::string::npos);
+}
+
+TEST_F(FakeRoot, NoControlGroupIsNoLimit) { EXPECT_EQ(cgroup_available_bytes(root_.string()), no_memory_limit); }
+
+TEST_F(FakeRoot, TheTightestGroupAroundTheProcessLimitsMemory) {
+  put("proc/self/cgroup", "0::/job/step");
+  put("sys/fs/cgroup/job/memory.max", "1000");
+  put("sys/fs/cgroup/job/memory.current", "700");
+  put("sys/fs/cgroup/job/memory.stat", "anon 500\ninactive_file 200");  // cache: the kernel gives it up
+  put("sys/fs/cgroup/job/step/memory.max", "max");
+  put("sys/fs/cgroup/job/step/memory.current", "700");
+  put("sys/fs/cgroup/other/memory.max", "1");
+  EXPECT_EQ(cgroup_available_bytes(root_.string()), 500);
+}
+
+TEST_F(FakeRoot, VersionOneLimitsMemoryToo) {
+  put("proc/self/cgroup", "5:cpu:/a\n4:hugetlb,memory:/job");
+  put("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712");
+  put("sys/fs/cgroup/memory/memory.usage_in_bytes", "5000");
+  EXPECT_EQ(cgroup_available_bytes(root_.string()), no_memory_limit);
+  put("sys/fs/cgroup/memory/job/memory.limit_in_bytes", "1000");
+  put("sys/fs/cgroup/memory/job/memory.usage_in_bytes", "900");
+  put("sys/fs/cgroup/memory/job/memory.stat", "inactive_file 1\ntotal_inactive_file 50");
+  EXPECT_EQ(cgroup_available_bytes(root_.string()), 150);
+}
+
+TEST_F(FakeRoot, AContainersOwnGroupIsTheMount) {
+  put("proc/self/cgroup", "0::/path/of/the/host");
+  put("sys/fs/cgroup/memory.max", "1000");
+  put("sys/fs/cgroup/memory.current", "1400");
+  EXPECT_EQ(cgroup_available_bytes(root_.string()), 0);  // never negative
 }
 
 TEST(Clock, TimeIsIso8601AndRuns) {
