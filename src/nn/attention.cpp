@@ -4,9 +4,14 @@
 #include <cmath>
 #include <limits>
 
+#include "kernels/attention.h"
+#include "nn/kernel_call.h"
 #include "nn/precompiled.h"
 
 namespace braid {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
 
 Attention make_attention(ParameterSet& set, const std::string& name, const ModelConfig& config) {
   Attention layer;
@@ -55,6 +60,63 @@ at::Tensor repeat_heads(const at::Tensor& x, int64_t times) {
   return x.unsqueeze(2).expand({s[0], s[1], times, s[2], s[3]}).reshape({s[0], s[1] * times, s[2], s[3]});
 }
 
+// packed [B, T, H + 2 H_kv, d] to [B, T, H, d] with the CPU kernel. The standard kind keeps the probabilities for
+// backward, [B, H, T, T]; the other computes them again from the rows' log sums.
+struct PackedAttention : torch::autograd::Function<PackedAttention> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& packed, int64_t heads, bool keep) {
+    const kernels::AttentionShape shape = shape_of(packed, heads);
+    const at::ScalarType wide = packed.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+    at::Tensor out = at::empty({shape.batch, shape.tokens, heads, shape.width}, packed.options());
+    at::Tensor lse = at::empty({shape.batch, heads, shape.tokens}, packed.options().dtype(wide));
+    at::Tensor probabilities;
+    if (keep) probabilities = at::empty({shape.batch, heads, shape.tokens, shape.tokens}, lse.options());
+    kernels::attention(element_of(packed), shape, packed.const_data_ptr(), out.mutable_data_ptr(),
+                       lse.mutable_data_ptr(), keep ? probabilities.mutable_data_ptr() : nullptr);
+    ctx->save_for_backward({packed, lse, probabilities});
+    ctx->saved_data["heads"] = heads;
+    return out;
+  }
+
+  static variable_list backward(AutogradContext* ctx, variable_list gradients) {
+    const auto saved = ctx->get_saved_variables();
+    const at::Tensor &packed = saved[0], &probabilities = saved[2];
+    const at::Tensor dout = gradients[0].contiguous();
+    at::Tensor dpacked = at::empty_like(packed);
+    kernels::attention_backward(element_of(packed), shape_of(packed, ctx->saved_data["heads"].toInt()),
+                                packed.const_data_ptr(), saved[1].const_data_ptr(),
+                                probabilities.defined() ? probabilities.const_data_ptr() : nullptr,
+                                dout.const_data_ptr(), dpacked.mutable_data_ptr());
+    return {dpacked, at::Tensor(), at::Tensor()};
+  }
+
+  static kernels::AttentionShape shape_of(const at::Tensor& packed, int64_t heads) {
+    return {packed.size(0), packed.size(1), heads, (packed.size(2) - heads) / 2, packed.size(3)};
+  }
+};
+
+bool suits_kernel(const at::Tensor& packed, const AttentionContext& context, const Past* past) {
+  return packed.device().is_cpu() && !past && !context.segments.defined();
+}
+
+// Queries and keys turned, values as they are.
+at::Tensor rotate_packed(const at::Tensor& packed, const Attention& layer, const RotaryTable& table) {
+  const int64_t turned = layer.heads + layer.kv_heads;
+  const at::Tensor qk = rotate(packed.narrow(2, 0, turned).transpose(1, 2), table).transpose(1, 2);
+  return at::cat({qk, packed.narrow(2, turned, layer.kv_heads)}, 2);
+}
+
+// The general route, as separate tensors [B, H, T, d]; to [B, T, H, d].
+at::Tensor attend_apart(const at::Tensor& packed, const Attention& layer, const AttentionContext& context,
+                        const Past* past) {
+  const auto parts = packed.transpose(1, 2).split_with_sizes({layer.heads, layer.kv_heads, layer.kv_heads}, 1);
+  at::Tensor k = parts[1], v = parts[2];
+  if (past) {
+    k = at::cat({past->keys, k}, 2);
+    v = at::cat({past->values, v}, 2);
+  }
+  return attention_product(layer.kind, parts[0], k, v, context).transpose(1, 2);
+}
+
 }  // namespace
 
 at::Tensor attention_product(AttentionKind kind, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
@@ -69,17 +131,12 @@ at::Tensor attention_product(AttentionKind kind, const at::Tensor& q, const at::
 
 at::Tensor attend(const at::Tensor& x, const Attention& layer, const AttentionContext& context, const Past* past) {
   const int64_t batch = x.size(0), tokens = x.size(1), d = layer.head_width;
-  const at::Tensor packed = linear(x, layer.qkv).view({batch, tokens, layer.heads + 2 * layer.kv_heads, d});
-  const auto parts = packed.transpose(1, 2).split_with_sizes({layer.heads, layer.kv_heads, layer.kv_heads}, 1);
-  const auto turn = [&](const at::Tensor& y) { return context.rotary ? rotate(y, *context.rotary) : y; };
-  const at::Tensor q = turn(parts[0]);
-  at::Tensor k = turn(parts[1]), v = parts[2];
-  if (past) {
-    k = at::cat({past->keys, k}, 2);
-    v = at::cat({past->values, v}, 2);
-  }
-  const at::Tensor y = attention_product(layer.kind, q, k, v, context);  // [B, H, T, d]
-  return linear(y.transpose(1, 2).reshape({batch, tokens, layer.heads * d}), layer.out);
+  at::Tensor packed = linear(x, layer.qkv).view({batch, tokens, layer.heads + 2 * layer.kv_heads, d});
+  if (context.rotary) packed = rotate_packed(packed, layer, *context.rotary);
+  const at::Tensor y = suits_kernel(packed, context, past)
+                           ? PackedAttention::apply(packed, layer.heads, layer.kind == AttentionKind::standard)
+                           : attend_apart(packed, layer, context, past);
+  return linear(y.reshape({batch, tokens, layer.heads * d}), layer.out);
 }
 
 }  // namespace braid

@@ -2,6 +2,7 @@
 #include "nn/linear.h"
 
 #include "nn/precompiled.h"
+#include "nn/product.h"
 
 namespace braid {
 
@@ -9,12 +10,12 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 void add_weight_gradient(at::Tensor gradient, const at::Tensor& dy, const at::Tensor& x) {
-  if (dy.scalar_type() == gradient.scalar_type()) {
+  if (dy.is_cuda() && dy.scalar_type() == gradient.scalar_type()) {
     gradient.addmm_(dy.t(), x);
   } else if (dy.is_cuda()) {
     gradient.add_(at::mm(dy.t(), x, gradient.scalar_type()));  // fp32 out of the bf16 product, no rounding between
   } else {
-    gradient.add_(dy.t().mm(x));
+    gradient.add_(product(dy.t(), x.t()));
   }
 }
 
@@ -44,8 +45,7 @@ struct LinearFunction : torch::autograd::Function<LinearFunction> {
     ctx->saved_data["source"] = reinterpret_cast<int64_t>(source);
     ctx->saved_data["bias"] = reinterpret_cast<int64_t>(bias);
     const at::Tensor weight = source->weight();
-    const at::Tensor rows = rows_of(x);
-    const at::Tensor y = bias ? at::addmm(bias->compute, rows, weight.t()) : rows.mm(weight.t());
+    const at::Tensor y = product(rows_of(x), weight, bias ? bias->compute : at::Tensor());
     return y.view(with_last(x, weight.size(0)));
   }
 
@@ -55,7 +55,7 @@ struct LinearFunction : torch::autograd::Function<LinearFunction> {
     const at::Tensor x = ctx->get_saved_variables()[0];
     const at::Tensor dy = rows_of(gradients[0]);
     at::Tensor dx;
-    if (ctx->needs_input_grad(0)) dx = dy.mm(source->weight()).view(x.sizes());
+    if (ctx->needs_input_grad(0)) dx = product(dy, source->weight().t()).view(x.sizes());
     if (bias && bias->trainable) add_bias_gradient(*bias, dy);
     if (source->trainable()) source->add_gradient(dy, rows_of(x));
     return {dx, at::Tensor(), at::Tensor()};
