@@ -82,7 +82,18 @@ std::string to_toml(Struct& fields) {
   return config_to_toml([&](ConfigSection& section) { fields.describe(section); });
 }
 
-// A table of every key: dotted name, type, default, range, help. What `braid config --keys` prints.
+// What a description says of one key, or of a table (its type is then ""). A help text may end in its unit: "… [samples]".
+struct ConfigKey {
+  std::string name;   // dotted: "train.steps"
+  std::string value;  // as TOML writes it: the default, where nothing was read
+  std::string type;   // "integer >= 1", "fp32 | bf16"
+  std::string unit;   // "" without one
+  std::string help;
+  bool is_table() const { return type.empty(); }
+};
+std::vector<ConfigKey> config_keys(const std::function<void(ConfigSection&)>& describe);
+
+// A line for every key: dotted name, default, type, help. What `braid config --keys` prints.
 std::string config_reference(const std::function<void(ConfigSection&)>& describe);
 
 // The nearest of `known` by edit distance, or "" when none is near. Used for keys, subcommands and options.

@@ -80,14 +80,23 @@ class TomlWriter final : public Lister {
 
 class KeyLister final : public Lister {
  public:
-  std::vector<std::vector<std::string>> rows = {{"key", "default", "type", "meaning"}};
+  std::vector<ConfigKey> keys;
 
  protected:
   void put(std::string_view key, const std::string& value, const std::string& type, std::string_view help) override {
-    rows.push_back({dotted(key), value, type, std::string(help)});
+    add(dotted(key), value, type, std::string(help));
   }
-  void enter(const std::string& dotted_name, std::string_view help) override {
-    rows.push_back({"[" + dotted_name + "]", "", "", std::string(help)});
+  void enter(const std::string& dotted_name, std::string_view help) override { add(dotted_name, "", "", std::string(help)); }
+
+ private:
+  // "depth [blocks]": the unit stands in the last brackets.
+  void add(const std::string& name, const std::string& value, const std::string& type, const std::string& help) {
+    const size_t open = help.ends_with(']') ? help.rfind(" [") : std::string::npos;
+    if (open == std::string::npos) {
+      keys.push_back({name, value, type, "", help});
+    } else {
+      keys.push_back({name, value, type, help.substr(open + 2, help.size() - open - 3), help.substr(0, open)});
+    }
   }
 };
 
@@ -117,10 +126,19 @@ std::string config_to_toml(const std::function<void(ConfigSection&)>& describe) 
   return writer.text();
 }
 
-std::string config_reference(const std::function<void(ConfigSection&)>& describe) {
+std::vector<ConfigKey> config_keys(const std::function<void(ConfigSection&)>& describe) {
   KeyLister lister;
   describe(lister);
-  return text_table(lister.rows);
+  return lister.keys;
+}
+
+std::string config_reference(const std::function<void(ConfigSection&)>& describe) {
+  std::vector<std::vector<std::string>> rows = {{"key", "default", "type", "meaning"}};
+  for (const ConfigKey& key : config_keys(describe)) {
+    const std::string name = key.is_table() ? "[" + key.name + "]" : key.name;
+    rows.push_back({name, key.value, key.type, key.unit.empty() ? key.help : str(key.help, " [", key.unit, "]")});
+  }
+  return text_table(rows);
 }
 
 std::string nearest_name(const std::string& name, const std::vector<std::string>& known) {

@@ -42,9 +42,13 @@ struct CommonOptions {
 };
 void add_common_options(cxxopts::Options& options);
 CommonOptions common_options(const cxxopts::ParseResult& parsed);
-// Parses; an unknown option is a UsageError that names the nearest known one. Prints the help and returns false for -h.
+// Parses; an unknown option is a UsageError that names the nearest known one. For -h prints the help and then `examples`
+// (whatever follows the options), and returns false.
 bool parse_arguments(cxxopts::Options& options, const Arguments& arguments,
-                     const std::function<void(const cxxopts::ParseResult&)>& use);
+                     const std::function<void(const cxxopts::ParseResult&)>& use, const std::string& examples = "");
+
+// Columns of the terminal, at most `widest`; `widest` where the output is no terminal.
+size_t text_width(size_t widest = 100);
 
 // The configuration file with its overrides.
 ConfigDocument open_config(const CommonOptions& options);

@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <sys/ioctl.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <iostream>
@@ -12,10 +15,14 @@ namespace braid {
 
 void add_common_options(cxxopts::Options& options) {
   options.add_options()("config", "configuration file", cxxopts::value<std::string>())(
-      "set", "override one key: --set train.steps=5 (repeatable)", cxxopts::value<std::vector<std::string>>(), "KEY=VALUE")(
-      "out", "run folder (default runs/<config>-<time>)", cxxopts::value<std::string>(), "DIR")(
-      "device", "auto, cpu or cuda", cxxopts::value<std::string>()->default_value("auto"))(
-      "share-gpu", "allow several ranks on one GPU")("dry-run", "print the plan and stop")("h,help", "this text");
+      "set", "override one key of the file: --set train.steps=5 (repeatable)",
+      cxxopts::value<std::vector<std::string>>(), "KEY=VALUE")(
+      "out", "folder for what is written; must not hold another run or sweep (default: runs/CONFIG-TIME)",
+      cxxopts::value<std::string>(), "DIR")(
+      "device", "auto, cpu or cuda; auto takes a GPU where there is one",
+      cxxopts::value<std::string>()->default_value("auto"), "NAME")(
+      "share-gpu", "allow several ranks on one GPU")("dry-run", "print the plan and stop; nothing is written")(
+      "h,help", "this text");
   options.parse_positional({"config"});
   options.positional_help("CONFIG");
 }
@@ -58,14 +65,17 @@ void require_known(const cxxopts::Options& options, const Arguments& arguments) 
 }  // namespace
 
 bool parse_arguments(cxxopts::Options& options, const Arguments& arguments,
-                     const std::function<void(const cxxopts::ParseResult&)>& use) {
+                     const std::function<void(const cxxopts::ParseResult&)>& use, const std::string& examples) {
   require_known(options, arguments);
   std::vector<const char*> argv = {"braid"};
   for (const std::string& argument : arguments) argv.push_back(argument.c_str());
   try {
     const auto parsed = options.parse(static_cast<int>(argv.size()), argv.data());
     if (parsed.count("help")) {
-      if (speaks_for_all()) std::cout << options.help();
+      options.set_width(100).custom_help("[options]");
+      std::string text = options.help();
+      text.insert(text.find("\nUsage:"), "\n");
+      if (speaks_for_all()) std::cout << text << examples;
       return false;
     }
     if (!parsed.unmatched().empty()) throw UsageError(str("unexpected argument '", parsed.unmatched().front(), "'"));
@@ -97,6 +107,12 @@ int with_world(const WorldOptions& options, const std::function<int(World&, Logg
     if (world->size() == 1) throw;
     world->abort(error.what(), exit_failed);
   }
+}
+
+size_t text_width(size_t widest) {
+  winsize size = {};
+  if (!isatty(STDOUT_FILENO) || ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col < 20) return widest;
+  return std::min<size_t>(size.ws_col, widest);
 }
 
 bool speaks_for_all() {

@@ -12,6 +12,18 @@ namespace braid {
 
 namespace {
 
+constexpr const char* data_examples = R"(
+Examples:
+  braid data bytes ~/texts --out runs/shards                  # train.h5 and held-out.h5
+  braid data bytes ~/texts --out runs/shards --held-out 0.1 --all
+  braid data verify runs/shards
+  braid train configs/lm/tiny_llama_bytes.toml --set data.path=runs/shards
+
+Without --all these count as text: .py .txt .md .rst .c .h .cpp .cu .toml .json .html. A file goes
+to one side or the other as a whole, by a hash of its path. Shards of the same files are kept as they are.
+Exit codes: 0 done; 1 a shard does not have the digest it was written with; 2 wrong use or input.
+)";
+
 int build(const std::string& text, const std::string& out, double held_out_fraction, bool every_file) {
   ByteShardOptions options;
   options.held_out_fraction = held_out_fraction;
@@ -35,13 +47,14 @@ int verify(const std::string& folder) {
 
 int command_data(const Arguments& arguments) {
   cxxopts::Options options("braid data",
-                           "braid data bytes TEXT_FOLDER --out DIR: token shards of every byte of a folder of text.\n"
-                           "braid data verify DIR: whether shards are whole.");
+                           "bytes TEXT_FOLDER --out DIR: token shards of every byte of a folder of text.\n"
+                           "verify DIR: whether shards are whole.");
   options.add_options()("action", "bytes or verify", cxxopts::value<std::string>())(
       "folder", "folder of text, or of shards", cxxopts::value<std::string>())(
-      "out", "where the shards go", cxxopts::value<std::string>(), "DIR")(
-      "held-out", "share of the files kept for evaluation", cxxopts::value<double>()->default_value("0.05"))(
-      "all", "take files of every extension")("h,help", "this text");
+      "out", "bytes: folder for train.h5 and held-out.h5", cxxopts::value<std::string>(), "DIR")(
+      "held-out", "bytes: share of the files kept for evaluation, above 0 and below 1",
+      cxxopts::value<double>()->default_value("0.05"), "SHARE")(
+      "all", "bytes: take files of every extension")("h,help", "this text");
   options.parse_positional({"action", "folder"});
   options.positional_help("ACTION FOLDER");
   int code = exit_done;
@@ -56,7 +69,7 @@ int command_data(const Arguments& arguments) {
     } else {
       throw UsageError(str("braid data: unknown action '", action, "'; expected bytes or verify"));
     }
-  });
+  }, data_examples);
   return code;
 }
 

@@ -20,6 +20,17 @@ namespace braid {
 
 namespace {
 
+constexpr const char* doctor_examples = R"(
+Examples:
+  braid doctor
+  mpirun -n 2 --bind-to none braid doctor --device cpu
+  mpirun -n 8 --host node1:4,node2:4 --bind-to none braid doctor
+
+Bus bandwidth is what NVIDIA's nccl-tests call so: bytes / seconds * 2 (n - 1) / n.
+Exit codes: 0 done; 1 the ranks could not meet, or the driver or a GPU does not fit this build;
+2 wrong use (more ranks than GPUs, --device cuda without a usable GPU).
+)";
+
 void print_versions() {
   const Versions v = library_versions();
   std::cout << text_table({{"braid", str(v.braid, " ", git_commit())},
@@ -84,15 +95,18 @@ int examine(World& world) {
 }  // namespace
 
 int command_doctor(const Arguments& arguments) {
-  cxxopts::Options options("braid doctor", "Versions, GPUs, driver, ranks, binding and the bandwidth between ranks.");
-  options.add_options()("device", "auto, cpu or cuda", cxxopts::value<std::string>()->default_value("auto"))(
+  cxxopts::Options options("braid doctor",
+                           "Versions, GPUs, driver and the places of the ranks; under mpirun or srun also the bandwidth\n"
+                           "of an all-reduce of 1, 25 and 100 MiB between them.");
+  options.add_options()("device", "auto, cpu or cuda; auto takes a GPU where there is one",
+                        cxxopts::value<std::string>()->default_value("auto"), "NAME")(
       "share-gpu", "allow several ranks on one GPU")("h,help", "this text");
   WorldOptions where;
   const auto use = [&](const cxxopts::ParseResult& parsed) {
     where.device = parsed["device"].as<std::string>();
     where.share_gpu = parsed.count("share-gpu") > 0;
   };
-  if (!parse_arguments(options, arguments, use)) return 0;
+  if (!parse_arguments(options, arguments, use, doctor_examples)) return 0;
   return with_world(where, [](World& world, Logger&) { return examine(world); });
 }
 

@@ -13,8 +13,8 @@ const std::vector<Command>& commands() {
       {"train", "train one configuration, on as many ranks as it is started with", command_train},
       {"sweep", "depths x connections x seeds, one run after another or side by side", command_sweep},
       {"data", "make and check token shards", command_data},
-      {"config", "print a configuration in full, or the list of all keys", command_config},
-      {"status", "how far a run is, from its folder", command_status},
+      {"config", "a configuration in full, or what its keys mean", command_config},
+      {"status", "how far runs and sweeps are, from their folders", command_status},
       {"doctor", "what this machine, its GPUs and its ranks can do", command_doctor},
   };
   return all;
@@ -28,7 +28,12 @@ void print_usage() {
   for (const Command& command : commands()) {
     std::cout << "  " << command.name << std::string(10 - command.name.size(), ' ') << command.summary << "\n";
   }
-  std::cout << "\nbraid COMMAND --help tells a command's options.\n";
+  std::cout << "\nbraid COMMAND --help tells a command's options, with examples; braid --version: version and commit.\n\n"
+            << "Examples:\n"
+            << "  braid train configs/mhc/demo_mhc.toml --out runs/a --set train.steps=10\n"
+            << "  braid status runs/a\n"
+            << "  braid config --explain train\n\n"
+            << "Exit codes: 0 done; 1 failed; 2 wrong use or configuration.\n";
 }
 
 int run_command(const std::string& name, const Arguments& arguments) {

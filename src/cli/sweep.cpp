@@ -16,6 +16,21 @@ namespace braid {
 
 namespace {
 
+constexpr const char* sweep_examples = R"(
+Examples:
+  braid sweep configs/mhc/sweep_fast.toml --out runs/fast --ranks 2
+  braid sweep configs/mhc/sweep_fast.toml --out runs/fast --ranks 2 --dry-run    # lists the runs
+  braid sweep configs/mhc/sweep_fast.toml --ranks 4 --set sweep.side_by_side=2   # 2 x 2 ranks
+  mpirun -n 8 braid sweep configs/mhc/sweep_full.toml --out runs/full           # all in one job
+  braid status runs/fast
+
+The table [sweep] of CONFIG lists depths, connections and seeds; each combination is one run, in a
+folder of its own under --out. Given again, the command goes on: finished runs are skipped; a run
+that died is tried a second time and then recorded as failed.
+Exit codes: 0 every run is done or diverged; 1 a run failed, or the sweep was stopped; 2 wrong use
+or configuration.
+)";
+
 struct SweepOptions {
   CommonOptions common;
   int64_t ranks = 1;
@@ -79,17 +94,17 @@ int drive(const SweepOptions& options, const RunConfig& config) {
 
 int command_sweep(const Arguments& arguments) {
   cxxopts::Options options("braid sweep",
-                           "Runs depths x connections x seeds. Started alone it is a driver: each run is an mpirun (or "
-                           "srun) of its own. Finished runs are skipped when the same command is given again.");
+                           "Runs depths x connections x seeds. Started alone it is a driver: each run is an mpirun (or\n"
+                           "srun) of its own. Started under mpirun or srun, the runs share that one job.");
   add_common_options(options);
-  options.add_options()("ranks", "ranks of the sweep when it starts them itself",
+  options.add_options()("ranks", "ranks in all, when the sweep starts them itself",
                         cxxopts::value<int64_t>()->default_value("1"), "N");
   SweepOptions given;
   const auto use = [&](const cxxopts::ParseResult& parsed) {
     given.common = common_options(parsed);
     given.ranks = parsed["ranks"].as<int64_t>();
   };
-  if (!parse_arguments(options, arguments, use)) return 0;
+  if (!parse_arguments(options, arguments, use, sweep_examples)) return 0;
   if (given.ranks < 1) throw UsageError(str("--ranks ", given.ranks, ": expected at least 1"));
   const RunConfig config = read_run_config(open_config(given.common));
   if (given.common.out.empty()) given.common.out = default_run_folder(given.common.config_path);

@@ -12,6 +12,18 @@ namespace braid {
 
 namespace {
 
+constexpr const char* train_examples = R"(
+Examples:
+  braid train configs/mhc/demo_mhc.toml --out runs/a --set train.steps=10
+  mpirun -n 4 --bind-to none braid train configs/mhc/tiny_12l_mhc.toml --out runs/b
+  srun --mpi=pmix -n 8 --gpus-per-task=1 braid train configs/mhc/tiny_12l_mhc.toml --out runs/c
+  launch/local configs/mhc/demo_mhc.toml     # chooses ranks, threads and GPUs
+
+SIGUSR1, SIGTERM and Ctrl-C stop all ranks after the same step; the run's state is then "stopped".
+Exit codes: 0 done, or diverged (the loss is not finite: a result, too); 1 failed or stopped;
+2 wrong use or configuration.
+)";
+
 // What a run would do, without starting it.
 void print_plan(const RunConfig& config, int ranks) {
   const Slice mine = slice_of(config.train.batch, 0, ranks);
@@ -40,10 +52,14 @@ int train_on(World& world, Logger& logger, const CommonOptions& options, const R
 }  // namespace
 
 int command_train(const Arguments& arguments) {
-  cxxopts::Options options("braid train", "Trains one configuration. Under mpirun or srun: data-parallel over the ranks.");
+  cxxopts::Options options(
+      "braid train",
+      "Trains one configuration. Under mpirun or srun the ranks share each batch; the loss does not depend\n"
+      "on their number, up to rounding. Writes run.h5 (metrics), config.toml and log.jsonl to --out.");
   add_common_options(options);
   CommonOptions common;
-  if (!parse_arguments(options, arguments, [&](const auto& parsed) { common = common_options(parsed); })) return 0;
+  const auto use = [&](const cxxopts::ParseResult& parsed) { common = common_options(parsed); };
+  if (!parse_arguments(options, arguments, use, train_examples)) return 0;
   const RunConfig config = read_run_config(open_config(common));
   return with_world(common.world,
                     [&](World& world, Logger& logger) { return train_on(world, logger, common, config); });

@@ -9,9 +9,14 @@
 namespace braid {
 
 void DataConfig::describe(ConfigSection& s) {
-  s.choice("kind", kind, {"incrementing", "bytes", "tokens", "copy", "induction"}, "what samples are made of");
-  s.value("path", path, "bytes: a folder of text, or of train.h5 and held-out.h5; tokens: the latter");
-  s.value("held_out_fraction", held_out_fraction, "share of the text files kept for evaluation", 0.0, 0.9);
+  s.choice("kind", kind, {"incrementing", "bytes", "tokens", "copy", "induction"},
+           "what samples are made of: incrementing, counting up from a random token; bytes, text byte by byte; tokens, "
+           "shards as they are; copy and induction, generated tasks that need context");
+  s.value("path", path,
+          "kind = bytes: a folder of text, or of shards (train.h5 and held-out.h5); kind = tokens: the latter; else "
+          "unused");
+  s.value("held_out_fraction", held_out_fraction,
+          "share of the text files kept for evaluation, where shards are made from text [1]", 0.0, 0.9);
 }
 
 bool holds_shards(const std::string& folder) { return std::filesystem::exists(folder + "/train.h5"); }

@@ -101,6 +101,7 @@ RunOutcome run_training(RunRequest request, RunSite site) {
   const std::string toml = to_toml(config);
   agree_on_root(host, [&] { create_run_folder(request.out, toml); });
   TaskData data = open_task_data(config, request.out, host);
+  keep_freed_memory();
 
   Transformer model(config.model, config.train.numeric(), device_of(site.world));
   initialise(model, config, data);

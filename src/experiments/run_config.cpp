@@ -6,19 +6,20 @@
 namespace braid {
 
 void SweepConfig::describe(ConfigSection& s) {
-  s.value("layers", layers, "depths");
-  s.value("residual", residual, "connections: residual, hc, mhc");
-  s.value("seeds", seeds, "seeds");
-  s.value("batch", batch, "samples per step of each depth; empty: train.batch");
-  s.value("side_by_side", side_by_side, "runs at the same time, on equal groups of ranks", 1, 4096);
+  s.value("layers", layers, "model.layers of each run; empty: the one of [model] [blocks]");
+  s.value("residual", residual, "model.residual of each run: residual, hc, mhc; empty: the one of [model]");
+  s.value("seeds", seeds, "train.seed of each run; empty: the one of [train]");
+  s.value("batch", batch,
+          "train.batch of each entry of sweep.layers, in the same order; empty: the one of [train] [samples]");
+  s.value("side_by_side", side_by_side, "runs at the same time, on equal groups of the ranks [runs]", 1, 4096);
 }
 
 void RunConfig::describe(ConfigSection& s) {
-  s.table("model", model, "the model's shape");
+  s.table("model", model, "the shape of the model");
   s.table("data", data, "what it is trained on");
-  s.table("optim", optim, "AdamW and its schedule");
-  s.table("train", train, "the loop");
-  s.table("sweep", sweep, "several runs from one file");
+  s.table("optim", optim, "AdamW, its schedule and clipping");
+  s.table("train", train, "the training loop: steps, batch, seed, precision, evaluation");
+  s.table("sweep", sweep, "several runs from one file (braid sweep): each combination of layers, residual and seeds");
 }
 
 namespace {

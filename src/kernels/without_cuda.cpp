@@ -2,6 +2,7 @@
 // What the CUDA twins are in a build without CUDA.
 #if !BRAID_CUDA
 #include "base/error.h"
+#include "kernels/add_norm_cuda.h"
 #include "kernels/cross_entropy_cuda.h"
 #include "kernels/sinkhorn_cuda.h"
 #include "kernels/stream_mix_cuda.h"
@@ -24,6 +25,14 @@ void stream_write_read_cuda(Launch, StreamShape, Element, const void*, const voi
 void stream_write_read_backward_cuda(Launch, StreamShape, Element, const void*, const void*, const void*, const void*,
                                      const void*, const void*, const void*, const void*, void*, void*, void*, void*,
                                      void*) {
+  missing();
+}
+void add_norm_cuda(Launch, NormShape, Element, const void*, const void*, const void*, const void*, void*, void*, void*,
+                   void*) {
+  missing();
+}
+void add_norm_backward_cuda(Launch, NormShape, Element, const void*, const void*, const void*, const void*, const void*,
+                            const void*, void*, void*, void*, void*) {
   missing();
 }
 void cross_entropy_cuda(Launch, Element, int64_t, int64_t, const void*, const int64_t*, double, LossSums*, void*) {

@@ -24,8 +24,9 @@ Block make_block(ParameterSet& set, const std::string& name, const ModelConfig& 
 }
 
 at::Tensor run_block(const at::Tensor& x, const Block& block, const AttentionContext& context) {
-  const at::Tensor u = x + attend(normalise(x, block.norm1), block.attention, context);
-  return u + feed_forward(normalise(u, block.norm2), block.mlp);
+  const at::Tensor attended = attend(normalise(x, block.norm1), block.attention, context);
+  const auto [u, normalised] = add_and_normalise(x, attended, block.norm2);
+  return u + feed_forward(normalised, block.mlp);
 }
 
 }  // namespace braid

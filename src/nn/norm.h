@@ -5,6 +5,7 @@
 #pragma once
 
 #include <string>
+#include <utility>
 
 #include "nn/parameter.h"
 
@@ -22,5 +23,8 @@ Norm make_rms_norm(ParameterSet& set, const std::string& name, int64_t width, do
 
 // x [..., D] in master type; the result in norm.output.
 at::Tensor normalise(const at::Tensor& x, const Norm& norm);
+
+// u = x + f and normalise(u, norm) in one pass; f in norm.output, u in master type.
+std::pair<at::Tensor, at::Tensor> add_and_normalise(const at::Tensor& x, const at::Tensor& f, const Norm& norm);
 
 }  // namespace braid

@@ -4,16 +4,21 @@
 namespace braid {
 
 void OptimConfig::describe(ConfigSection& s) {
-  s.value("learning_rate", learning_rate, "peak learning rate", 0.0);
-  s.value("weight_decay", weight_decay, "decoupled weight decay", 0.0);
-  s.value("beta1", beta1, "decay of the first moment", 0.0, 1.0);
-  s.value("beta2", beta2, "decay of the second moment", 0.0, 1.0);
-  s.value("epsilon", epsilon, "added to the root of the second moment", 0.0);
-  s.choice("decay", decay, {"all", "matrices"}, "what weight decay acts on");
-  s.choice("schedule", schedule, {"constant", "linear", "cosine"}, "learning rate after the warm-up");
-  s.value("warmup_steps", warmup_steps, "steps of linear warm-up from 0", 0);
-  s.value("final_fraction", final_fraction, "learning rate at the last step, as a share of the peak", 0.0, 1.0);
-  s.value("clip_norm", clip_norm, "gradients are scaled down to this norm; 0: off", 0.0);
+  s.value("learning_rate", learning_rate, "learning rate after the warm-up, and the peak of the schedule [1]", 0.0);
+  s.value("weight_decay", weight_decay,
+          "decoupled weight decay: each step takes away learning rate x weight_decay of a weight [1]", 0.0);
+  s.value("beta1", beta1, "decay of the first moment, the mean of gradients [1]", 0.0, 1.0);
+  s.value("beta2", beta2, "decay of the second moment, the mean of squared gradients [1]", 0.0, 1.0);
+  s.value("epsilon", epsilon, "added to the root of the second moment [1]", 0.0);
+  s.choice("decay", decay, {"all", "matrices"},
+           "what weight decay acts on: all parameters, or matrices only (no norms, no biases)");
+  s.choice("schedule", schedule, {"constant", "linear", "cosine"},
+           "learning rate from the end of the warm-up to the last step: constant, or falling to final_fraction");
+  s.value("warmup_steps", warmup_steps, "steps over which the learning rate rises linearly [steps]", 0);
+  s.value("final_fraction", final_fraction,
+          "learning rate at the last step, as a share of the peak; linear and cosine only [1]", 0.0, 1.0);
+  s.value("clip_norm", clip_norm,
+          "a gradient whose 2-norm over all parameters is larger is scaled down to it; 0: off [1]", 0.0);
 }
 
 }  // namespace braid

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train/memory.h"
 
+#include <malloc.h>
+
 #include <cstdio>
 #include <cstring>
 #include <new>
@@ -103,6 +105,13 @@ void require_memory(const MemoryPlan& plan, const TrainConfig& train, const at::
 bool is_out_of_memory(const std::exception& error) {
   return dynamic_cast<const std::bad_alloc*>(&error) || dynamic_cast<const c10::OutOfMemoryError*>(&error) ||
          std::strstr(error.what(), "can't allocate memory");
+}
+
+void keep_freed_memory() {
+  constexpr int gibibyte = 1 << 30, pad = 1 << 26;
+  mallopt(M_MMAP_THRESHOLD, gibibyte);
+  mallopt(M_TRIM_THRESHOLD, -1);
+  mallopt(M_TOP_PAD, pad);
 }
 
 }  // namespace braid
