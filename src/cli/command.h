@@ -32,6 +32,7 @@ int command_data(const Arguments& arguments);
 int command_doctor(const Arguments& arguments);
 int command_config(const Arguments& arguments);
 int command_status(const Arguments& arguments);
+int command_bench(const Arguments& arguments);
 
 // --set, --out, --device, --share-gpu, --dry-run and the configuration file itself.
 struct CommonOptions {

@@ -48,9 +48,7 @@ std::string explain_key(const ConfigKey& key, const std::optional<std::string>& 
 }
 
 // "train.batch" is in "train".
-bool belongs_to(const std::string& key, const std::string& name) {
-  return key == name || key.starts_with(name + ".");
-}
+bool belongs_to(const std::string& key, const std::string& name) { return key == name || key.starts_with(name + "."); }
 
 bool is_known(const std::string& name, const std::vector<ConfigKey>& keys) {
   return std::any_of(keys.begin(), keys.end(), [&](const ConfigKey& key) { return key.name == name; });
@@ -140,11 +138,12 @@ std::string list_keys() {
 }  // namespace
 
 int command_config(const Arguments& arguments) {
-  cxxopts::Options options("braid config", "Prints a configuration with every key and its value, or explains the keys.");
+  cxxopts::Options options("braid config",
+                           "Prints a configuration with every key and its value, or explains the keys.");
   options.add_options()("names", "", cxxopts::value<std::vector<std::string>>())(
       "set", "override one key of the file: --set train.steps=5 (repeatable)",
-      cxxopts::value<std::vector<std::string>>(), "KEY=VALUE")(
-      "explain", "default, type and range, unit and meaning of the keys and tables named, else of all")(
+      cxxopts::value<std::vector<std::string>>(),
+      "KEY=VALUE")("explain", "default, type and range, unit and meaning of the keys and tables named, else of all")(
       "keys", "the same of all keys, each on one line")("h,help", "this text");
   options.parse_positional({"names"});
   options.positional_help("CONFIG | --explain [KEY|TABLE|CONFIG...] | --keys");

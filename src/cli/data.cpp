@@ -20,7 +20,7 @@ Examples:
   braid train configs/lm/tiny_llama_bytes.toml --set data.path=runs/shards
 
 Without --all these count as text: .py .txt .md .rst .c .h .cpp .cu .toml .json .html. A file goes
-to one side or the other as a whole, by a hash of its path. Shards of the same files are kept as they are.
+to one side or the other as a whole, by a hash of its path. Shards of the same files are kept.
 Exit codes: 0 done; 1 a shard does not have the digest it was written with; 2 wrong use or input.
 )";
 

@@ -95,12 +95,13 @@ int examine(World& world) {
 }  // namespace
 
 int command_doctor(const Arguments& arguments) {
-  cxxopts::Options options("braid doctor",
-                           "Versions, GPUs, driver and the places of the ranks; under mpirun or srun also the bandwidth\n"
-                           "of an all-reduce of 1, 25 and 100 MiB between them.");
+  cxxopts::Options options(
+      "braid doctor",
+      "Versions, GPUs, driver and the places of the ranks; under mpirun or srun also the bandwidth\n"
+      "of an all-reduce of 1, 25 and 100 MiB between them.");
   options.add_options()("device", "auto, cpu or cuda; auto takes a GPU where there is one",
-                        cxxopts::value<std::string>()->default_value("auto"), "NAME")(
-      "share-gpu", "allow several ranks on one GPU")("h,help", "this text");
+                        cxxopts::value<std::string>()->default_value("auto"),
+                        "NAME")("share-gpu", "allow several ranks on one GPU")("h,help", "this text");
   WorldOptions where;
   const auto use = [&](const cxxopts::ParseResult& parsed) {
     where.device = parsed["device"].as<std::string>();

@@ -16,6 +16,7 @@ const std::vector<Command>& commands() {
       {"config", "a configuration in full, or what its keys mean", command_config},
       {"status", "how far runs and sweeps are, from their folders", command_status},
       {"doctor", "what this machine, its GPUs and its ranks can do", command_doctor},
+      {"bench", "bandwidth and latency of collectives between ranks", command_bench},
   };
   return all;
 }
@@ -28,12 +29,13 @@ void print_usage() {
   for (const Command& command : commands()) {
     std::cout << "  " << command.name << std::string(10 - command.name.size(), ' ') << command.summary << "\n";
   }
-  std::cout << "\nbraid COMMAND --help tells a command's options, with examples; braid --version: version and commit.\n\n"
-            << "Examples:\n"
-            << "  braid train configs/mhc/demo_mhc.toml --out runs/a --set train.steps=10\n"
-            << "  braid status runs/a\n"
-            << "  braid config --explain train\n\n"
-            << "Exit codes: 0 done; 1 failed; 2 wrong use or configuration.\n";
+  std::cout
+      << "\nbraid COMMAND --help tells a command's options, with examples; braid --version: version and commit.\n\n"
+      << "Examples:\n"
+      << "  braid train configs/mhc/demo_mhc.toml --out runs/a --set train.steps=10\n"
+      << "  braid status runs/a\n"
+      << "  braid config --explain train\n\n"
+      << "Exit codes: 0 done; 1 failed; 2 wrong use or configuration.\n";
 }
 
 int run_command(const std::string& name, const Arguments& arguments) {

@@ -174,7 +174,8 @@ int tell(const StatusRequest& request) {
 }  // namespace
 
 int command_status(const Arguments& arguments) {
-  cxxopts::Options options("braid status", "How far runs are, from their folders; works on live, finished and dead ones.");
+  cxxopts::Options options("braid status",
+                           "How far runs are, from their folders; works on live, finished and dead ones.");
   options.add_options()("folders", "run folders", cxxopts::value<std::vector<std::string>>())(
       "json", "an array of objects instead of the table")(
       "lost-after", "a run that says running, silent for longer, is called lost",

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "experiments/sweep.h"
+
 #include <cstdlib>
 #include <filesystem>
 #include <sstream>
@@ -10,7 +12,7 @@
 #include "comm/gpu_assignment.h"
 #include "experiments/run.h"
 #include "experiments/run_folder.h"
-#include "experiments/sweep.h"
+#include "train/determinism.h"
 
 namespace braid {
 
@@ -52,6 +54,7 @@ void require_groups(int64_t ranks, int64_t side_by_side) {
 }
 
 int sweep_in_job(const SweepOptions& options, const RunConfig& config) {
+  if (config.train.deterministic) ask_for_determinism();
   return with_world(options.common.world, [&](World& world, Logger& logger) {
     choose_threads(world);
     SweepPlan plan = plan_sweep(config, broadcast_text(world.host(), options.common.out, 0));
@@ -83,8 +86,11 @@ int drive(const SweepOptions& options, const RunConfig& config) {
   recover(plan);
   if (options.common.dry_run) return list_plan(plan);
   save(plan);
-  SweepDriver driver{std::filesystem::read_symlink("/proc/self/exe").string(), options.ranks, config.sweep.side_by_side,
-                     {"--device", options.common.world.device}, gpu_ids(options.common.world)};
+  SweepDriver driver{std::filesystem::read_symlink("/proc/self/exe").string(),
+                     options.ranks,
+                     config.sweep.side_by_side,
+                     {"--device", options.common.world.device},
+                     gpu_ids(options.common.world)};
   if (options.common.world.share_gpu) driver.common.push_back("--share-gpu");
   Logger logger;
   return drive_sweep(std::move(plan), driver, logger);
@@ -93,9 +99,10 @@ int drive(const SweepOptions& options, const RunConfig& config) {
 }  // namespace
 
 int command_sweep(const Arguments& arguments) {
-  cxxopts::Options options("braid sweep",
-                           "Runs depths x connections x seeds. Started alone it is a driver: each run is an mpirun (or\n"
-                           "srun) of its own. Started under mpirun or srun, the runs share that one job.");
+  cxxopts::Options options(
+      "braid sweep",
+      "Runs depths x connections x seeds. Started alone it is a driver: each run is an mpirun (or\n"
+      "srun) of its own. Started under mpirun or srun, the runs share that one job.");
   add_common_options(options);
   options.add_options()("ranks", "ranks in all, when the sweep starts them itself",
                         cxxopts::value<int64_t>()->default_value("1"), "N");

@@ -6,6 +6,7 @@
 #include "cli/options.h"
 #include "experiments/run.h"
 #include "experiments/run_folder.h"
+#include "train/determinism.h"
 #include "train/memory.h"
 
 namespace braid {
@@ -42,8 +43,8 @@ int train_on(World& world, Logger& logger, const CommonOptions& options, const R
   }
   if (world.size() > 1) logger.info(describe_places(world.places()));
   // The default name holds the time, which only one rank may read.
-  const std::string out = broadcast_text(
-      world.host(), options.out.empty() ? default_run_folder(options.config_path) : options.out, 0);
+  const std::string out =
+      broadcast_text(world.host(), options.out.empty() ? default_run_folder(options.config_path) : options.out, 0);
   const RunOutcome outcome = run_training({config, out, ""}, {world, {world.host(), world.data()}, logger});
   logger.info(str(outcome.state, outcome.message.empty() ? "" : ": " + outcome.message, "; see ", out, "/run.h5"));
   return exit_code_of(outcome.state);
@@ -61,6 +62,7 @@ int command_train(const Arguments& arguments) {
   const auto use = [&](const cxxopts::ParseResult& parsed) { common = common_options(parsed); };
   if (!parse_arguments(options, arguments, use, train_examples)) return 0;
   const RunConfig config = read_run_config(open_config(common));
+  if (config.train.deterministic) ask_for_determinism();
   return with_world(common.world,
                     [&](World& world, Logger& logger) { return train_on(world, logger, common, config); });
 }

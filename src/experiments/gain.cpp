@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <memory>
 
 #include "nn/precompiled.h"
@@ -12,36 +11,86 @@ namespace braid {
 
 namespace {
 
-// max over |values| that keeps NaN, unlike std::max.
-double largest(const at::Tensor& values) { return values.abs().max().item<double>(); }
+// A small square matrix: a few hundred multiplications a layer are not worth a tensor operation each. In double, so that
+// a product beyond fp32's range still has a logarithm.
+struct Square {
+  int64_t size;
+  std::vector<double> entries;
+
+  Square(const double* from, int64_t size) : size(size), entries(from, from + size * size) {}
+  double at(int64_t row, int64_t column) const { return entries[static_cast<size_t>(row * size + column)]; }
+};
+
+Square product(const double* left, const Square& right) {
+  Square out = right;
+  for (int64_t i = 0; i < right.size * right.size; ++i) {
+    double sum = 0;
+    for (int64_t k = 0; k < right.size; ++k) sum += left[i / right.size * right.size + k] * right.at(k, i % right.size);
+    out.entries[static_cast<size_t>(i)] = sum;
+  }
+  return out;
+}
+
+// The larger magnitude; NaN once there was one, unlike std::max.
+double larger(double most, double value) { return std::isnan(value) || std::abs(value) > most ? std::abs(value) : most; }
+
+double log10_max_entry(const Square& matrix) {
+  double most = 0;
+  for (const double entry : matrix.entries) most = larger(most, entry);
+  return std::isnan(most) ? most : std::log10(std::max(most, 1e-12));
+}
+
+// Largest |sum| of a row, or of a column.
+double largest_sum(const Square& matrix, bool of_rows) {
+  double most = 0;
+  for (int64_t i = 0; i < matrix.size; ++i) {
+    double sum = 0;
+    for (int64_t j = 0; j < matrix.size; ++j) sum += of_rows ? matrix.at(i, j) : matrix.at(j, i);
+    most = larger(most, sum);
+  }
+  return most;
+}
 
 }  // namespace
 
 Gain composite_gain(const at::Tensor& mixing) {
-  const at::NoGradGuard no_gradient;
-  const at::Tensor H = mixing.cpu();
-  at::Tensor product = H[0];
-  for (int64_t layer = 1; layer < H.size(0); ++layer) product = H[layer].matmul(product);
-  const double entry = largest(product);
-  return {std::isnan(entry) ? entry : std::log10(std::max(entry, 1e-12)), largest(product.sum(1)),
-          largest(product.sum(0))};
+  const at::Tensor H = mixing.detach().to(at::kCPU, at::kDouble).contiguous();
+  const int64_t size = H.size(-1);
+  const double* const first = H.const_data_ptr<double>();
+  Square total(first, size);
+  Gain gain;
+  gain.log10_max_entry_by_layer.push_back(log10_max_entry(total));
+  for (int64_t layer = 1; layer < H.size(0); ++layer) {
+    total = product(first + layer * size * size, total);
+    gain.log10_max_entry_by_layer.push_back(log10_max_entry(total));
+  }
+  gain.log10_max_entry = gain.log10_max_entry_by_layer.back();
+  gain.amax_forward = largest_sum(total, true);
+  gain.amax_backward = largest_sum(total, false);
+  return gain;
 }
 
-std::vector<ExtraColumn> gain_columns(ResidualConnection& residual, bool has_streams) {
-  const Column proxy{"gain_proxy_log10_max_entry", ColumnType::float64, "log10",
+ExtraMetrics gain_metrics(ResidualConnection& residual, bool has_streams) {
+  const std::string name = "gain_proxy_log10_max_entry";
+  const Column proxy{name, ColumnType::float64, "log10",
                      "largest entry of the product of all mixing matrices, after the update"};
-  if (!has_streams) return {{proxy, [] { return 0.0; }}};
+  if (!has_streams) return {{{proxy, [] { return 0.0; }}}, {}};
   auto gain = std::make_shared<Gain>();
   const auto measure_all = [&residual, gain] {
     residual.begin_step();  // coefficients of the updated weights
     *gain = composite_gain(residual.mixing());
     return gain->log10_max_entry;
   };
-  return {{proxy, measure_all},
-          {{"amax_gain_forward", ColumnType::float64, "1", "largest absolute row sum of that product"},
-           [gain] { return gain->amax_forward; }},
-          {{"amax_gain_backward", ColumnType::float64, "1", "largest absolute column sum of that product"},
-           [gain] { return gain->amax_backward; }}};
+  ExtraMetrics extra;
+  extra.columns = {{proxy, measure_all},
+                   {{"amax_gain_forward", ColumnType::float64, "1", "largest absolute row sum of that product"},
+                    [gain] { return gain->amax_forward; }},
+                   {{"amax_gain_backward", ColumnType::float64, "1", "largest absolute column sum of that product"},
+                    [gain] { return gain->amax_backward; }}};
+  extra.layers.metrics = {{name, residual.mixing_count(), "log10",
+                           "largest entry of the product of the mixing matrices up to this layer, after the update"}};
+  extra.layers.measure = [gain, name] { return LayerRows{{name, gain->log10_max_entry_by_layer}}; };
+  return extra;
 }
 
 }  // namespace braid

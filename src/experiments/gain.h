@@ -15,12 +15,14 @@ struct Gain {
   double log10_max_entry = 0;  // log10 of the largest |entry|, at least 1e-12 (softwarewrighter/mHC-poc's gain proxy)
   double amax_forward = 0;     // largest |row sum| (mHC, arXiv 2512.24880 section 3.1), ideal 1
   double amax_backward = 0;    // largest |column sum|
+  std::vector<double> log10_max_entry_by_layer;  // [L]: of H_l ... H_0
 };
 
 // mixing [L, S, S]; NaN and infinity show in the result.
 Gain composite_gain(const at::Tensor& mixing);
 
-// Columns of /train for a model with streams; without streams the proxy is 0, as that program writes it.
-std::vector<ExtraColumn> gain_columns(ResidualConnection& residual, bool has_streams);
+// For a model with streams: columns of /train and /layers/gain_proxy_log10_max_entry. Without streams the proxy is 0, as
+// that program writes it, and there is nothing by layer.
+ExtraMetrics gain_metrics(ResidualConnection& residual, bool has_streams);
 
 }  // namespace braid

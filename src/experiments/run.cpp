@@ -11,6 +11,7 @@
 #include "comm/agreement.h"
 #include "experiments/gain.h"
 #include "experiments/run_folder.h"
+#include "experiments/run_record.h"
 #include "experiments/task_data.h"
 #include "nn/initialise.h"
 #include "nn/precompiled.h"
@@ -39,12 +40,14 @@ int ranks_on_host(const World& world) {
                                         [&](const RankPlace& place) { return place.host == host; }));
 }
 
-std::unique_ptr<RunFile> create_run_file(const RunRequest& request, const RunSite& site, const std::string& toml,
-                                         const std::vector<ExtraColumn>& columns) {
-  site.logger.open_file(request.out + "/log.jsonl");
-  RunAttributes attributes = run_attributes(site.world, site.ranks.host.size(), toml);
-  attributes.emplace_back("parameters", count_parameters(request.config.model));
-  return RunFile::create(request.out + "/run.h5", {attributes, training_tables(columns), {}});
+std::unique_ptr<RunFile> create_run_file(const std::string& folder, const RunAttributes& attributes,
+                                         const RunRecord& record, const ExtraMetrics& extra) {
+  std::vector<TableSpec> tables = training_tables(extra.columns);
+  for (TableSpec& table : record_tables()) tables.push_back(std::move(table));
+  auto file = RunFile::create(folder + "/run.h5", {attributes, tables, extra.layers.metrics});
+  for (const Row& row : record.ranks) file->append("ranks", row);
+  for (const Row& row : record.environment) file->append("environment", row);
+  return file;
 }
 
 void require_room(const RunConfig& config, const RunSite& site) {
@@ -105,12 +108,16 @@ RunOutcome run_training(RunRequest request, RunSite site) {
 
   Transformer model(config.model, config.train.numeric(), device_of(site.world));
   initialise(model, config, data);
-  const auto columns = gain_columns(model.residual(), config.model.has_streams());
+  const ExtraMetrics extra = gain_metrics(model.residual(), config.model.has_streams());
+  const RunRecord record = gather_run_record(site.world, host);
   std::unique_ptr<RunFile> file;
-  agree_on_root(host, [&] { file = create_run_file(request, site, toml, columns); });
+  agree_on_root(host, [&] {
+    site.logger.open_file(request.out + "/log.jsonl");
+    file = create_run_file(request.out, run_attributes(site.world, host.size(), config, toml, data, model), record, extra);
+  });
   announce(request, site, model);
   RunRecorder recorder(std::move(file), site.logger, {request.label, config.train.steps, config.train.log_every});
-  Trainer trainer({model, *data.train, data.held_out.get(), config.train, config.optim, columns}, site.ranks, recorder);
+  Trainer trainer({model, *data.train, data.held_out.get(), config.train, config.optim, extra}, site.ranks, recorder);
   return train_and_report(trainer, recorder, request, site);
 }
 

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "experiments/task_data.h"
 
+#include <cstdio>
+
 #include "base/error.h"
 #include "comm/agreement.h"
 #include "data/byte_shards.h"
 #include "data/incrementing_tokens.h"
+#include "data/token_shard.h"
 #include "nn/initialise.h"
 #include "nn/precompiled.h"
 
@@ -35,11 +38,18 @@ std::unique_ptr<Dataset> incrementing(const RunConfig& config, at::Generator gen
   return std::make_unique<IncrementingTokens>(config.model.vocabulary, config.model.context, draw);
 }
 
+std::string digest_of(const std::string& shard) {
+  char text[24];
+  std::snprintf(text, sizeof text, "crc32c:%08x", read_token_shard_info(shard).crc);
+  return text;
+}
+
 }  // namespace
 
 TaskData open_task_data(const RunConfig& config, const std::string& run_folder, Communicator& host) {
   TaskData data;
   data.generator = seeded_generator(config.train.seed);
+  data.digest = "generated:" + config.data.kind;
   if (config.data.kind == "incrementing") {
     data.train = incrementing(config, data.generator);
     return data;
@@ -49,6 +59,7 @@ TaskData open_task_data(const RunConfig& config, const std::string& run_folder, 
   agree(host, [&] {
     data.train = open_dataset(config.data, shape, Split::train, shards);
     data.held_out = open_dataset(config.data, shape, Split::held_out, shards);
+    if (!shards.empty()) data.digest = digest_of(shards + "/train.h5");
   });
   return data;
 }

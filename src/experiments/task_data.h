@@ -18,6 +18,7 @@ namespace braid {
 struct TaskData {
   at::Generator generator;  // draws the poc's weights, then its samples; the same on every rank
   std::unique_ptr<Dataset> train, held_out;  // held_out may be null
+  std::string digest;  // "crc32c:1a2b3c4d" of the training shard, or "generated:copy"
 };
 
 // Rank 0 builds token shards from a folder of text where that is asked for; then every rank opens them. Collective.

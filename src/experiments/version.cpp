@@ -35,7 +35,10 @@ std::string hdf5_version() {
 }  // namespace
 
 Versions library_versions() {
-  Versions v{BRAID_VERSION, TORCH_VERSION, "none", "none", hdf5_version(), mpi_version()};
+  Versions v{BRAID_VERSION, TORCH_VERSION, "none", "none", hdf5_version(), mpi_version(), "", -1};
+  const std::string commit = git_commit();
+  if (commit != "unknown") v.uncommitted_changes = commit.ends_with('+');
+  v.commit = commit.substr(0, commit.find('+'));
 #if BRAID_CUDA
   int nccl = 0, cuda = 0;
   ncclGetVersion(&nccl);

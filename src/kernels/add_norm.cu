@@ -40,7 +40,9 @@ __global__ void __launch_bounds__(row_threads)
   const A centre = bias ? total(sum, shared) / A(width) : A(0);
   A squares = 0;
   for (int64_t d = threadIdx.x; d < width; d += row_threads) squares += (row_of[d] - centre) * (row_of[d] - centre);
-  const A scale = A(1) / A(sqrt(double(total(squares, shared) / A(width)) + epsilon));
+  // Where the variance overflows the scale is 0; where the mean's square does too, NaN as of E[u^2] - mean^2.
+  const A variance = total(squares, shared) / A(width) + (centre * centre - centre * centre);
+  const A scale = A(1) / A(sqrt(double(variance) + epsilon));
   for (int64_t d = threadIdx.x; d < width; d += row_threads) {
     y[at + d] = narrow<T>((row_of[d] - centre) * scale * weight[d] + (bias ? bias[d] : A(0)));
   }

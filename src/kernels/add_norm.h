@@ -17,6 +17,8 @@ struct NormShape {
   double epsilon;
 };
 
+// Rows too large for fp32 squares come out as bias, or NaN where the square of their mean is too large as well: that is
+// how PyTorch's float32 kernels end, and what made networks whose signal doubles per layer fail at fixed depths.
 // weight and bias [D]; mean and rstd [M] (mean is left alone for RMS norm). f null: u is x and is not written.
 void add_norm(Launch, NormShape, Element, const void* x, const void* f, const void* weight, const void* bias, void* u,
               void* y, void* mean, void* rstd);

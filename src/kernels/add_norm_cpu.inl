@@ -58,7 +58,9 @@ BRAID_INLINE void forward_row(const NormShape& shape, const ForwardArrays<T>& a,
   const S sum = join(a, at, width);
   const S* const u = (a.f ? a.u : a.x) + at;
   const S mean = a.bias ? sum / S(width) : S(0);
-  const S rstd = S(1) / S(__builtin_sqrt(double(squares<T>(u, width, mean) / S(width)) + shape.epsilon));
+  // Where the variance overflows rstd is 0; where the mean's square does too, NaN as of E[u^2] - mean^2.
+  const S variance = squares<T>(u, width, mean) / S(width) + (mean * mean - mean * mean);
+  const S rstd = S(1) / S(__builtin_sqrt(double(variance) + shape.epsilon));
   for_columns<T>(width, [&](int64_t d, int64_t n) BRAID_LAMBDA {
     auto y = (load(u + d, n) - mean) * rstd * load(a.weight + d, n);
     if (a.bias) y += load(a.bias + d, n);

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "base/error.h"
 #include "kernels/attention.h"
 #include "nn/kernel_call.h"
 #include "nn/precompiled.h"
@@ -137,6 +138,15 @@ at::Tensor attend(const at::Tensor& x, const Attention& layer, const AttentionCo
                            ? PackedAttention::apply(packed, layer.heads, layer.kind == AttentionKind::standard)
                            : attend_apart(packed, layer, context, past);
   return linear(y.reshape({batch, tokens, layer.heads * d}), layer.out);
+}
+
+std::string attention_backend(AttentionKind kind, const at::Tensor& q) {
+  if (kind == AttentionKind::standard) return "explicit";
+  if (!q.is_cuda()) return "braid-cpu";
+  const at::Tensor trained = q.detach().requires_grad_(true);  // backends without a backward are not chosen
+  const int64_t choice = at::_fused_sdp_choice(trained, trained, trained, std::nullopt, 0.0, true);
+  const char* const names[] = {"math", "flash", "efficient", "cudnn"};
+  return choice >= 0 && choice < 4 ? names[choice] : str("backend ", choice);
 }
 
 }  // namespace braid

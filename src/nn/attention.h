@@ -42,4 +42,9 @@ at::Tensor attend(const at::Tensor& x, const Attention& layer, const AttentionCo
 at::Tensor attention_product(AttentionKind kind, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                              const AttentionContext& context);
 
+// What computes that product over `q` [B, H, T, d] without a past: "explicit", the whole score matrix, for the standard
+// kind; else "braid-cpu", this project's kernel, or PyTorch's choice for such a query on a GPU: "flash", "cudnn",
+// "efficient" or "math".
+std::string attention_backend(AttentionKind kind, const at::Tensor& q);
+
 }  // namespace braid

@@ -24,6 +24,7 @@ class HyperConnection final : public ResidualConnection {
   ResidualState advance(const ResidualState& state, const at::Tensor& output, int64_t sublayer) override;
   at::Tensor leave(const ResidualState& state) override { return state.input; }
   at::Tensor mixing() const override { return coefficients_.mix; }
+  int64_t mixing_count() const override { return layers_; }
 
  private:
   int64_t layers_, streams_, iterations_;

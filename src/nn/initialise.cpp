@@ -79,7 +79,8 @@ void linear_layer(PocInitialiser& init, const std::string& name, int64_t fan_in)
 void unit_norm(ParameterSet& set, const std::string& name) { set.named(name + ".weight").master.fill_(1.0); }
 
 void poc_block(PocInitialiser& init, ParameterSet& set, const std::string& name, const ModelConfig& config) {
-  const bool packed = config.attention == "standard";
+  const std::string& kind = config.attention_start == "own" ? config.attention : config.attention_start;
+  const bool packed = kind == "standard";
   (packed ? packed_attention : separate_attention)(init, name + ".attn", config.width);
   linear_layer(init, name + ".ff1", config.width);
   linear_layer(init, name + ".ff2", config.mlp_width);

@@ -6,9 +6,10 @@
 namespace braid {
 
 void ModelConfig::describe(ConfigSection& s) {
-  s.choice("dialect", dialect, {"poc", "llama"},
-           "poc: LayerNorm, learned positions, GELU, biases (softwarewrighter/mHC-poc); llama: RMSNorm, rotary positions, "
-           "SwiGLU, grouped-query attention, no biases");
+  s.choice(
+      "dialect", dialect, {"poc", "llama"},
+      "poc: LayerNorm, learned positions, GELU, biases (softwarewrighter/mHC-poc); llama: RMSNorm, rotary positions, "
+      "SwiGLU, grouped-query attention, no biases");
   s.value("layers", layers, "transformer blocks, each attention and MLP [blocks]", 1, 100000);
   s.value("width", width, "D, width of the residual stream; heads must divide it [elements]", 1, 1 << 20);
   s.value("heads", heads, "attention heads, each of width / heads elements [heads]", 1, 1 << 16);
@@ -17,21 +18,25 @@ void ModelConfig::describe(ConfigSection& s) {
           1 << 16);
   s.value("mlp_width", mlp_width, "inner width of the MLP [elements]", 1, 1 << 22);
   s.value("vocabulary", vocabulary, "V, how many different tokens; ids are 0 to V - 1 [tokens]", 2, int64_t{1} << 31);
-  s.value("context", context,
-          "T, length of one sample, and as far as attention looks back [tokens]", 1, int64_t{1} << 31);
+  s.value("context", context, "T, length of one sample, and as far as attention looks back [tokens]", 1,
+          int64_t{1} << 31);
   s.choice("attention", attention, {"standard", "sdpa"},
            "standard: explicit scores and mask; sdpa: fused. The same function, but the poc dialect draws other first "
-           "values for each, as the public program does");
-  s.choice("residual", residual, {"residual", "hc", "mhc"},
-           "how blocks are joined: residual, one stream; hc, hyper-connections; mhc, the same with mixing matrices made "
-           "doubly stochastic by Sinkhorn (arXiv 2512.24880)");
+           "values for each (see attention_start)");
+  s.choice("attention_start", attention_start, {"own", "standard", "sdpa"},
+           "whose first values the poc dialect draws: own, those of attention, as the public program does; or always "
+           "those of one kind, so that both kinds can be compared from equal weights");
+  s.choice(
+      "residual", residual, {"residual", "hc", "mhc"},
+      "how blocks are joined: residual, one stream; hc, hyper-connections; mhc, the same with mixing matrices made "
+      "doubly stochastic by Sinkhorn (arXiv 2512.24880)");
   s.value("streams", streams, "S, residual streams of hc and mhc [streams]", 1, 8);
   s.value("sinkhorn_iterations", sinkhorn_iterations, "K, how often mhc normalises rows, then columns [iterations]", 1,
           10000);
   s.value("tie_embeddings", tie_embeddings, "whether the head uses the token embedding's weight");
   s.value("rope_theta", rope_theta,
-          "base of the rotary angles: pair i of a head turns by rope_theta^(-2i / head width) a token (llama) "
-          "[1]", 1.0);
+          "base of the rotary angles: pair i of a head turns by rope_theta^(-2i / head width) a token (llama) [1]",
+          1.0);
   s.value("norm_epsilon", norm_epsilon, "added to the variance (poc) or mean square (llama) in norms [1]", 0.0, 1.0);
 }
 

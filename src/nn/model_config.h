@@ -15,8 +15,9 @@ struct ModelConfig {
   std::string dialect = "poc";
   int64_t layers = 12, width = 256, heads = 4, kv_heads = 0, mlp_width = 1024;  // kv_heads 0: as many as heads
   int64_t vocabulary = 256, context = 128;
-  std::string attention = "sdpa";     // standard | sdpa
-  std::string residual = "residual";  // residual | hc | mhc
+  std::string attention = "sdpa";       // standard | sdpa
+  std::string attention_start = "own";  // own | standard | sdpa: whose first values the poc dialect draws
+  std::string residual = "residual";    // residual | hc | mhc
   int64_t streams = 4, sinkhorn_iterations = 20;
   bool tie_embeddings = false;
   double rope_theta = 10000.0, norm_epsilon = 1e-5;

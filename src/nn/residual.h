@@ -32,6 +32,7 @@ class ResidualConnection {
 
   // [sublayers, S, S] in fp32: how the streams are mixed at each sublayer; undefined without streams.
   virtual at::Tensor mixing() const { return {}; }
+  virtual int64_t mixing_count() const { return 0; }  // sublayers
 };
 
 // One stream: the next input is the sublayer's output (blocks have their own inner skips).

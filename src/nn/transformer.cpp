@@ -48,6 +48,13 @@ void Transformer::begin_step() {
 
 void Transformer::end_backward() { residual_->end_backward(); }
 
+std::string Transformer::attention_backend(int64_t batch) const {
+  const Attention& attention = blocks_.front().attention;
+  const auto options = at::TensorOptions().device(device_).dtype(compute_type(parameters_.precision()));
+  return braid::attention_backend(
+      attention.kind, at::empty({batch, attention.heads, config_.context, attention.head_width}, options));
+}
+
 at::Tensor Transformer::run_blocks(const at::Tensor& h, const AttentionContext& context) {
   ResidualState state = residual_->enter(h);
   for (int64_t layer = 0; layer < config_.layers; ++layer) {

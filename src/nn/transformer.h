@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "nn/block.h"
@@ -34,6 +35,8 @@ class Transformer {
   const ModelConfig& config() const { return config_; }
   ParameterSet& parameters() { return parameters_; }
   ResidualConnection& residual() { return *residual_; }
+  // What computes attention for `batch` samples of the configured length (attention_backend).
+  std::string attention_backend(int64_t batch) const;
   const at::Device& device() const { return device_; }
   void wrap_blocks(BlockWrapper wrapper) { wrapper_ = std::move(wrapper); }
 

@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <thread>
 
 #include "base/clock.h"
@@ -45,16 +46,16 @@ class LiveRunFile : public RunFile {
   void make_file(const RowsToCopy* old);
   void start() { thread_ = std::thread([this] { run(); }); }
 
-  void append(const std::string& table, Row row) override { hand_over(table, row); }
-  void append_matrix(const std::string& matrix, std::vector<double> row) override { hand_over(matrix, row); }
+  void append(const std::string& table, Row row) override;
+  void append_layers(int64_t step, const LayerRows& rows) override;
   void status(const RunStatus& status) override;
   void drain() override;
   bool healthy() const override { return trouble().empty(); }
   std::string trouble() const override;
 
  private:
-  template <class Values>
-  void hand_over(const std::string& name, const Values& values);
+  size_t index_of(const std::string& name) const;
+  void hand_over(const std::vector<std::pair<size_t, Bytes>>& rows);
 
   // The I/O thread.
   void run();
@@ -119,16 +120,40 @@ LiveRunFile::~LiveRunFile() {
   if (thread_.joinable()) thread_.join();
 }
 
-template <class Values>
-void LiveRunFile::hand_over(const std::string& name, const Values& values) {
+size_t LiveRunFile::index_of(const std::string& name) const {
   size_t index = 0;
   while (index < series_.size() && series_[index].name != name) ++index;
-  if (index == series_.size()) throw Error(str(path_, ": no table or matrix ", name));
-  const Bytes packed = pack_row(series_[index], values);
+  if (index == series_.size()) throw Error(str(path_, ": no table or layer metric ", name));
+  return index;
+}
+
+void LiveRunFile::append(const std::string& table, Row row) {
+  const size_t index = index_of(table);
+  hand_over({{index, pack_row(series_[index], row)}});
+}
+
+void LiveRunFile::append_layers(int64_t step, const LayerRows& rows) {
+  std::vector<std::pair<size_t, Bytes>> packed = {{index_of("layers/step"), pack_step(step)}};
+  std::set<size_t> given;
+  for (const auto& [name, values] : rows) {
+    const size_t index = index_of("layers/" + name);
+    packed.emplace_back(index, pack_row(series_[index], values));
+    given.insert(index);
+  }
+  const auto metrics = std::count_if(series_.begin(), series_.end(), [](const Series& s) { return s.is_matrix(); });
+  if (static_cast<size_t>(metrics) != given.size() || rows.size() != given.size()) {
+    throw Error(str(path_, ": ", rows.size(), " rows given for ", metrics, " layer metrics"));
+  }
+  hand_over(packed);
+}
+
+void LiveRunFile::hand_over(const std::vector<std::pair<size_t, Bytes>>& rows) {
   std::unique_lock lock(mutex_);
   room_.wait(lock, [&] { return waiting_.count < queue_rows; });
-  waiting_.rows[index].insert(waiting_.rows[index].end(), packed.begin(), packed.end());
-  ++waiting_.count;
+  for (const auto& [index, packed] : rows) {
+    waiting_.rows[index].insert(waiting_.rows[index].end(), packed.begin(), packed.end());
+    ++waiting_.count;
+  }
   lock.unlock();
   work_.notify_one();
 }

@@ -27,15 +27,19 @@ struct TableSpec {
   std::vector<Column> columns;
 };
 
-// A growing 2-D dataset [step, width] of float64: one row per append.
-struct MatrixSpec {
+// A metric with a value per layer: /layers/<name>, a growing 2-D dataset [step, layer] of float64. Its dimension scales
+// are /layers/step, which grows with it, and /layers/<axis>, which counts from 0.
+struct LayerMetric {
   std::string name;
-  int64_t width = 0;
+  int64_t layers = 0;
   std::string unit, meaning;
+  std::string axis = "layer";
 };
 
 using Cell = std::variant<int64_t, double, std::string>;
 using Row = std::vector<std::pair<std::string, Cell>>;  // a column left out is NaN, 0 or ""
+
+using LayerRows = std::vector<std::pair<std::string, std::vector<double>>>;  // metric name to its values
 
 // The one row of /status.
 struct RunStatus {
@@ -51,7 +55,7 @@ using RunAttributes = std::vector<std::pair<std::string, std::variant<int64_t, s
 struct RunFileSpec {
   RunAttributes attributes;
   std::vector<TableSpec> tables;
-  std::vector<MatrixSpec> matrices;
+  std::vector<LayerMetric> layer_metrics;
 };
 
 class RunFile {
@@ -61,7 +65,8 @@ class RunFile {
   virtual ~RunFile() = default;  // drains and closes; never throws
 
   virtual void append(const std::string& table, Row row) = 0;
-  virtual void append_matrix(const std::string& matrix, std::vector<double> row) = 0;
+  // One row of every layer metric.
+  virtual void append_layers(int64_t step, const LayerRows& rows) = 0;
   virtual void status(const RunStatus& status) = 0;  // the heartbeat is stamped by the I/O thread, also when idle
   // Blocks until everything handed over is on disk (fdatasync). Throws Error when it could not be written: the rows
   // since the last good flush stay in memory and are tried again in a new file, renamed over the old one.
@@ -71,7 +76,7 @@ class RunFile {
 };
 
 // Goes on where a stopped run left `path`: the rows with step < first_step_to_drop of each table that has a column
-// "step" (all rows of the others, as many rows of a matrix as /train keeps) and created_utc are copied into a new file
+// "step" and of the layer metrics, all rows of the other tables, and created_utc are copied into a new file
 // with the objects and attributes of `spec`, which is then renamed over. Columns are matched by name; what `spec` does
 // not have is left behind. The old file is never written to, and stays as it is when anything fails (Error).
 std::unique_ptr<RunFile> continue_run_file(const std::string& path, const RunFileSpec& spec,

@@ -4,6 +4,7 @@
 
 #include <cstring>
 #include <limits>
+#include <map>
 #include <set>
 
 #include "base/error.h"
@@ -67,8 +68,10 @@ Bytes blank_row(const Series& series) {
   return row;
 }
 
+Series make_table(const TableSpec& table);
+
 Series make_status_series() {
-  return make_series(TableSpec{
+  return make_table({
       "status",
       {{"state", ColumnType::text, "1", "running, done, diverged, failed, preempted or stopped", 16},
        {"last_step", ColumnType::int64, "1", "last finished step, -1 before the first"},
@@ -97,7 +100,15 @@ size_t column_bytes(const Column& column) {
   return 0;
 }
 
-Series make_series(const TableSpec& table) {
+int64_t Series::step_offset() const {
+  if (kind == SeriesKind::steps) return 0;
+  const int column = find("step");
+  return column < 0 ? -1 : static_cast<int64_t>(offsets[static_cast<size_t>(column)]);
+}
+
+namespace {
+
+Series make_table(const TableSpec& table) {
   if (table.columns.empty()) throw Error(str("table ", table.name, ": no columns"));
   Series series;
   series.name = table.name;
@@ -115,31 +126,60 @@ Series make_series(const TableSpec& table) {
   return series;
 }
 
-Series make_series(const MatrixSpec& matrix) {
-  if (matrix.width < 1) throw Error(str("matrix ", matrix.name, ": its width is ", matrix.width));
+Series make_steps() {
   Series series;
-  series.name = matrix.name;
-  series.width = matrix.width;
-  series.unit = matrix.unit;
-  series.meaning = matrix.meaning;
-  series.row_bytes = static_cast<size_t>(matrix.width) * sizeof(double);
+  series.kind = SeriesKind::steps;
+  series.name = "layers/step";
+  series.unit = "1";
+  series.meaning = "step of each row of the datasets beside this one";
+  series.row_bytes = sizeof(int64_t);
   series.blank = Bytes(series.row_bytes);
   return series;
 }
 
-std::vector<Series> make_series(const RunFileSpec& spec) {
-  std::vector<Series> all;
-  for (const TableSpec& table : spec.tables) all.push_back(make_series(table));
-  for (const MatrixSpec& matrix : spec.matrices) all.push_back(make_series(matrix));
+Series make_matrix(const LayerMetric& metric) {
+  if (metric.layers < 1) throw Error(str("layer metric ", metric.name, ": it has ", metric.layers, " layers"));
+  Series series;
+  series.kind = SeriesKind::matrix;
+  series.name = "layers/" + metric.name;
+  series.width = metric.layers;
+  series.unit = metric.unit;
+  series.meaning = metric.meaning;
+  series.axis = "layers/" + metric.axis;
+  series.row_bytes = static_cast<size_t>(metric.layers) * sizeof(double);
+  series.blank = Bytes(series.row_bytes);
+  return series;
+}
+
+void require_names(const std::vector<Series>& all) {
   std::set<std::string> names = {"status"};
+  std::map<std::string, int64_t> axes;
   for (const Series& series : all) {
     if (!names.insert(series.name).second) throw Error(str("run file: the name ", series.name, " is taken"));
+    if (!series.is_matrix()) continue;
+    const int64_t length = axes.emplace(series.axis, series.width).first->second;
+    if (length != series.width) {
+      throw Error(str("run file: ", series.axis, " has ", length, " places and ", series.name, " ", series.width));
+    }
   }
+  for (const auto& [axis, length] : axes) {
+    if (!names.insert(axis).second) throw Error(str("run file: the name ", axis, " is taken"));
+  }
+}
+
+}  // namespace
+
+std::vector<Series> make_series(const RunFileSpec& spec) {
+  std::vector<Series> all;
+  for (const TableSpec& table : spec.tables) all.push_back(make_table(table));
+  if (!spec.layer_metrics.empty()) all.push_back(make_steps());
+  for (const LayerMetric& metric : spec.layer_metrics) all.push_back(make_matrix(metric));
+  require_names(all);
   return all;
 }
 
 Bytes pack_row(const Series& series, const Row& row) {
-  if (series.is_matrix()) throw Error(str("run file: ", series.name, " is a matrix, not a table"));
+  if (series.kind != SeriesKind::table) throw Error(str("run file: ", series.name, " is not a table"));
   Bytes packed = series.blank;
   for (const auto& [name, cell] : row) {
     const int column = series.find(name);
@@ -152,12 +192,17 @@ Bytes pack_row(const Series& series, const Row& row) {
 }
 
 Bytes pack_row(const Series& series, const std::vector<double>& row) {
-  if (!series.is_matrix()) throw Error(str("run file: ", series.name, " is a table, not a matrix"));
   if (static_cast<int64_t>(row.size()) != series.width) {
-    throw Error(str("matrix ", series.name, ": a row of ", row.size(), " values where ", series.width, " are needed"));
+    throw Error(str(series.name, ": a row of ", row.size(), " values where ", series.width, " are needed"));
   }
   Bytes packed(series.row_bytes);
   std::memcpy(packed.data(), row.data(), packed.size());
+  return packed;
+}
+
+Bytes pack_step(int64_t step) {
+  Bytes packed(sizeof step);
+  put(packed.data(), step);
   return packed;
 }
 

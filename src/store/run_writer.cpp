@@ -3,6 +3,7 @@
 #include "store/run_writer.h"
 
 #include <fcntl.h>
+#include <hdf5_hl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -12,6 +13,7 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <numeric>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -46,14 +48,61 @@ H5Id creation_of(const Series& series, const std::string& label) {
   return creation;
 }
 
+// Links through groups that are made on the way.
+H5Id linking(const std::string& label) {
+  H5Id links = own(H5Pcreate(H5P_LINK_CREATE), H5Pclose, label);
+  check(H5Pset_create_intermediate_group(links, 1), label);
+  return links;
+}
+
 Dataset create_series(const h5::File& file, const Series& series, hid_t type) {
   const std::string label = file.path() + ": /" + series.name;
   const hsize_t width = static_cast<hsize_t>(series.width);
   const hsize_t now[] = {0, width}, most[] = {H5S_UNLIMITED, width};
   const H5Id space = own(H5Screate_simple(series.is_matrix() ? 2 : 1, now, most), H5Sclose, label);
-  const H5Id creation = creation_of(series, label);
-  const hid_t dataset = H5Dcreate2(file, series.name.c_str(), type, space, H5P_DEFAULT, creation, H5P_DEFAULT);
+  const H5Id creation = creation_of(series, label), links = linking(label);
+  const hid_t dataset = H5Dcreate2(file, series.name.c_str(), type, space, links, creation, H5P_DEFAULT);
   return Dataset(own(dataset, H5Dclose, label), label);
+}
+
+// The scale of a metric's layers: 0, 1, 2, …
+Dataset create_axis(const h5::File& file, const Series& series) {
+  const std::string label = file.path() + ": /" + series.axis;
+  const hsize_t length = static_cast<hsize_t>(series.width);
+  const H5Id space = own(H5Screate_simple(1, &length, nullptr), H5Sclose, label), links = linking(label);
+  Dataset axis(own(H5Dcreate2(file, series.axis.c_str(), H5T_NATIVE_INT64, space, links, H5P_DEFAULT, H5P_DEFAULT),
+                   H5Dclose, label), label);
+  std::vector<int64_t> places(static_cast<size_t>(series.width));
+  std::iota(places.begin(), places.end(), 0);
+  axis.write(H5T_NATIVE_INT64, places.data());
+  h5::set_attribute(axis, "meaning", std::string("counts along depth, from 0"));
+  check(H5DSset_scale(axis, series.axis.substr(series.axis.rfind('/') + 1).c_str()), label);
+  return axis;
+}
+
+// Dimension scales of the layer metrics. Before SWMR begins: they are attributes.
+void attach_scales(const h5::File& file, const std::vector<Series>& series, const std::vector<Dataset>& datasets) {
+  const Dataset* steps = nullptr;
+  for (size_t i = 0; i < series.size(); ++i) {
+    if (series[i].kind == SeriesKind::steps) {
+      steps = &datasets[i];
+      check(H5DSset_scale(*steps, "step"), steps->label());
+    }
+    if (!series[i].is_matrix()) continue;
+    const Dataset axis = h5::exists(file, series[i].axis) ? Dataset::open(file, series[i].axis)
+                                                          : create_axis(file, series[i]);
+    check(H5DSattach_scale(datasets[i], *steps, 0), datasets[i].label());
+    check(H5DSattach_scale(datasets[i], axis, 1), datasets[i].label());
+  }
+}
+
+// Of one element or packed row.
+H5Id type_of(const Series& series) {
+  switch (series.kind) {
+    case SeriesKind::steps: return own(H5Tcopy(H5T_NATIVE_INT64), H5Tclose, series.name);
+    case SeriesKind::matrix: return own(H5Tcopy(H5T_NATIVE_DOUBLE), H5Tclose, series.name);
+    default: return row_type(series);
+  }
 }
 
 // Contiguous and there from the start: overwriting it changes no metadata, so readers can never see half a change.
@@ -72,7 +121,7 @@ void describe(const Dataset& dataset, const Series& series) {
     h5::set_attribute(dataset, "unit:" + column.name, column.unit);
     h5::set_attribute(dataset, "meaning:" + column.name, column.meaning);
   }
-  if (!series.is_matrix()) return;
+  if (series.kind == SeriesKind::table) return;
   h5::set_attribute(dataset, "unit", series.unit);
   h5::set_attribute(dataset, "meaning", series.meaning);
 }
@@ -112,10 +161,11 @@ RunWriter::RunWriter(const std::string& path, const std::vector<Series>& series,
       std::visit([&, &key = name](const auto& content) { h5::set_attribute(file_, key, content); }, value);
     }
     for (const Series& one : series) {
-      types_.push_back(one.is_matrix() ? own(H5Tcopy(H5T_NATIVE_DOUBLE), H5Tclose, one.name) : row_type(one));
+      types_.push_back(type_of(one));
       datasets_.push_back(create_series(file_, one, types_.back()));
       describe(datasets_.back(), one);
     }
+    attach_scales(file_, series_, datasets_);
     status_type_ = row_type(status_series());
     status_ = create_status(file_, status_type_);
     describe(status_, status_series());
@@ -188,16 +238,16 @@ bool RunWriter::abandon() noexcept {
 
 void RunWriter::copy_from(const std::string& old_path, const RowsToCopy& what) {
   const h5::File old = open_run_file(old_path);
-  int64_t train_rows = std::numeric_limits<int64_t>::max();
+  int64_t step_rows = 0;  // of the layer metrics
   for (size_t i = 0; i < series_.size(); ++i) {
     const bool present = h5::exists(old, series_[i].name);
     if (!present && what.rows.empty()) continue;
     const int64_t there = Dataset::open(old, series_[i].name).shape().at(0);
     int64_t rows = what.rows.empty() ? there : what.rows[i];
     if (rows > there) throw Error(str(old_path, ": /", series_[i].name, " has ", there, " rows instead of ", rows));
-    if (series_[i].is_matrix() && what.rows.empty()) rows = std::min(rows, train_rows);
+    if (series_[i].is_matrix() && what.rows.empty()) rows = std::min(rows, step_rows);
     const int64_t kept = copy_series(old, i, rows, what.first_step_to_drop);
-    if (series_[i].name == "train") train_rows = kept;  // tables come before matrices
+    if (series_[i].kind == SeriesKind::steps) step_rows = kept;  // they come before the metrics
   }
 }
 
@@ -207,13 +257,13 @@ int64_t RunWriter::copy_series(const h5::File& old, size_t index, int64_t rows, 
   if (series.is_matrix() && source.shape() != std::vector<int64_t>{source.shape().at(0), series.width}) {
     throw Error(str(source.label(), ": its rows are not ", series.width, " values wide"));
   }
-  const int step = series.find("step");
+  const int64_t step = series.step_offset();
   for (int64_t first = 0; first < rows; first += copy_rows) {
     int64_t count = std::min(copy_rows, rows - first);
     Bytes block;
     for (int64_t i = 0; i < count; ++i) block.insert(block.end(), series.blank.begin(), series.blank.end());
     source.read_rows(types_[index], first, count, block.data());  // a column the old file lacks stays blank
-    if (step >= 0) count = keep_steps_below(first_step_to_drop, series.offsets[step], series.row_bytes, block);
+    if (step >= 0) count = keep_steps_below(first_step_to_drop, static_cast<size_t>(step), series.row_bytes, block);
     append(index, block.data(), static_cast<size_t>(count) * series.row_bytes);
   }
   return rows_[index];

@@ -57,7 +57,7 @@ class RunWriter {
   bool open_ = false;
 };
 
-// The compound type of a packed row.
+// The compound type of a table's packed row.
 h5::H5Id row_type(const Series& series);
 // Opens a run file for reading. Error when it is none, or written by a newer version.
 h5::File open_run_file(const std::string& path);

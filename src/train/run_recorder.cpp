@@ -61,7 +61,7 @@ std::string step_line(const StepRecord& r, double eval_loss) {
 
 }  // namespace
 
-void RunRecorder::step(const StepRecord& r, const std::vector<std::pair<std::string, double>>& extra) {
+void RunRecorder::step(const StepRecord& r, const ExtraMetrics& extra) {
   if (!file_) return;
   Row row = {{"step", r.step},
              {"loss", r.loss},
@@ -74,8 +74,9 @@ void RunRecorder::step(const StepRecord& r, const std::vector<std::pair<std::str
              {"step_seconds", r.step_seconds},
              {"elapsed_seconds", r.elapsed_seconds},
              {"peak_memory_bytes", r.peak_memory_bytes}};
-  for (const auto& [name, value] : extra) row.emplace_back(name, value);
+  for (const ExtraColumn& column : extra.columns) row.emplace_back(column.column.name, column.measure());
   file_->append("train", std::move(row));
+  if (extra.layers.measure) file_->append_layers(r.step, extra.layers.measure());
   file_->status({"running", r.step, options_.planned_steps, -1, ""});
   progress_->update(r.step + 1, step_line(r, last_eval_loss_));
   report_trouble();

@@ -20,6 +20,18 @@ struct ExtraColumn {
   std::function<double()> measure;
 };
 
+// Layer metrics that an experiment adds, measured together after each update: one row of each.
+struct ExtraLayers {
+  std::vector<LayerMetric> metrics;
+  std::function<LayerRows()> measure;  // empty: none
+};
+
+// What an experiment adds to the run file.
+struct ExtraMetrics {
+  std::vector<ExtraColumn> columns;
+  ExtraLayers layers;
+};
+
 // What every row of /train says.
 struct StepRecord {
   int64_t step = 0;
@@ -48,7 +60,7 @@ class RunRecorder {
   RunRecorder(std::unique_ptr<RunFile> file, Logger& logger, RecorderOptions options);
 
   bool active() const { return file_ != nullptr; }
-  void step(const StepRecord& record, const std::vector<std::pair<std::string, double>>& extra);
+  void step(const StepRecord& record, const ExtraMetrics& extra);  // measures `extra`
   void evaluation(const EvalRecord& record);
   void event(int64_t step, const std::string& kind, const std::string& message);
   void finish(const std::string& state, int64_t last_step, int exit_code, const std::string& message);

@@ -3,6 +3,8 @@
 
 #include <csignal>
 
+#include "kernels/workers.h"
+
 namespace braid {
 
 namespace {
@@ -12,20 +14,35 @@ volatile std::sig_atomic_t received = 0;
 struct sigaction previous[3];
 constexpr int watched[3] = {SIGUSR1, SIGTERM, SIGINT};
 
+constexpr size_t handler_stack_bytes = 64 << 10;  // a frame with AVX-512 and AMX state takes about 12 KiB
+
 void remember(int number) { received = number; }
+
+void shield_this_thread() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (const int number : watched) sigaddset(&signals, number);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+}
 
 }  // namespace
 
-StopRequest::StopRequest() {
+StopRequest::StopRequest() : stack_(handler_stack_bytes) {
   received = 0;
+  const stack_t own = {.ss_sp = stack_.data(), .ss_flags = 0, .ss_size = stack_.size()};
+  sigaltstack(&own, nullptr);
+  kernels::on_each_worker(shield_this_thread);  // a process's signal goes to any thread that takes it
   struct sigaction action = {};
   action.sa_handler = remember;
+  action.sa_flags = SA_ONSTACK;
   sigemptyset(&action.sa_mask);
   for (int i = 0; i < 3; ++i) sigaction(watched[i], &action, &previous[i]);
 }
 
 StopRequest::~StopRequest() {
   for (int i = 0; i < 3; ++i) sigaction(watched[i], &previous[i], nullptr);
+  const stack_t none = {.ss_sp = nullptr, .ss_flags = SS_DISABLE, .ss_size = 0};
+  sigaltstack(&none, nullptr);
 }
 
 bool StopRequest::requested() const { return received != 0; }

@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // SIGUSR1, SIGTERM and SIGINT ask a run to stop. The handler only sets a flag; the flag is summed over the ranks with
 // each step's loss, so that all of them stop after the same step.
+//
+// The handler has a stack of its own, and threads that compute are shielded: some of oneDNN's generated kernels (its
+// x64:gemm:jit, met in version 3.10) use the stack pointer for other things, so that a signal frame put where it points
+// overwrites the heap.
 #pragma once
+
+#include <vector>
 
 namespace braid {
 
-// RAII: installs the handlers, restores the old ones.
+// RAII: installs the handlers, restores the old ones. Made and destroyed by the thread that trains.
 class StopRequest {
  public:
   StopRequest();
@@ -14,6 +20,9 @@ class StopRequest {
   StopRequest& operator=(const StopRequest&) = delete;
   bool requested() const;
   int signal_number() const;  // 0 when none came
+
+ private:
+  std::vector<char> stack_;
 };
 
 }  // namespace braid

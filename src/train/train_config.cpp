@@ -11,8 +11,10 @@ void TrainConfig::describe(ConfigSection& s) {
   s.value("seed", seed, "first number of the random streams of weights, order of samples and generated tasks", 0);
   s.choice("precision", precision, {"fp32", "bf16"},
            "numbers of activations and matrix products; bf16 keeps fp32 master weights, gradients, norm statistics, "
-           "softmax and "
-           "loss");
+           "softmax and loss");
+  s.value("deterministic", deterministic,
+          "only algorithms that give the same bits from run to run: fixed choices in cuBLAS, cuDNN and NCCL; some are "
+          "slower, and an operation that has none fails");
   s.value("log_every", log_every,
           "steps between printed lines where the output is no terminal; run.h5 has every step [steps]", 1);
   s.value("eval_every", eval_every, "steps between evaluations on held-out samples; 0: never [steps]", 0);

@@ -16,12 +16,15 @@ struct TrainConfig {
   int64_t micro_batch = 0;   // samples of one forward pass on one rank; 0: all of the rank's share
   int64_t seed = 0;
   std::string precision = "fp32";  // fp32 | bf16
+  bool deterministic = false;  // determinism.h
   int64_t log_every = 10;
   int64_t eval_every = 0, eval_samples = 256;
   // apply: update all the same (what softwarewrighter/mHC-poc does); skip: leave the weights as they are.
   std::string nonfinite = "skip";
   int64_t nonfinite_limit = 20;  // skip only: so many bad steps in a row end the run as diverged
 
+  // Of a rank's `share` of the batch, what passes through the model together.
+  int64_t samples_at_once(int64_t share) const { return micro_batch > 0 && micro_batch < share ? micro_batch : share; }
   Precision numeric() const { return precision == "bf16" ? Precision::bf16 : Precision::fp32; }
   void describe(ConfigSection& section);
 };

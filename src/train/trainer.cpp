@@ -96,11 +96,7 @@ void Trainer::record(const StepNumbers& numbers, const Verdict& verdict, int64_t
   StepRecord row{step,           numbers.loss, numbers.gradient_norm, learning_rate_at(task_.optim, step, task_.train.steps),
                  verdict.nonfinite, bad_total_,   (step + 1) * step_tokens, double(step_tokens) / seconds,
                  seconds,        elapsed_,     peak_memory_bytes(task_.model.device())};
-  std::vector<std::pair<std::string, double>> extra;
-  if (recorder_.active()) {
-    for (const ExtraColumn& column : task_.columns) extra.emplace_back(column.column.name, column.measure());
-  }
-  recorder_.step(row, extra);
+  recorder_.step(row, task_.extra);
   if (!verdict.update) recorder_.event(step, "skipped_update", "loss or gradient was not finite");
 }
 

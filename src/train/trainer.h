@@ -26,7 +26,7 @@ struct TrainTask {
   const Dataset* held_out = nullptr;
   TrainConfig train;
   OptimConfig optim;
-  std::vector<ExtraColumn> columns;
+  ExtraMetrics extra;
 };
 
 // How a run ended: what /status says, on every rank.

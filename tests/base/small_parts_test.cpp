@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Clock, memory limits, text table and the GPU probe.
+// Clock, memory limits, text table, the GPU probe, and what a process knows of its start.
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -9,6 +9,7 @@
 #include "base/cgroup.h"
 #include "base/clock.h"
 #include "base/gpu_probe.h"
+#include "base/process.h"
 #include "base/text_table.h"
 
 namespace braid {
@@ -111,6 +112,32 @@ TEST(Clock, TimeIsIso8601AndRuns) {
 TEST(TextTable, AlignsNumbersRightAndWordsLeft) {
   EXPECT_EQ(text_table({{"name", "loss"}, {"mhc", "1.5"}, {"baseline", "10.25"}}),
             "name       loss\nmhc         1.5\nbaseline  10.25\n");
+}
+
+std::string recorded(const std::string& wanted) {
+  for (const auto& [name, value] : recorded_environment()) {
+    if (name == wanted) return value;
+  }
+  return "not recorded";
+}
+
+TEST(Process, QuotesWhatAShellWouldSplitOrExpand) {
+  EXPECT_EQ(quoted("configs/mhc/demo_mhc.toml"), "configs/mhc/demo_mhc.toml");
+  EXPECT_EQ(quoted("train.steps=5"), "train.steps=5");
+  EXPECT_EQ(quoted(""), "''");
+  EXPECT_EQ(quoted("a b"), "'a b'");
+  EXPECT_EQ(quoted("it's $HOME"), "'it'\\''s $HOME'");
+  EXPECT_NE(command_line().find("test_base"), std::string::npos);
+}
+
+TEST(Process, RecordsVariablesThatMatterAndNotThoseOfOneLaunch) {
+  setenv("NCCL_DEBUG", "a=b", 1);
+  setenv("OMPI_MCA_orte_hnp_uri", "address", 1);
+  setenv("SECRET_TOKEN", "x", 1);
+  EXPECT_EQ(recorded("NCCL_DEBUG"), "a=b");
+  EXPECT_EQ(recorded("OMPI_MCA_orte_hnp_uri"), "not recorded");
+  EXPECT_EQ(recorded("SECRET_TOKEN"), "not recorded");
+  for (const char* name : {"NCCL_DEBUG", "OMPI_MCA_orte_hnp_uri", "SECRET_TOKEN"}) unsetenv(name);
 }
 
 }  // namespace

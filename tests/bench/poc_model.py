@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The model of softwarewrighter/mHC-poc in PyTorch, written anew from its description: what Braid's poc dialect is held
-against. `published` computes as that program does (S x S mixes per layer); otherwise the same numbers come from length-S
-vectors and one batched Sinkhorn."""
+against. `published` computes as that program does (S x S mixes per layer, an explicit mask); otherwise the same numbers
+come from length-S vectors, one batched Sinkhorn and whichever form of causal attention PyTorch runs fastest."""
 
 import math
 
@@ -10,39 +10,59 @@ from torch import nn
 from torch.nn import functional as F
 
 
-class PackedAttention(nn.Module):
-    """torch's own multi-head attention with an explicit mask ("standard")."""
+def causal_attention(q, k, v):
+    """Fused, except in bf16 on CPUs: there the fused backward takes 10 to 20 times as long as two products."""
+    if q.is_cuda or q.dtype != torch.bfloat16:
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    t, d = q.shape[-2:]
+    mask = torch.full((t, t), float("-inf"), device=q.device, dtype=q.dtype).triu(1)
+    return (q * d**-0.5 @ k.transpose(-1, -2) + mask).softmax(-1).to(v.dtype) @ v
 
-    def __init__(self, width, heads):
+
+class PackedAttention(nn.Module):
+    """torch's own multi-head attention: the published form with an explicit mask ("standard"), the other with its weights."""
+
+    def __init__(self, width, heads, published):
         super().__init__()
         self.inner = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.published = published
 
     def forward(self, x):
-        t = x.shape[1]
-        mask = torch.full((t, t), float("-inf"), device=x.device, dtype=x.dtype).triu(1)
-        return self.inner(x, x, x, attn_mask=mask, need_weights=False)[0]
+        b, t, d = x.shape
+        if self.published:
+            mask = torch.full((t, t), float("-inf"), device=x.device, dtype=x.dtype).triu(1)
+            return self.inner(x, x, x, attn_mask=mask, need_weights=False)[0]
+        heads = self.inner.num_heads
+        packed = F.linear(x, self.inner.in_proj_weight, self.inner.in_proj_bias)
+        y = causal_attention(*packed.view(b, t, 3, heads, d // heads).permute(2, 0, 3, 1, 4))
+        return self.inner.out_proj(y.transpose(1, 2).reshape(b, t, d))
 
 
 class SeparateAttention(nn.Module):
     """Four linear layers and causal scaled dot-product attention ("sdpa")."""
 
-    def __init__(self, width, heads):
+    def __init__(self, width, heads, published):
         super().__init__()
-        self.heads = heads
+        self.heads, self.published = heads, published
         self.q, self.k, self.v, self.out = (nn.Linear(width, width) for _ in range(4))
 
     def forward(self, x):
         b, t, d = x.shape
         q, k, v = (f(x).view(b, t, self.heads, d // self.heads).transpose(1, 2) for f in (self.q, self.k, self.v))
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        if self.published:
+            y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        else:
+            y = causal_attention(q, k, v)
         return self.out(y.transpose(1, 2).reshape(b, t, d))
 
 
 class Block(nn.Module):
-    def __init__(self, width, heads, mlp_width, attention):
+    def __init__(self, model, published):
         super().__init__()
+        width, mlp_width = model["width"], model["mlp_width"]
+        attention = PackedAttention if model.get("attention", "sdpa") == "standard" else SeparateAttention
         self.ln1 = nn.LayerNorm(width)
-        self.attention = (PackedAttention if attention == "standard" else SeparateAttention)(width, heads)
+        self.attention = attention(width, model["heads"], published)
         self.ln2 = nn.LayerNorm(width)
         self.ff1 = nn.Linear(width, mlp_width)
         self.ff2 = nn.Linear(mlp_width, width)
@@ -70,9 +90,7 @@ class PocModel(nn.Module):
         # The order of these lines is the order in which the generator is used.
         self.embedding = nn.Embedding(model["vocabulary"], width)
         self.positions = nn.Parameter(torch.randn(model["context"], width) * 0.01)
-        self.blocks = nn.ModuleList(
-            Block(width, model["heads"], model["mlp_width"], model.get("attention", "sdpa")) for _ in range(layers)
-        )
+        self.blocks = nn.ModuleList(Block(model, published) for _ in range(layers))
         self.final_norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, model["vocabulary"], bias=False)
         if self.residual != "residual":
@@ -93,12 +111,14 @@ class PocModel(nn.Module):
         return self.head(self.final_norm(h))
 
     def vector_streams(self, h):
-        streams = h.unsqueeze(2).expand(-1, -1, self.pre.shape[-1], -1)
+        """Streams first, [S, B, T, D], so that reading and mixing are one product each."""
+        streams = h.expand(self.pre.shape[-1], *h.shape)
         read, write, mix = self.pre.softmax(-1).mean(1), self.post.softmax(-1).sum(1), self.mixing()
         for layer, block in enumerate(self.blocks):
-            f = block(torch.einsum("s,btsd->btd", read[layer], streams))
-            streams = torch.einsum("st,bltd->blsd", mix[layer], streams) + write[layer][:, None] * f.unsqueeze(2)
-        return streams.mean(2)
+            flat = streams.reshape(len(streams), -1)
+            f = block((read[layer] @ flat).view(h.shape))
+            streams = (mix[layer] @ flat).view(streams.shape) + write[layer].view(-1, 1, 1, 1) * f
+        return streams.mean(0)
 
     def published_streams(self, h):
         streams = h.unsqueeze(2).expand(-1, -1, self.pre.shape[-1], -1)

@@ -3,15 +3,23 @@
 """Trains the poc model in PyTorch from the same configuration files as braid, and writes what each step gave.
 
     poc_torch.py configs/mhc/demo_mhc.toml --out losses.json [--set train.steps=5] [--threads 2] [--dtype bf16]
-                 [--simplified | --as-published] [--compile]
+                 [--simplified | --as-published] [--compile] [--device cuda]
 
 --as-published works tensor by tensor and layer by layer, as that program does; --simplified (the default) is what a
-PyTorch user would make of it: batched Sinkhorn, length-S vectors, fused AdamW, one norm. bf16 is autocast.
+PyTorch user would make of it: batched Sinkhorn, length-S vectors, causal attention, fused AdamW, one read of all numbers.
+bf16 is autocast. With RANK, WORLD_SIZE and BENCH_RENDEZVOUS (a file that does not exist yet) set, as one rank of
+DistributedDataParallel over gloo or NCCL; ranks then share each batch.
+
+A step's seconds are what braid's step_seconds are: from the batch to the updated weights, loss, gradient norm and
+the check for finite numbers read on the host; the gain is computed afterwards. On GPUs that read is the step's only
+synchronisation, in both programs.
 """
 
 import argparse
+import contextlib
 import json
 import math
+import os
 import pathlib
 import statistics
 import sys
@@ -19,7 +27,9 @@ import time
 import tomllib
 
 import torch
+import torch.distributed as dist
 from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from poc_model import PocModel  # noqa: E402
@@ -37,19 +47,27 @@ def read_config(path, overrides):
     return config
 
 
+def ranks():
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
 def incrementing_batch(config):
+    """This rank's share; every rank draws all of it, on the CPU."""
     model = config["model"]
     starts = torch.randint(0, model["vocabulary"], (config["train"]["batch"],))
+    if ranks() > 1:
+        starts = starts.chunk(ranks())[dist.get_rank()]
     sequence = (starts[:, None] + torch.arange(model["context"] + 1)) % model["vocabulary"]
     return sequence[:, :-1], sequence[:, 1:]
 
 
-def build(config, published, dtype="fp32"):
-    """The weights are drawn in fp32 whatever the type."""
+def build(config, published, dtype="fp32", device="cpu"):
+    """The weights are drawn in fp32 on the CPU whatever the type and device."""
     torch.manual_seed(config["train"].get("seed", 0))
     model = PocModel(config["model"], published)
     if dtype == "fp64":
         model.double()
+    model.to(device)
     optim = config["optim"]
     optimiser = torch.optim.AdamW(
         model.parameters(), lr=optim["learning_rate"], weight_decay=optim.get("weight_decay", 0.0), fused=not published
@@ -57,36 +75,83 @@ def build(config, published, dtype="fp32"):
     return model, optimiser
 
 
-def gradient_norm(model):
+def forward_and_loss(model, x, y):
+    logits = model(x)
+    wide = logits if logits.dtype == torch.float64 else logits.float()
+    return F.cross_entropy(wide.view(-1, logits.shape[-1]), y.reshape(-1)), logits
+
+
+def read_numbers(model, loss, logits):
+    """loss (over all ranks), gradient norm, whether all is finite; one read of the device unless published."""
     gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    if ranks() > 1:
+        loss = loss.detach().clone()
+        dist.all_reduce(loss)
+        loss /= ranks()
     if model.published:
-        return math.sqrt(sum(g.norm().item() ** 2 for g in gradients))
-    return torch.linalg.vector_norm(torch.stack([g.norm() for g in gradients])).item()
+        finite = bool(torch.isfinite(loss)) and bool(torch.isfinite(logits).all())
+        return loss.item(), math.sqrt(sum(g.norm().item() ** 2 for g in gradients)), finite
+    norm = torch.nn.utils.get_total_norm(gradients)
+    finite = torch.isfinite(logits).all() & torch.isfinite(loss)
+    values = torch.stack([loss.detach().double(), norm.double(), finite.double()]).tolist()
+    return values[0], values[1], values[2] > 0
 
 
 def train_step(model, forward, optimiser, config, dtype):
-    x, y = incrementing_batch(config)
+    device = model.positions.device
+    x, y = (tokens.to(device) for tokens in incrementing_batch(config))
     optimiser.zero_grad()
-    with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bf16"):
-        logits = forward(x)
-        wide = logits if dtype == "fp64" else logits.float()
-        loss = F.cross_entropy(wide.view(-1, logits.shape[-1]), y.reshape(-1))
+    with torch.autocast(device.type, torch.bfloat16, enabled=dtype == "bf16"):
+        loss, logits = forward(x, y)
     loss.backward()
-    bad = not bool(torch.isfinite(loss)) or not bool(torch.isfinite(logits).all())
-    norm = gradient_norm(model)
+    loss, norm, finite = read_numbers(model, loss, logits)
     optimiser.step()
-    return {"loss": loss.item(), "grad_norm": norm, "gain": model.gain(), "nonfinite": bad}
+    return {"loss": loss, "grad_norm": norm, "nonfinite": not finite}
 
 
-def train(config, published=False, dtype="fp32", compiled=False):
-    model, optimiser = build(config, published, dtype)
-    forward = torch.compile(model) if compiled else model
+class WithLoss(torch.nn.Module):
+    """Model and loss as one module, which DistributedDataParallel and torch.compile can wrap."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+
+    def forward(self, x, y):
+        return forward_and_loss(self.model, x, y)
+
+
+def wrapped(model, compiled, compile_mode=None):
+    forward = WithLoss(model)
+    if ranks() > 1:
+        forward = DistributedDataParallel(forward, gradient_as_bucket_view=True)
+    return torch.compile(forward, mode=compile_mode) if compiled else forward
+
+
+def train(config, published=False, dtype="fp32", compiled=False, compile_mode=None, device="cpu"):
+    model, optimiser = build(config, published, dtype, device)
+    forward = wrapped(model, compiled, compile_mode)
     steps = []
     for _ in range(config["train"]["steps"]):
         start = time.perf_counter()
         row = train_step(model, forward, optimiser, config, dtype)
-        steps.append(row | {"seconds": time.perf_counter() - start})
+        row["seconds"] = time.perf_counter() - start
+        steps.append(row | {"gain": model.gain()})
     return steps
+
+
+@contextlib.contextmanager
+def rank_of_a_group(device):
+    """Joins the other ranks where the environment names some."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield
+        return
+    rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    if device == "cuda":
+        torch.cuda.set_device(rank % torch.cuda.device_count())
+    backend = "nccl" if device == "cuda" else "gloo"
+    dist.init_process_group(backend, f"file://{os.environ['BENCH_RENDEZVOUS']}", rank=rank, world_size=world)
+    yield
+    dist.destroy_process_group()
 
 
 def main():
@@ -96,17 +161,24 @@ def main():
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--threads", type=int)
     parser.add_argument("--dtype", choices=["fp32", "bf16", "fp64"], default="fp32")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--as-published", dest="published", action="store_true")
     form.add_argument("--simplified", dest="published", action="store_false")
     parser.set_defaults(published=False)
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--compile-mode", help="what torch.compile calls so; reduce-overhead uses CUDA graphs")
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
-    steps = train(read_config(options.config, options.set), options.published, options.dtype, options.compile)
+    with rank_of_a_group(options.device):
+        steps = train(read_config(options.config, options.set), options.published, options.dtype, options.compile,
+                      options.compile_mode, options.device)  # fmt: skip
+        speaks = ranks() == 1 or dist.get_rank() == 0
+    if not speaks:
+        return
     if options.out:
-        rate = 1 / statistics.median(row["seconds"] for row in steps)  # the first step of --compile takes a minute
+        rate = 1 / statistics.median(row["seconds"] for row in steps)
         pathlib.Path(options.out).write_text(json.dumps({"steps_per_second": rate, "steps": steps}))
     for i, row in enumerate(steps):
         print(f"{i:4d} loss {row['loss']:.6f} norm {row['grad_norm']:.6f} gain {row['gain']:.6f} {row['seconds']:.3f} s")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bad input is one clear line and the right exit code, and leaves nothing that looks like a run."""
 
+import json
 import os
 import subprocess
 
@@ -103,7 +104,7 @@ def test_memory_that_runs_out_on_the_way_is_one_line_and_a_failed_status(tmp_pat
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=ENVIRONMENT, timeout=120)
     line = one_line(done, 1)
     assert "step 0: out of memory" in line and "activations" in line and "micro_batch" in line
-    assert "failed, step" in braid("status", out).stdout
+    assert json.loads(braid("status", out, "--json").stdout)[0]["state"] == "failed"
 
 
 def test_a_full_disk_at_the_start_is_one_line(tmp_path):

@@ -83,7 +83,7 @@ def test_status_tells_of_a_killed_run(tmp_path):
     rows = wait_for_rows(out, 3)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    assert "running, step" in braid("status", out).stdout
+    assert json.loads(braid("status", out, "--json").stdout)[0]["state"] == "running"
     with h5py.File(out / "run.h5", "r", swmr=True, locking=False) as f:
         train = f["train"][:]
     assert len(train) >= rows

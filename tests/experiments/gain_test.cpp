@@ -18,6 +18,17 @@ TEST(CompositeGain, IsOfTheProductWithLaterLayersOnTheLeft) {
   EXPECT_NEAR(gain.log10_max_entry, std::log10(6.0), 1e-12);
   EXPECT_NEAR(gain.amax_forward, 9.0, 1e-12);
   EXPECT_NEAR(gain.amax_backward, 9.0, 1e-12);
+  ASSERT_EQ(gain.log10_max_entry_by_layer.size(), 2u);
+  EXPECT_NEAR(gain.log10_max_entry_by_layer[0], std::log10(2.0), 1e-12);
+  EXPECT_EQ(gain.log10_max_entry_by_layer[1], gain.log10_max_entry);
+}
+
+TEST(CompositeGain, OfAGrowingProductIsTheClosedFormBeyondFp32) {
+  // Entries of (a I + b J)^L are at most ((a + S b)^L + (S - 1) a^L) / S.
+  const at::Tensor H = (at::eye(4, at::kDouble) * 1.7 + 0.5).expand({96, 4, 4});
+  const Gain gain = composite_gain(H);
+  EXPECT_NEAR(gain.log10_max_entry, 96 * std::log10(3.7) - std::log10(4.0), 1e-9);
+  EXPECT_NEAR(gain.log10_max_entry_by_layer[11], std::log10((std::pow(3.7, 12) + 3 * std::pow(1.7, 12)) / 4), 1e-12);
 }
 
 TEST(CompositeGain, DoublyStochasticMatricesKeepRowAndColumnSums) {

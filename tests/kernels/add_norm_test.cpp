@@ -196,6 +196,22 @@ TEST(AddNormGpu, GradientsAreTheSameBitsFromRunToRun) {
   }
 }
 
+void expect_overflow(Place place) {
+  Random random;
+  Problem p = random_problem<Float32>(1, 64, 1, random);
+  for (size_t i = 0; i < p.x.size(); ++i) p.x[i] = i % 2 ? 1.25e20 : -1e20;  // mean 1.25e19: its square is below 3.4e38
+  EXPECT_EQ(kernel<Float32>(place, p).y, rounded_to<float>(p.bias));         // the variance is beyond fp32: 1/inf
+  for (double& x : p.x) x *= 1e3;
+  for (const double y : kernel<Float32>(place, p).y) EXPECT_TRUE(std::isnan(y));  // and the mean's square
+}
+TEST(AddNorm, RowsWithSquaresBeyondFp32BecomeTheBiasThenNaN) {
+  at_every_level([] { expect_overflow(Place::cpu); });
+}
+TEST(AddNormGpu, RowsWithSquaresBeyondFp32BecomeTheBiasThenNaN) {
+  REQUIRE_DEVICE();
+  expect_overflow(Place::cuda);
+}
+
 TEST(AddNorm, NaNStaysInItsRow) {
   Random random;
   Problem p = random_problem<Float32>(4, 20, 3, random);

@@ -59,7 +59,7 @@ RunFileSpec specification() {
                   {{"step", ColumnType::int64, "1", "s"},
                    {"loss", ColumnType::float64, "nats", "l"},
                    {"nonfinite", ColumnType::uint8, "1", "n"}}}};
-  spec.matrices = {{"gain", 5, "1", "g"}};
+  spec.layer_metrics = {{"gain", 5, "1", "g"}};
   return spec;
 }
 
@@ -71,7 +71,7 @@ void append_steps(RunFile& file, int64_t& step, int count) {
   for (const int64_t end = step + count; step < end; ++step) {
     const auto number = static_cast<double>(step);
     file.append("train", {{"step", step}, {"loss", loss_of(step)}, {"nonfinite", step % 256}});
-    file.append_matrix("gain", {number, 1, 2, 3, -number});
+    file.append_layers(step, {{"gain", {number, 1, 2, 3, -number}}});
   }
 }
 
@@ -93,7 +93,7 @@ void expect_every_row(const std::string& path, int64_t steps) {
   const std::vector<double> loss = read_run_column(path, "train", "loss");
   const std::vector<double> nonfinite = read_run_column(path, "train", "nonfinite");
   const h5::File file = h5::File::open(path);
-  const h5::Dataset matrix = h5::Dataset::open(file, "gain");
+  const h5::Dataset matrix = h5::Dataset::open(file, "layers/gain");
   ASSERT_EQ(matrix.shape(), (std::vector<int64_t>{steps, 5}));
   std::vector<double> gain(static_cast<size_t>(steps) * 5);
   matrix.read(H5T_NATIVE_DOUBLE, gain.data());

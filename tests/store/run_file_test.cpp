@@ -29,14 +29,14 @@ RunFileSpec small_spec() {
   spec.attributes = {{"config", "[model]\n"}, {"world_size", int64_t{2}}};
   spec.tables = {{"train", {{"step", ColumnType::int64, "1", "s"}, {"loss", ColumnType::float64, "nats", "l"}}},
                  {"events", {{"number", ColumnType::uint8, "1", "n"}, {"text", ColumnType::text, "1", "t", 5}}}};
-  spec.matrices = {{"gain", 2, "1", "g"}};
+  spec.layer_metrics = {{"gain", 2, "1", "g"}};
   return spec;
 }
 
 void append_steps(RunFile& file, int64_t first, int64_t last) {
   for (int64_t step = first; step < last; ++step) {
     file.append("train", {{"step", step}, {"loss", 0.5 * static_cast<double>(step)}});
-    file.append_matrix("gain", {static_cast<double>(step), -1.0});
+    file.append_layers(step, {{"gain", {static_cast<double>(step), -1.0}}});
   }
 }
 
@@ -127,13 +127,14 @@ TEST(RunFile, NamesTheTableAndColumnOfAValueThatHasNoPlace) {
   const auto message = [&](const std::string& table, const Row& row) {
     return message_of([&] { file->append(table, row); });
   };
-  EXPECT_EQ(message("tain", {}), folder / "run.h5: no table or matrix tain");
+  EXPECT_EQ(message("tain", {}), folder / "run.h5: no table or layer metric tain");
   EXPECT_EQ(message("train", {{"los", 1.0}}), "table train: no column los");
   EXPECT_EQ(message("train", {{"step", 1.5}}), "table train: the value given for column step does not fit its type");
   EXPECT_EQ(message("events", {{"number", int64_t{256}}}),
             "table events: the value given for column number does not fit its type");
-  EXPECT_EQ(message_of([&] { file->append_matrix("gain", {1, 2, 3}); }),
-            "matrix gain: a row of 3 values where 2 are needed");
+  EXPECT_EQ(message_of([&] { file->append_layers(0, {{"gain", {1, 2, 3}}}); }),
+            "layers/gain: a row of 3 values where 2 are needed");
+  EXPECT_EQ(message_of([&] { file->append_layers(0, {}); }), folder / "run.h5: 0 rows given for 1 layer metrics");
 }
 
 TEST(RunFile, KeepsTheOrderOfManyRowsHandedOverFasterThanTheyAreWritten) {
@@ -208,7 +209,8 @@ TEST(ContinuedRun, KeepsTheRowsBeforeTheCheckpointAndAddsNewOnes) {
   EXPECT_TRUE(std::isnan(read_run_column(path, "train", "gain").at(17)));
   EXPECT_EQ(read_run_column(path, "events", "number"), Column64{7});
   const h5::File read = h5::File::open(path);
-  EXPECT_EQ(h5::Dataset::open(read, "gain").shape(), (std::vector<int64_t>{5010, 2}));
+  EXPECT_EQ(h5::Dataset::open(read, "layers/gain").shape(), (std::vector<int64_t>{5010, 2}));
+  EXPECT_EQ(h5::Dataset::open(read, "layers/step").shape(), std::vector<int64_t>{5010});
   EXPECT_EQ(h5::int_attribute(read, "world_size"), 3);
 }
 
@@ -219,8 +221,8 @@ TEST(ContinuedRun, LeavesTheOldFileAloneWhenItCannotGoOn) {
   append_steps(*file, 0, 100);
   file.reset();
   RunFileSpec other = small_spec();
-  other.matrices[0].width = 3;
-  EXPECT_EQ(message_of([&] { continue_run_file(path, other, 50); }), path + ": /gain: its rows are not 3 values wide");
+  other.layer_metrics[0].layers = 3;
+  EXPECT_EQ(message_of([&] { continue_run_file(path, other, 50); }), path + ": /layers/gain: its rows are not 3 values wide");
   EXPECT_EQ(read_run_column(path, "train", "step"), counting(0, 100));
   EXPECT_FALSE(std::filesystem::exists(path + ".new"));
 }

@@ -25,7 +25,7 @@ RunFileSpec specification() {
                    {"nonfinite", ColumnType::uint8, "1", "1 when the step was not finite"},
                    {"note", ColumnType::text, "1", "the step as text", 12}}},
                  {"events", {{"step", ColumnType::int64, "1", "updates made"}}}};
-  spec.matrices = {{"gain", 3, "1", "by layer"}};
+  spec.layer_metrics = {{"gain", 3, "1", "by layer"}};
   return spec;
 }
 
@@ -34,7 +34,7 @@ void append_step(RunFile& file, int64_t step) {
   const auto number = static_cast<double>(step);
   const std::string note = "é" + std::to_string(step);
   file.append("train", {{"step", step}, {"loss", loss}, {"nonfinite", step % 251}, {"note", note}});
-  file.append_matrix("gain", {number, -number, number / 2});
+  file.append_layers(step, {{"gain", {number, -number, number / 2}}});
   if (step % 100 == 0) file.append("events", {{"step", step}});
   if (step % 100 == 0) file.status({"running", step, int64_t{1} << 40, -1, ""});
 }

@@ -39,14 +39,16 @@ def open_live(path):
 
 def check_rows(file):
     """Every cell of every row is the function of its step; returns the number of rows of /train."""
-    train, gain, events = file["train"][:], file["gain"][:], file["events"][:]
+    train, gain, events = file["train"][:], file["layers/gain"][:], file["events"][:]
     step = np.arange(len(train))
     assert np.array_equal(train["step"], step)
     loss = np.where(step % 7 == 3, np.nan, 1.0 / (step + 1))
     assert np.array_equal(train["loss"], loss, equal_nan=True)
     assert np.array_equal(train["nonfinite"], step % 251)
     assert [note.decode() for note in train["note"]] == [f"é{i}" for i in step]
-    row = np.arange(len(gain))
+    row = file["layers/step"][:len(gain)]
+    assert np.array_equal(row, np.arange(len(row)))
+    gain = gain[:len(row)]
     assert np.array_equal(gain, np.stack([row, -row, row / 2], axis=1))
     assert np.array_equal(events["step"], 100 * np.arange(len(events)))
     return len(train)
@@ -58,7 +60,7 @@ def test_a_live_file_grows_under_the_reader_with_every_row_right(writer, tmp_pat
     seen = []
     with open_live(tmp_path / "run.h5") as file:
         while process.poll() is None:
-            for name in ("train", "gain", "events", "status"):
+            for name in ("train", "layers/gain", "layers/step", "events", "status"):
                 file[name].refresh()
             seen.append(check_rows(file))
             assert file["status"][0]["state"] in (b"running", b"done")
@@ -92,7 +94,10 @@ def test_columns_carry_units_and_meanings_and_pandas_takes_a_table(writer, tmp_p
         assert pandas.Timestamp(file.attrs["created_utc"].decode()).tzinfo is not None
         assert file["train"].attrs["unit:loss"] == b"nats"
         assert file["train"].attrs["meaning:loss"] == b"mean of the batch"
-        assert file["gain"].attrs["meaning"] == b"by layer"
+        gain = file["layers/gain"]
+        assert gain.attrs["meaning"] == b"by layer" and [axis.label for axis in gain.dims] == ["", ""]
+        assert np.array_equal(gain.dims[0]["step"][:], np.arange(len(gain)))
+        assert np.array_equal(gain.dims[1]["layer"][:], [0, 1, 2])
         assert file["train"].chunks == (256,) and file["train"].maxshape == (None,) and not file["train"].compression
         assert file["status"].shape == (1,)
         frame = pandas.DataFrame(file["train"][:])

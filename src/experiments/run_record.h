@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a run file says of the run itself, so that it can be judged and repeated: command, sources, libraries, data, every
+// rank's place, and the environment that changes how it computes.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "experiments/run_config.h"
+#include "experiments/task_data.h"
+#include "nn/transformer.h"
+#include "store/run_file.h"
+#include "train/trainer.h"
+
+namespace braid {
+
+// Tables /ranks and /environment, and their rows.
+std::vector<TableSpec> record_tables();
+
+struct RunRecord {
+  std::vector<Row> ranks;        // one each
+  std::vector<Row> environment;  // rank 0's, and of other ranks what differs from it
+};
+
+// Collective over `host`; the rows are rank 0's alone.
+RunRecord gather_run_record(const World& world, Communicator& host);
+
+// Root attributes besides format and created_utc.
+RunAttributes run_attributes(const World& world, int ranks, const RunConfig& config, const std::string& config_toml,
+                             const TaskData& data, Transformer& model);
+
+std::string sha256_hex(const std::string& text);
+
+}  // namespace braid

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""docs/reading-results.md, run: every Python and shell block works on a real run, and its tables tell what the file has."""
+
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import h5py
+import pytest
+from pages import ENVIRONMENT, ROOT, fenced, small_run
+
+PAGE = (ROOT / "docs/reading-results.md").read_text()
+BLOCKS = [(language, code) for language, code in fenced(PAGE) if language != "matlab"]
+PYTHON = [code for language, code in BLOCKS if language == "python"]
+SHELL = [code for language, code in BLOCKS if language == "sh"]
+
+
+def kill_after_rows(command, path):
+    """Starts a run and kills it once its file has rows."""
+    process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        time.sleep(0.3)
+        try:
+            with h5py.File(path, "r", swmr=True, locking=False) as f:
+                if len(f["train"]) > 3:
+                    break
+        except (OSError, KeyError):
+            continue
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory):
+    """A folder for ended runs and one for killed ones, each with runs/a and runs/b."""
+    ended, killed = tmp_path_factory.mktemp("ended"), tmp_path_factory.mktemp("killed")
+    for name, residual in (("a", "mhc"), ("b", "residual")):
+        out = ended / "runs" / name
+        subprocess.run(small_run(out, "train.steps=5", f"model.residual={residual}"), env=ENVIRONMENT, check=True, stdout=subprocess.DEVNULL)
+    kill_after_rows(small_run(killed / "runs/a", "train.steps=100000000"), killed / "runs/a/run.h5")
+    shutil.copytree(ended / "runs/b", killed / "runs/b")
+    return {"ended": ended, "killed": killed}
+
+
+def run(place, *command):
+    done = subprocess.run(command, cwd=place, capture_output=True, text=True, env=ENVIRONMENT, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def run_python(place, code):
+    return run(place, sys.executable, "-W", "error", "-c", code)
+
+
+@pytest.mark.parametrize("how", ["ended", "killed"])
+@pytest.mark.parametrize("code", PYTHON, ids=[f"block{i}" for i in range(len(PYTHON))])
+def test_python_blocks_work_on_ended_and_killed_runs(places, code, how):
+    assert run_python(places[how], code).strip() or "copy" in code
+
+
+@pytest.mark.parametrize("line", [line for code in SHELL for line in code.splitlines() if line.strip()])
+def test_shell_lines_work_on_an_ended_run(places, line):
+    if not shutil.which(line.split()[0]):
+        pytest.skip(f"{line.split()[0]} is not installed (package hdf5-tools)")
+    assert "error" not in run(places["ended"], "bash", "-euo", "pipefail", "-c", line)
+
+
+def test_there_are_blocks_and_a_broken_one_fails(places):
+    assert len(PYTHON) >= 8 and len(SHELL) >= 1 and {language for language, _ in BLOCKS} == {"python", "sh"}
+    for wrong in (PYTHON[0].replace('"train"', '"trian"'), PYTHON[0].replace("run.h5", "no.h5")):
+        with pytest.raises(AssertionError):
+            run_python(places["ended"], wrong)
+
+
+def test_a_killed_file_is_refused_without_swmr_as_the_page_says(places):
+    with pytest.raises(OSError, match="already open for write"):
+        h5py.File(places["killed"] / "runs/a/run.h5", "r")
+
+
+def test_the_copy_made_by_hand_opens_without_swmr(places, tmp_path):
+    code = next(code for code in PYTHON if "copy.h5" in code)
+    run_python(places["killed"], code)
+    with h5py.File(places["killed"] / "copy.h5", "r") as copy:
+        assert len(copy["train"]) > 3 and copy.attrs["format"] == b"braid-run"
+
+
+def documented_columns(table):
+    """column -> unit, from the page's table below **`/name`**."""
+    part = PAGE.split(f"**`/{table}`**")[1].split("\n**`/")[0]
+    return dict(re.findall(r"^\| `(\w+)` \| ([^|]*?) ?\|", part, re.M))
+
+
+@pytest.mark.parametrize("table", ["train", "eval", "events", "status", "ranks", "environment"])
+def test_the_page_lists_the_columns_and_units_of_the_file(places, table):
+    with h5py.File(places["ended"] / "runs/a/run.h5", "r") as f:
+        dataset = f[table]
+        kinds = {name: dataset.dtype[name].kind for name in dataset.dtype.names}
+        units = {name: "" if kinds[name] == "S" else dataset.attrs[f"unit:{name}"].decode() for name in kinds}
+    assert list(documented_columns(table).items()) == list(units.items())
+
+
+def test_every_attribute_and_table_of_the_file_is_on_the_page(places):
+    with h5py.File(places["ended"] / "runs/a/run.h5", "r") as f:
+        missing = [name for name in f.attrs if f"`{name}`" not in PAGE]
+        missing += [name for name in f if f"`/{name}`" not in PAGE]
+    assert missing == []
+
