@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "comm/comm_thread.h"
 
+#include <sys/prctl.h>
+
 #include <algorithm>
 #include <chrono>
 
@@ -10,10 +12,20 @@ namespace braid {
 
 namespace {
 
-// While messages move the thread tests without pause; after so many fruitless tests it sleeps in between, so that ranks
-// that outnumber the cores do not steal the time that the others compute in.
+using std::chrono::microseconds;
+
+// While messages move the thread tests without pause. After so many fruitless tests it sleeps in between, longer the
+// longer nothing has moved: a wait grows by a quarter at most, and ranks that outnumber the cores do not steal the time
+// that the others compute in.
 constexpr int patient_tests = 64;
-constexpr auto nap = std::chrono::microseconds(50);
+constexpr microseconds shortest_nap(5), longest_nap(200);
+constexpr size_t requests_at_once = 2;  // of a job that posts part by part: one moves while the other is added up
+
+using Clock = std::chrono::steady_clock;
+
+Clock::duration nap_after(Clock::duration fruitless) {
+  return std::clamp<Clock::duration>(fruitless / 4, shortest_nap, longest_nap);
+}
 
 }  // namespace
 
@@ -31,25 +43,25 @@ void MpiJob::wait() {
   if (error_) std::rethrow_exception(error_);
 }
 
-void MpiJob::start() {
-  try {
-    post_(requests_);
-  } catch (...) {
-    complete(std::current_exception());
-  }
+void MpiJob::post_more() {
+  while (more_ && requests_.size() < requests_at_once) more_ = post_(requests_);
 }
 
-bool MpiJob::test() {
-  if (done()) return true;
+MpiJob::Progress MpiJob::test() {
   try {
-    int all = 0;
-    check_mpi(MPI_Testall(static_cast<int>(requests_.size()), requests_.data(), &all, MPI_STATUSES_IGNORE), name_);
-    if (!all) return false;
+    int ended = 0;
+    std::vector<int> which(requests_.size());
+    check_mpi(MPI_Testsome(static_cast<int>(requests_.size()), requests_.data(), &ended, which.data(),
+                           MPI_STATUSES_IGNORE), name_);
+    std::erase(requests_, MPI_REQUEST_NULL);
+    post_more();
+    if (!requests_.empty()) return ended > 0 ? Progress::some : Progress::none;
     complete(nullptr);
   } catch (...) {
+    more_ = false;
     complete(std::current_exception());
   }
-  return true;
+  return Progress::complete;
 }
 
 void MpiJob::complete(std::exception_ptr error) {
@@ -76,29 +88,55 @@ void CommThread::submit(std::shared_ptr<MpiJob> job) {
   queued_.notify_all();
 }
 
-// Posts queued jobs in order; waits for one when nothing is under way.
+// Waits for a job when nothing is under way.
 void CommThread::take_queued(bool idle) {
-  std::deque<std::shared_ptr<MpiJob>> fresh;
-  {
-    std::unique_lock lock(mutex_);
-    if (idle) queued_.wait(lock, [&] { return !queue_.empty() || ending_; });
-    fresh.swap(queue_);
+  std::unique_lock lock(mutex_);
+  if (idle) queued_.wait(lock, [&] { return !queue_.empty() || ending_; });
+  waiting_.insert(waiting_.end(), queue_.begin(), queue_.end());
+  queue_.clear();
+}
+
+// Moves to under_way_ what no earlier job of its lane holds back; their first test posts them.
+void CommThread::start_ready() {
+  std::vector<MpiJob::Lane> held;
+  for (const auto& job : under_way_) {
+    if (job->more_ && job->lane_ != MpiJob::no_lane) held.push_back(job->lane_);
   }
-  for (std::shared_ptr<MpiJob>& job : fresh) {
-    job->start();
-    under_way_.push_back(std::move(job));
-  }
+  const auto is_held = [&](MpiJob::Lane lane) { return std::find(held.begin(), held.end(), lane) != held.end(); };
+  std::erase_if(waiting_, [&](const std::shared_ptr<MpiJob>& job) {
+    const MpiJob::Lane lane = job->lane_;
+    const bool free = !is_held(MpiJob::alone) && (lane == MpiJob::alone ? held.empty() : !is_held(lane));
+    if (lane != MpiJob::no_lane) held.push_back(lane);
+    if (free) under_way_.push_back(job);
+    return free;
+  });
+}
+
+// Whether anything moved.
+bool CommThread::test_all() {
+  bool moved = false;
+  std::erase_if(under_way_, [&](const auto& job) {
+    const MpiJob::Progress progress = job->test();
+    moved = moved || progress != MpiJob::Progress::none;
+    return progress == MpiJob::Progress::complete;
+  });
+  return moved;
 }
 
 void CommThread::run() {
+  prctl(PR_SET_TIMERSLACK, 1000);  // [ns]; by default a sleep of this thread lasts 50 microseconds longer than asked
   int fruitless = 0;
+  auto moved = Clock::now();
   while (!abandoned_) {
     take_queued(under_way_.empty());
-    const size_t before = under_way_.size();
-    if (before == 0) return;  // ending, and nothing is left
-    std::erase_if(under_way_, [](const auto& job) { return job->test(); });
-    fruitless = under_way_.size() < before ? 0 : fruitless + 1;
-    if (fruitless > patient_tests) std::this_thread::sleep_for(nap);
+    start_ready();
+    if (under_way_.empty()) return;  // ending, and nothing is left
+    if (test_all()) {
+      fruitless = 0;
+      moved = Clock::now();
+    } else if (++fruitless > patient_tests) {
+      std::this_thread::sleep_for(nap_after(Clock::now() - moved));
+    }
   }
 }
 

@@ -20,12 +20,16 @@
 
 namespace braid {
 
-// One queued call: `post` starts its nonblocking MPI requests on the comm thread; it is done when all have completed.
-// Calls too large for one MPI message post several. A blocking call (split) does all its work in post.
+// One queued call: `post` starts nonblocking MPI requests on the comm thread and says whether it wants to be called for
+// more of them; the call is done when all have completed.
 class MpiJob : public Work::State {
  public:
-  using Post = std::function<void(std::vector<MPI_Request>&)>;
-  MpiJob(std::string name, Post post) : name_(std::move(name)), post_(std::move(post)) {}
+  using Post = std::function<bool(std::vector<MPI_Request>&)>;
+  // Jobs of one lane are posted in order, each in full before the next, as MPI asks of the collectives of a communicator.
+  using Lane = uint64_t;
+  static constexpr Lane no_lane = 0;      // posted at once
+  static constexpr Lane alone = ~Lane{};  // for a call that blocks: after all before it are posted, before any later one
+  MpiJob(std::string name, Lane lane, Post post) : name_(std::move(name)), lane_(lane), post_(std::move(post)) {}
 
   void wait() override;
   void synchronize() override { wait(); }
@@ -33,12 +37,15 @@ class MpiJob : public Work::State {
 
  private:
   friend class CommThread;
-  void start();
-  bool test();  // true when complete
+  void post_more();
+  enum class Progress { none, some, complete };
+  Progress test();
   void complete(std::exception_ptr error);
 
   std::string name_;  // "all_reduce of 25 MiB float32, sequence 17"
+  Lane lane_;
   Post post_;
+  bool more_ = true;  // to be posted
   std::vector<MPI_Request> requests_;
   std::atomic<bool> done_{false};
   std::exception_ptr error_;
@@ -60,11 +67,14 @@ class CommThread {
  private:
   void run();
   void take_queued(bool idle);
+  void start_ready();
+  bool test_all();
 
   std::mutex mutex_;
   std::condition_variable queued_;
-  std::deque<std::shared_ptr<MpiJob>> queue_;        // not yet posted
-  std::vector<std::shared_ptr<MpiJob>> under_way_;   // of the comm thread alone
+  std::deque<std::shared_ptr<MpiJob>> queue_;       // handed over, not yet taken
+  std::vector<std::shared_ptr<MpiJob>> waiting_;    // taken; of the comm thread alone, as are those
+  std::vector<std::shared_ptr<MpiJob>> under_way_;  // that have requests
   bool ending_ = false;
   std::atomic<bool> abandoned_{false};
   std::thread thread_;

