@@ -126,7 +126,7 @@ def run(name, commands, env, timeout=3600):
             outputs.append((out, err))
             processes.append(subprocess.Popen(command, env=mine, stdin=subprocess.DEVNULL, stdout=out, stderr=err))
         try:
-            wait_for(name, processes, time.monotonic() + timeout)
+            codes = wait_for(name, processes, time.monotonic() + timeout)
         finally:
             for process in processes:
                 process.kill()
@@ -135,20 +135,20 @@ def run(name, commands, env, timeout=3600):
         for out, err in outputs:
             out.seek(0), err.seek(0)
             texts.append((out.read(), err.read()))
-    # The first that failed says why; the others were killed (negative) or only lost it.
-    failed = [(p.returncode, err or out) for p, (out, err) in zip(processes, texts) if p.returncode > 0]
-    if failed:
-        raise BenchError(f"{name} ended with exit code {failed[0][0]}: {last_line(failed[0][1])}")
-    if any(process.returncode for process in processes):
-        raise BenchError(f"{name} was killed by signal {max(-p.returncode for p in processes)}")
+    # The first that failed says why; the others were ended above.
+    for code, (out, err) in zip(codes, texts):
+        if code:
+            how = f"ended with exit code {code}" if code > 0 else f"was killed by signal {-code}"
+            raise BenchError(f"{name} {how}: {last_line(err or out)}")
     return [out for out, _ in texts]
 
 
 def wait_for(name, processes, deadline):
+    """Exit codes once all have ended or one has failed; None of those that still run."""
     while True:
         codes = [process.poll() for process in processes]
         if all(code == 0 for code in codes) or any(codes):
-            return
+            return codes
         if time.monotonic() > deadline:
             raise BenchError(f"{name} did not end in time")
         time.sleep(0.02)

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""launch/bench: what it measures is the same work, its figures follow from what it timed, and wrong use is one line."""
+
+import json
+import math
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("BRAID_BUILD", ROOT / "build"))
+sys.path.insert(0, str(ROOT / "tests" / "bench"))
+
+import attention_bench  # noqa: E402
+import bench_common as common  # noqa: E402
+import collectives_bench  # noqa: E402
+import step_bench  # noqa: E402
+
+
+def bench(what, *arguments):
+    env = dict(os.environ, BRAID_BINARY=str(BUILD / "braid"))
+    command = [sys.executable, ROOT / "tests" / "bench" / f"{what}_bench.py", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=env, timeout=280)
+
+
+def one_line(done, code, words):
+    assert done.returncode == code, done.stderr
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1 and words in lines[0], done.stderr
+
+
+def test_the_script_names_what_there_is():
+    done = subprocess.run([ROOT / "launch/bench", "--help"], capture_output=True, text=True)
+    assert done.returncode == 0 and all(word in done.stdout for word in ("step", "attention", "collectives"))
+    one_line(subprocess.run([ROOT / "launch/bench", "steps"], capture_output=True, text=True), 2, "unknown 'steps'")
+    one_line(subprocess.run([ROOT / "launch/bench"], capture_output=True, text=True), 2, "say what to measure")
+
+
+@pytest.mark.parametrize("what, arguments, words", [
+    ("step", ["--against", "numpy"], "'numpy' is none of"),
+    ("step", ["--configs", "nothing.toml"], "nothing.toml: no such configuration file"),
+    ("step", ["--configs", ROOT / "configs/lm/copy.toml"], "incrementing"),
+    ("step", ["--ranks", "3"], "not shared evenly by 3 ranks"),
+    ("step", ["--rounds", "0"], "1 or more"),
+    ("attention", ["--contexts", "100"], "not a multiple"),
+    ("collectives", ["--sizes", "1MB"], "expected bytes"),
+    ("collectives", ["--collectives", "all_reduc"], "is none of"),
+    ("collectives", ["--ranks", "1"], "2 or more"),
+])  # fmt: skip
+def test_wrong_use_is_one_line(what, arguments, words):
+    one_line(bench(what, "--device", "cpu", *arguments), 2, words)
+
+
+def test_flops_are_counted_as_the_formula_says():
+    config = {"model": {"width": 8, "layers": 2, "context": 4, "mlp_width": 16, "vocabulary": 10}, "train": {"batch": 3}}
+    multiplications = 2 * (4 * 8 * 8 + 2 * 8 * 16) + 8 * 10  # of a token, in weights
+    causal = 2 * 2 * 8 * 4 / 2  # of a token: scores and their use, over half of 4 keys on average
+    forward = 2 * (multiplications + causal)
+    assert step_bench.step_flops(config) == 3 * forward * 12
+
+
+def test_programs_that_compute_something_else_are_refused():
+    common.require_same("x", {"braid": (5.0, 1.0), "other": (5.001, 1.0)}, "fp32")
+    with pytest.raises(common.BenchError, match="not the same work: at the last step"):
+        common.require_same("x", {"braid": (5.0, 1.0), "other": (5.0, 1.01)}, "fp32")
+    with pytest.raises(common.BenchError, match="not the same work: at step 0"):
+        common.require_same("x", {"braid": (5.0, 1.0), "other": (math.nan, 1.0)}, "bf16")
+
+
+def test_the_order_of_programs_rotates():
+    assert [common.rotated(["a", "b", "c"], i)[0] for i in range(4)] == ["a", "b", "c", "a"]
+
+
+def test_a_share_above_the_peak_is_an_error_not_a_figure():
+    case = {"config": "c.toml", "precision": "fp32", "ranks": 1,
+            "values": {"model": {"width": 8, "layers": 2, "context": 4, "mlp_width": 16, "vocabulary": 10}, "train": {"batch": 3}}}
+    run = {"steps_per_second": 100.0, "step_seconds": [0.01], "loss_first": 1.0, "loss_last": 1.0}
+    gflops = step_bench.step_flops(case["values"]) * 100 / 1e9
+    result = step_bench.summarise(case, {"braid": [run], "published": [run | {"steps_per_second": 50.0}]}, gflops / 2)
+    assert result["programs"]["braid"]["share_of_peak"] == pytest.approx(2)
+    assert result["programs"]["published"]["braid_over_this"] == pytest.approx(2)
+
+
+@pytest.mark.parametrize("ranks, against", [(1, "published,simplified"), (2, "ddp,ddp-published")])
+def test_step_measures_the_same_work_beside_pytorch(tmp_path, ranks, against):
+    out = tmp_path / "step.json"
+    done = bench("step", "--quick", "--device", "cpu", "--ranks", ranks, "--against", against, "--json", out)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(out.read_text())
+    assert result["wait_policy"] == "PASSIVE" and result["threads"] >= 1 and len(result["cases"]) == 2
+    for case in result["cases"]:
+        programs = case["programs"]
+        assert set(programs) == {"braid", *against.split(",")}
+        for program in programs.values():
+            speed = program["steps_per_second"]["median"]
+            assert program["gflops"] == pytest.approx(case["flops_per_step"] * speed / 1e9)
+            assert program["braid_over_this"] == pytest.approx(programs["braid"]["steps_per_second"]["median"] / speed)
+            assert 0 < program["share_of_peak"] < 1
+            assert program["runs"][0]["loss_first"] == pytest.approx(programs["braid"]["runs"][0]["loss_first"], rel=2e-2)
+
+
+def test_attention_starts_both_kinds_from_equal_weights(tmp_path):
+    out = tmp_path / "attention.json"
+    done = bench("attention", "--quick", "--device", "cpu", "--json", out)
+    assert done.returncode == 0, done.stderr
+    cases = json.loads(out.read_text())["cases"]
+    assert {case["name"] for case in cases} == {"demo_mhc", "T = 64"}
+    for case in cases:
+        tolerance = 1e-5 if case["precision"] == "fp32" else 2e-2
+        assert abs(case["loss_difference_first"]) < tolerance * 6
+        assert all(kind["peak_memory_bytes"] > 100 * attention_bench.MIB for kind in case["kinds"].values())
+
+
+def test_collectives_are_timed_beside_gloo_with_nccl_tests_formulas(tmp_path):
+    out = tmp_path / "collectives.json"
+    done = bench("collectives", "--quick", "--device", "cpu", "--json", out)
+    assert done.returncode == 0, done.stderr
+    results = json.loads(out.read_text())["results"]
+    assert {r["collective"] for r in results} == set(collectives_bench.COLLECTIVES)
+    for result in results:
+        for name in ("mpi", "gloo"):
+            row = result["backends"][name]
+            assert row["lowest_seconds"] <= row["seconds"]["median"]
+            assert row["algorithm_bytes_per_second"] == pytest.approx(result["bytes"] / row["seconds"]["median"])
+    assert [collectives_bench.bus_factor(name, 4) for name in ("all_reduce", "all_gather", "broadcast")] == [1.5, 0.75, 1]
+
+
+def test_braid_bench_prints_what_its_bus_bandwidth_is(tmp_path):
+    env = dict(os.environ, OMP_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE", OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
+    command = ["mpirun", "-q", "--oversubscribe", "--bind-to", "none", "-n", "3", BUILD / "braid", "bench", "collectives", "--device",
+               "cpu", "--sizes", "3000", "--types", "fp32", "--iterations", "2"]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=120)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["collective"] for row in rows] == collectives_bench.COLLECTIVES
+    for row in rows:
+        factor = 0 if row["collective"] == "barrier" else collectives_bench.bus_factor(row["collective"], 3)
+        assert row["ranks"] == 3 and row["bytes"] == (0 if row["collective"] == "barrier" else 3000)
+        rate = row["bytes"] / row["median_seconds"]
+        assert row["bus_bytes_per_second"] == pytest.approx(factor * rate)
+
+
+def test_braid_bench_alone_is_one_line():
+    done = subprocess.run([BUILD / "braid", "bench", "collectives", "--device", "cpu"], capture_output=True, text=True, timeout=60)
+    one_line(done, 2, "2 ranks or more")
