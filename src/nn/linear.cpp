@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "nn/linear.h"
 
+#include "kernels/sums.h"
+#include "nn/kernel_call.h"
 #include "nn/precompiled.h"
 #include "nn/product.h"
 
@@ -15,7 +17,8 @@ void add_weight_gradient(at::Tensor gradient, const at::Tensor& dy, const at::Te
   } else if (dy.is_cuda()) {
     gradient.add_(at::mm(dy.t(), x, gradient.scalar_type()));  // fp32 out of the bf16 product, no rounding between
   } else {
-    gradient.add_(product(dy.t(), x.t()));
+    const at::Tensor added = product(dy.t(), x.t());
+    kernels::add_to(added.numel(), element_of(added), added.const_data_ptr(), gradient.mutable_data_ptr());
   }
 }
 
@@ -35,7 +38,13 @@ std::vector<int64_t> with_last(const at::Tensor& x, int64_t last) {
 }
 
 void add_bias_gradient(Parameter& bias, const at::Tensor& dy) {
-  bias.gradient.add_(dy.sum(at::IntArrayRef{0}, false, bias.gradient.scalar_type()));
+  if (dy.is_cuda()) {
+    bias.gradient.add_(dy.sum(at::IntArrayRef{0}, false, bias.gradient.scalar_type()));
+  } else {
+    const at::Tensor rows = dy.contiguous();
+    kernels::add_column_sums(rows.size(0), rows.size(1), element_of(rows), rows.const_data_ptr(),
+                             bias.gradient.mutable_data_ptr());
+  }
   bias.gradient_contributed();
 }
 

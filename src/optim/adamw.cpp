@@ -4,6 +4,8 @@
 #include <cmath>
 #include <optional>
 
+#include "kernels/sums.h"
+#include "nn/kernel_call.h"
 #include "nn/precompiled.h"
 
 namespace braid {
@@ -34,7 +36,10 @@ void AdamW::update_range(const GroupRange& range, double learning_rate, double d
 }
 
 at::Tensor gradient_norm(const ParameterSet& parameters) {
-  return at::linalg_vector_norm(parameters.gradient(), 2, std::nullopt, false, at::kDouble);
+  const at::Tensor gradient = parameters.gradient();
+  if (gradient.is_cuda()) return at::linalg_vector_norm(gradient, 2, std::nullopt, false, at::kDouble);
+  const double squares = kernels::sum_of_squares(gradient.numel(), element_of(gradient), gradient.const_data_ptr());
+  return at::scalar_tensor(std::sqrt(squares), gradient.options().dtype(at::kDouble));
 }
 
 double clip_divisor(double norm, double limit) {

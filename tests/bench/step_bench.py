@@ -198,7 +198,7 @@ def main():
         errors += sum(p["share_of_peak"] > 1 for p in results[-1]["programs"].values())
     if not results:
         raise BenchError("nothing to measure: --against names no program for these --ranks")
-    print(f"FLOP of a step: {FORMULA}.\nPeak: the best torch.mm of 1024, 2048 and 4096 before each case, same threads.")
+    print(f"FLOP of a step: {FORMULA}.\nPeak: the best product of 1024, 2048 and 4096 (torch.mm; on CPUs oneDNN too) before each case, same threads.")
     common.write_json(options.json, {"bench": "step", **facts, "steps": options.steps, "warmup": options.warmup,
                                      "set": options.set, "formula": FORMULA, "matmul_gflops": peaks,
                                      "programs": {n: p[0] for n, p in PROGRAMS.items()}, "cases": results})  # fmt: skip
