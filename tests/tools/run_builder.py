@@ -54,3 +54,18 @@ def write_run(folder, depth=12, variant="mhc", seed=0, table=None, state="done",
         if evaluation is not None:
             f.create_dataset("eval", data=np.array(evaluation, EVAL), maxshape=(None,), chunks=(256,))
         f["status"] = status_row(state, len(table) - 1, message)
+
+
+def write_layers(folder, name, steps, layers):
+    """/layers/name [step, layer] with its dimension scales; the values."""
+    values = np.arange(steps * layers, dtype=float).reshape(steps, layers) / 7
+    with h5py.File(folder / "run.h5", "r+", libver="latest") as f:
+        group = f.create_group("layers")
+        group.create_dataset("step", data=np.arange(steps), maxshape=(None,), chunks=(256,))
+        group.create_dataset("layer", data=np.arange(layers))
+        made = group.create_dataset(name, data=values, maxshape=(None, layers), chunks=(256, layers))
+        made.attrs["unit"], made.attrs["meaning"] = np.bytes_("log10"), np.bytes_("made up")
+        for axis, scale in enumerate(("step", "layer")):
+            group[scale].make_scale(scale)
+            made.dims[axis].attach_scale(group[scale])
+    return values

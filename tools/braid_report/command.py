@@ -1,18 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
-"""braid-report: the command."""
+"""braid-report: finds the command and hands it its options.
+
+A command is a module with HELP (one line), EXAMPLE (shown below --help), add_arguments(parser) and run(options), which
+returns the exit code. Modules are imported when their command is asked for: watch does not wait for matplotlib.
+"""
 
 import argparse
-import io
+import difflib
+import importlib
+import os
 import pathlib
 import sys
 
-import matplotlib.pyplot as plt
+from .reading import READ_TIMEOUT
+from .trouble import Failure, Trouble
 
-from . import folders, page, plots, style
-
-
-class Trouble(Exception):
-    """Wrong use: one line, exit code 2."""
+COMMANDS = {"page": "page_command", "compare": "compare", "export": "export", "clean": "clean", "watch": "watch"}
+PURPOSE = {
+    "page": "PNG plots and one self-contained HTML page (the default)",
+    "compare": "what two or more runs have in common and where they part",
+    "export": "CSV or JSON lines",
+    "clean": "a plain closed copy of a run file, readable by anything",
+    "watch": "a live view of a run or a sweep in the terminal",
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -20,61 +30,61 @@ class Parser(argparse.ArgumentParser):
         raise Trouble(message)
 
 
-def arguments(argv):
-    parser = Parser(prog="braid-report", description="PNG plots and one self-contained HTML page from run folders; "
-                    "works on live, crashed and unfinished runs.")  # fmt: skip
-    parser.add_argument("folders", nargs="+", help="run folders, sweeps, or folders that hold such")
-    parser.add_argument("--out", required=True, help="where report.html and the plots go")
-    parser.add_argument("--title", help="heading of the page")
-    return parser.parse_args(argv)
+def usage():
+    commands = "\n".join(f"  {name:9}{words}" for name, words in PURPOSE.items())
+    return (f"usage: braid-report COMMAND …\n       braid-report FOLDERS --out DIR\n\n"
+            f"Shows what run folders hold; works on live, crashed and unfinished runs.\n\n{commands}\n\n"
+            f"braid-report COMMAND --help tells more, with an example.")  # fmt: skip
 
 
-def runs_in(paths):
-    for path in map(pathlib.Path, paths):
-        if not path.exists():
-            raise Trouble(f"{path}: no such folder")
-        if not path.is_dir() and path.name != "run.h5":
-            raise Trouble(f"{path}: neither a folder nor a run.h5")
-    found = folders.collect(paths)
-    if not found:
-        raise Trouble(f"{', '.join(paths)}: no run.h5 found")
-    return sorted(found, key=lambda r: (r.depth is None, r.depth or 0, style.rank(r.variant), r.seed or 0, r.name))
-
-
-def render(figure):
-    memory = io.BytesIO()
-    figure.savefig(memory, format="png", dpi=150)
-    plt.close(figure)
-    return memory.getvalue()
-
-
-def write(out, title, runs):
-    """report.html and the plots; returns how many."""
-    out.mkdir(parents=True, exist_ok=True)
-    pictures = []
-    for name, caption, figure in plots.all_figures(runs):
-        png = render(figure)
-        (out / f"{name}.png").write_bytes(png)
-        pictures.append((caption, png))
-    (out / "report.html").write_text(page.page(title, runs, pictures), encoding="utf-8")
-    return len(pictures)
-
-
-def report(options):
-    runs = runs_in(options.folders)
-    out = pathlib.Path(options.out)
-    names = ", ".join(pathlib.Path(folder).resolve().name for folder in options.folders)
+def seconds(words):
     try:
-        pictures = write(out, options.title or f"Runs in {names}", runs)
-    except OSError as problem:
-        raise Trouble(f"{out}: cannot be written: {problem.strerror or problem}") from problem
-    print(f"{out / 'report.html'}: {len(runs)} runs, {pictures} plots")
+        value = float(words)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1e6:
+        raise argparse.ArgumentTypeError(f"'{words}' is no positive number of seconds")
+    return value
+
+
+def parser_of(name, module):
+    parser = Parser(prog=f"braid-report {name}", description=module.HELP, epilog=f"example:\n{module.EXAMPLE}",
+                    formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    module.add_arguments(parser)
+    parser.add_argument("--read-timeout", type=seconds, default=READ_TIMEOUT, metavar="SECONDS",
+                        help="give up a file that takes longer to read (default %(default)g)")  # fmt: skip
+    return parser
+
+
+def command_in(argv):
+    """(command, its arguments). Folders without a command mean page."""
+    first = argv[0]
+    if first in COMMANDS:
+        return first, argv[1:]
+    if first.startswith("-") or pathlib.Path(first).exists() or set(first) & set("/\\."):
+        return "page", argv
+    nearest = difflib.get_close_matches(first.lower(), COMMANDS, n=1, cutoff=0.0)
+    raise Trouble(f"'{first}' is neither a command nor a folder; did you mean '{nearest[0]}'? "
+                  f"The commands are {', '.join(COMMANDS)}")  # fmt: skip
+
+
+def run(argv):
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(usage(), file=sys.stdout if argv else sys.stderr)
+        return 0 if argv else 2
+    name, rest = command_in(argv)
+    module = importlib.import_module(f".{COMMANDS[name]}", __package__)
+    return module.run(parser_of(name, module).parse_args(rest))
 
 
 def main(argv=None):
     try:
-        report(arguments(argv))
-    except Trouble as problem:
+        return run(sys.argv[1:] if argv is None else list(argv))
+    except (Trouble, Failure) as problem:
         print(f"braid-report: {problem}", file=sys.stderr)
-        return 2
-    return 0
+        return 2 if isinstance(problem, Trouble) else 1
+    except BrokenPipeError:  # the reader of our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return 130

@@ -5,7 +5,11 @@ import collections
 import json
 import pathlib
 
-from .runs import Run, read_run, whole_number
+from .reading import READ_TIMEOUT, read_runs
+from .runs import Run, whole_number
+from .trouble import Trouble
+
+VARIANTS = ["baseline", "hc", "mhc"]  # in tables these come first, in this order
 
 
 def expected_runs(folder):
@@ -33,9 +37,9 @@ def below(root, file_name):
     return [folder for folder in found if "attempts" not in folder.relative_to(root).parts]
 
 
-def read_tree(root):
+def read_tree(root, read_timeout):
     """Folder → run, for every run at or below root and every one a sweep expected there."""
-    runs = {folder.resolve(): read_run(folder) for folder in below(root, "run.h5")}
+    runs = {run.folder: run for run in read_runs(below(root, "run.h5"), read_timeout)}
     for sweep in below(root, "sweep.json"):
         for name, entry in expected_runs(sweep).items():
             place = (sweep / name).resolve()
@@ -52,14 +56,30 @@ def tell_apart(runs):
             run.name = f"{run.folder.parent.name}/{run.name}"
 
 
-def collect(paths):
+def collect(paths, read_timeout=READ_TIMEOUT):
     """All runs named by paths: run folders (or their run.h5), sweeps, or folders that hold such. Each run once."""
-    runs = {}
-    for path in map(pathlib.Path, paths):
-        folder = path.parent if path.name == "run.h5" else path
-        if (folder / "run.h5").exists():
-            runs.setdefault(folder.resolve(), read_run(folder))
-        else:
-            runs = {**read_tree(folder), **runs}
+    places = [path.parent if path.name == "run.h5" else path for path in map(pathlib.Path, paths)]
+    named = [place for place in places if (place / "run.h5").exists()]
+    runs = {run.folder: run for run in read_runs(named, read_timeout)}
+    for place in places:
+        if place not in named:
+            runs = {**read_tree(place, read_timeout), **runs}
     tell_apart(runs.values())
     return list(runs.values())
+
+
+def variant_rank(variant):
+    return (VARIANTS.index(variant) if variant in VARIANTS else len(VARIANTS), variant)
+
+
+def runs_in(paths, read_timeout=READ_TIMEOUT):
+    """The runs, by depth, variant, seed and name; Trouble where there is none."""
+    for path in map(pathlib.Path, paths):
+        if not path.exists():
+            raise Trouble(f"{path}: no such folder")
+        if not path.is_dir() and path.name != "run.h5":
+            raise Trouble(f"{path}: neither a folder nor a run.h5")
+    found = collect(paths, read_timeout)
+    if not found:
+        raise Trouble(f"{', '.join(map(str, paths))}: no run.h5 found")
+    return sorted(found, key=lambda r: (r.depth is None, r.depth or 0, variant_rank(r.variant), r.seed or 0, r.name))

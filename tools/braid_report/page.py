@@ -6,6 +6,9 @@ import datetime
 import html
 import math
 
+from . import records
+from .records import NONE
+
 STYLE = """
 :root { color-scheme: light dark; --bad: #b3101c; }
 @media (prefers-color-scheme: dark) { :root { --bad: #ff8a80; } }
@@ -20,10 +23,14 @@ td.words { white-space: normal; min-width: 14rem; }
 tr.bad .words { color: var(--bad); font-weight: 600; } tr.missing { opacity: .75; font-style: italic; }
 figure { margin: 1rem 0 2rem; } figure img { max-width: 100%; background: white; border-radius: 4px; }
 figcaption { font-size: .86rem; opacity: .85; }
+table.plain th, table.plain td { text-align: left; }
+details { margin: .3rem 0; } details details { margin-left: 1rem; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem .9rem; font-size: .86rem; margin: .5rem 1rem; }
+dt { opacity: .8; } dd { margin: 0; overflow-wrap: anywhere; } .bad { color: var(--bad); font-weight: 600; }
 pre { overflow-x: auto; background: #8881; padding: .8rem; border-radius: 4px; font-size: .82rem; }
 """
 
-NONE = "–"
+SCALE = 0.55  # CSS pixels of a plot's pixel
 
 SNIPPET = """import h5py, pandas
 with h5py.File("RUN/run.h5", "r", swmr=True, locking=False) as f:
@@ -46,11 +53,6 @@ def loss_cell(run):
     return words + " (before NaN)" if run.nan_from() is not None and words != "NaN" else words
 
 
-def commit_cell(value):
-    """Short, but a "+" (the checkout had changes) is kept."""
-    return value[:10] + ("+" if value.endswith("+") else "") if value else NONE
-
-
 def or_none(value):
     return NONE if value is None else str(value)
 
@@ -60,14 +62,14 @@ def row_of(run):
     attributes = run.attributes
     gain = None if run.variant == "baseline" else run.final("gain_proxy_log10_max_entry")
     return {
-        "run": run.name, "layers": or_none(run.depth), "variant": run.variant, "seed": or_none(run.seed),
+        "run": run.name, "state": run.verdict(), "layers": or_none(run.depth), "variant": run.variant, "seed": or_none(run.seed),
         "parameters": or_none(attributes.get("parameters")),
         "steps": f"{run.steps_done()} of {run.planned_steps}" if run.planned_steps else str(run.steps_done()),
         "loss, mean of last 10": loss_cell(run), "last loss": number(run.final("loss"), 4),
         "held-out loss": number(run.final("loss", "eval"), 4), "gain (log10)": number(gain, 3),
         "tokens/s": number(run.tokens_per_second(), 0), "ranks": or_none(attributes.get("world_size")),
         "mesh": or_none(attributes.get("mesh")), "device": or_none(attributes.get("device")),
-        "commit": commit_cell(str(attributes.get("git_commit", ""))), "state": run.verdict(),
+        "commit": records.commit(run),
     }  # fmt: skip
 
 
@@ -90,17 +92,31 @@ def table(runs):
 
 
 def picture(caption, png):
+    """As wide as all others for its size, so that their letters are equally large."""
     data, words = base64.b64encode(png).decode(), html.escape(caption)
-    return f'<figure><img alt="{words}" src="data:image/png;base64,{data}"><figcaption>{words}</figcaption></figure>'
+    width = round(int.from_bytes(png[16:20], "big") * SCALE)
+    return (f'<figure><img width="{width}" alt="{words}" src="data:image/png;base64,{data}">'
+            f"<figcaption>{words}</figcaption></figure>")  # fmt: skip
 
 
-def configuration(run):
-    return f"<details><summary>{html.escape(run.name)}</summary><pre>{html.escape(run.config_text)}</pre></details>"
+def detail(run):
+    """What is known of one run's making, and its whole configuration, folded."""
+    config = f"<pre>{html.escape(run.config_text)}</pre>" if run.config_text else ""
+    content = records.record(run) + config
+    return f"<details><summary>{html.escape(run.name)}</summary>{content}</details>" if content else ""
 
 
-def configurations(runs):
-    parts = [configuration(run) for run in runs if run.config_text]
-    return "<h2>Configurations</h2>" + "".join(parts) if parts else ""
+def details(runs):
+    parts = "".join(map(detail, runs))
+    return "<h2>How each run was made</h2>" + parts if parts else ""
+
+
+def uncommitted_note(runs):
+    count = sum(records.uncommitted(run) == 1 for run in runs)
+    if count == 0:
+        return ""
+    return (f'<p class="bad">{count} of {len(runs)} runs were built from sources with uncommitted changes ("+" behind '
+            "the commit): the commit alone does not reproduce them.</p>")  # fmt: skip
 
 
 def page(title, runs, pictures):
@@ -112,9 +128,10 @@ def page(title, runs, pictures):
 <p>{len(runs)} run{"s" * (len(runs) != 1)}, report made {made}. Losses are in nats per token; the mean is over the last
 ten finite steps; tokens/s is the median without the first two steps.</p>
 {table(runs)}
+{uncommitted_note(runs)}
 <h2>Plots</h2>
 {"".join(picture(caption, png) for caption, png in pictures) or "<p>No rows to plot yet.</p>"}
-{configurations(runs)}
+{details(runs)}
 <h2>Reading these files</h2><pre>{html.escape(SNIPPET)}</pre>
 </body></html>
 """

@@ -115,9 +115,11 @@ def notes(runs):
 
 
 def finish_axes(axes, runs):
-    """The whole planned range, so that a run that broke off is seen to end early."""
-    planned = [max(run.planned_steps, run.steps_done()) for run in runs]
-    end = max([1, *planned])
+    """The planned range, so that a run that broke off is seen to end early; of one that has just begun only so much
+    that its curve takes a third."""
+    planned = max(max(run.planned_steps, run.steps_done()) for run in runs)
+    done = max(run.steps_done() for run in runs)
+    end = max(1, min(planned, 3 * done) if done else planned)
     axes.set_xlim(-0.015 * end, 1.015 * end)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.set_xlabel("step")
@@ -138,12 +140,12 @@ def scale_counts(axes, series):
     axes.yaxis.set_major_locator(MaxNLocator(6, integer=True))
 
 
-def grid_of_axes(count, title_lines):
+def grid_of_axes(count, title_lines, share_values=True):
     """Panels of the same size, however long their titles are."""
     columns = min(COLUMNS, count)
     rows = math.ceil(count / columns)
     size = (max(6, 4.4 * columns), (3.7 + 0.18 * title_lines) * rows)
-    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, sharey=True)
+    figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, sharey=share_values)
     for unused in axes.flat[count:]:
         unused.set_visible(False)
     return figure, list(axes.flat[:count])

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pictures of a report, each with the caption that says what its axes are."""
 
+from . import layers
 from .panels import panels
 from .summaries import GAIN, GAIN_UNIT, gain_by_depth, head_to_head, throughput, with_streams
 
@@ -45,4 +46,5 @@ def all_figures(runs):
     summaries = {"gain_by_depth": gain_by_depth(runs), "head_to_head": head_to_head(runs),
                  "throughput": throughput(runs)}  # fmt: skip
     figures = {**steps, **summaries}
-    return [(name, captions[name], figure) for name, figure in figures.items() if figure is not None]
+    drawn = [(name, captions[name], figure) for name, figure in figures.items() if figure is not None]
+    return drawn + layers.figures(runs)

@@ -6,11 +6,23 @@ import pathlib
 import time
 import tomllib
 
-import h5py
 import numpy as np
+
+from . import rows
 
 SILENT_SECONDS = 60  # a live run's heartbeat is a few seconds old
 UNREADABLE = (OSError, RuntimeError, KeyError, ValueError, IndexError, TypeError)  # what h5py raises on damaged files
+
+
+@dataclasses.dataclass
+class LayerMetric:
+    """One metric of every layer at every step."""
+
+    values: np.ndarray  # [step, layer], float64
+    steps: np.ndarray
+    axis: np.ndarray  # number of the layer
+    unit: str = ""
+    meaning: str = ""
 
 
 @dataclasses.dataclass
@@ -31,6 +43,9 @@ class Run:
     planned_steps: int = 0
     train: np.ndarray | None = None
     eval: np.ndarray | None = None
+    ranks: np.ndarray | None = None
+    environment: np.ndarray | None = None
+    layers: dict = dataclasses.field(default_factory=dict)  # name → LayerMetric
 
     def column(self, name, table="train"):
         """A column of /train or /eval; None where it is absent or has no rows."""
@@ -115,6 +130,8 @@ def text(value):
 
 def open_readonly(path):
     """Live, crashed and finished files alike; no lock is taken. Raises the first error: it says more."""
+    import h5py  # here, because a process that has its files read by a child needs it nowhere else
+
     try:
         return h5py.File(path, "r", swmr=True, locking=False)
     except OSError as first:
@@ -161,10 +178,25 @@ def read_status(run, file):
         run.state = "silent"
 
 
-def read_rows(file, name):
+def read_table(file, name, end=None):
     """A compound table, or None where there is no such."""
-    rows = file[name][:] if name in file else None
-    return rows if rows is not None and rows.dtype.names else None
+    dataset = file.get(name)
+    names = getattr(getattr(dataset, "dtype", None), "names", None)
+    return rows.table(dataset, end) if names and dataset.ndim == 1 else None
+
+
+def read_layers(file, end=None):
+    """Name → LayerMetric; rows that not every metric has yet are left out."""
+    group = file.get("layers")
+    if group is None or "step" not in group or "layer" not in group:
+        return {}
+    count, found = rows.layer_rows(group, end), {}
+    for name, metric in group.items():
+        if metric.ndim == 2:
+            unit, meaning = (text(metric.attrs.get(key, "")) for key in ("unit", "meaning"))
+            steps, axis = group["step"][:count], group["layer"][:]
+            found[name] = LayerMetric(metric[:count].astype(float), steps, axis, unit, meaning)
+    return found
 
 
 def read_run(folder):
@@ -176,7 +208,10 @@ def read_run(folder):
             run.attributes = {k: text(v) if isinstance(v, (bytes, str)) else v for k, v in file.attrs.items()}
             fill_from_config(run, str(run.attributes.get("config", "")))
             read_status(run, file)
-            run.train, run.eval = read_rows(file, "train"), read_rows(file, "eval")
+            end = rows.end_of_file(file)
+            for table in ("train", "eval", "ranks", "environment"):
+                setattr(run, table, read_table(file, table, end))
+            run.layers = read_layers(file, end)
     except UNREADABLE as problem:
         run.state, run.message = "unreadable", (str(problem).splitlines() or [type(problem).__name__])[0]
     return run

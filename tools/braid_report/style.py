@@ -7,6 +7,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 from matplotlib.lines import Line2D  # noqa: E402
 
+from .folders import VARIANTS, variant_rank  # noqa: E402
+
 STYLES = {
     "baseline": {"color": "#9c9c9c", "linestyle": "-", "marker": "o"},
     "hc": {"color": "#d62f2a", "linestyle": (0, (5, 1.5)), "marker": "s"},
@@ -14,7 +16,7 @@ STYLES = {
 }
 OTHER = {"color": "#dfa02b", "linestyle": (0, (1.2, 1.2)), "marker": "D"}
 NAMES = {"hc": "HC", "mhc": "mHC", "?": "unknown"}
-ORDER = ["baseline", "hc", "mhc"]
+ORDER = VARIANTS
 
 plt.rcParams.update({
     "font.size": 10, "axes.grid": True, "grid.alpha": 0.3, "axes.spines.top": False, "axes.spines.right": False,
@@ -36,13 +38,8 @@ def label(variant):
     return NAMES.get(variant, variant)
 
 
-def rank(variant):
-    """Sort key: the known variants first, in their order."""
-    return (ORDER.index(variant) if variant in ORDER else len(ORDER), variant)
-
-
 def variants(runs):
-    return sorted({run.variant for run in runs}, key=rank)
+    return sorted({run.variant for run in runs}, key=variant_rank)
 
 
 def legend_below(figure, shown):
