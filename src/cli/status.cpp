@@ -99,7 +99,7 @@ RunLine read_line(const std::string& folder, double lost_after) {
 
 std::string number(const char* format, double value) {
   char text[32];
-  std::snprintf(text, sizeof text, format, value);
+  std::snprintf(text, sizeof text, format, plain_nan(value));
   return text;
 }
 

@@ -181,7 +181,7 @@ double last_of(const std::string& path, const std::string& table, const std::str
 
 std::string number(double value, const char* format) {
   char text[48];
-  std::snprintf(text, sizeof text, format, value);
+  std::snprintf(text, sizeof text, format, plain_nan(value));
   return text;
 }
 

@@ -5,6 +5,8 @@
 #include <cstdio>
 #include <limits>
 
+#include "base/text_table.h"
+
 namespace braid {
 
 std::vector<TableSpec> training_tables(const std::vector<ExtraColumn>& extra) {
@@ -48,8 +50,8 @@ namespace {
 
 std::string step_line(const StepRecord& r, double eval_loss) {
   char text[160];
-  int used = std::snprintf(text, sizeof text, "loss %.4f  norm %.3f  lr %.1e  %.0f tok/s", r.loss, r.gradient_norm,
-                           r.learning_rate, r.tokens_per_second);
+  int used = std::snprintf(text, sizeof text, "loss %.4f  norm %.3f  lr %.1e  %.0f tok/s", plain_nan(r.loss),
+                           plain_nan(r.gradient_norm), r.learning_rate, r.tokens_per_second);
   std::string line(text, static_cast<size_t>(used));
   if (r.nonfinite_total > 0) line += "  NaN " + std::to_string(r.nonfinite_total);
   if (std::isfinite(eval_loss)) {
