@@ -17,23 +17,35 @@ using LinearPointwise = at::Tensor(const at::Tensor&, const at::Tensor&, const s
                                    std::string_view, c10::List<std::optional<at::Scalar>>,
                                    std::optional<std::string_view>);
 
-std::optional<c10::TypedOperatorHandle<LinearPointwise>> find_onednn() {
+struct OneDnn {
+  std::optional<c10::TypedOperatorHandle<LinearPointwise>> linear;
+  bool takes_fp32 = false, takes_bf16 = false;
+};
+
+OneDnn find_onednn() {
+  OneDnn onednn;
   const auto found = c10::Dispatcher::singleton().findSchema({"mkldnn::_linear_pointwise", ""});
-  if (!found || kernels::best_cpu_level() != kernels::CpuLevel::avx512 || __builtin_cpu_is("intel")) return std::nullopt;
-  return found->typed<LinearPointwise>();
+  if (!found) return onednn;
+  onednn.linear = found->typed<LinearPointwise>();
+  onednn.takes_fp32 = kernels::best_cpu_level() == kernels::CpuLevel::avx512 && !__builtin_cpu_is("intel");
+  onednn.takes_bf16 = __builtin_cpu_supports("avx512bf16");
+  return onednn;
 }
 
-bool suits_onednn(const at::Tensor& a, const at::Tensor& b) {
-  return a.device().is_cpu() && a.scalar_type() == at::kFloat && a.numel() > 0 && b.numel() > 0;
+// PyTorch hands bf16 to oneDNN by itself, but first spreads a bias over the whole result.
+bool suits(const OneDnn& onednn, const at::Tensor& a, const at::Tensor& b, const at::Tensor& bias) {
+  if (!onednn.linear || !a.device().is_cpu() || a.numel() == 0 || b.numel() == 0) return false;
+  if (a.scalar_type() == at::kFloat) return onednn.takes_fp32;
+  return a.scalar_type() == at::kBFloat16 && bias.defined() && onednn.takes_bf16;
 }
 
 }  // namespace
 
 at::Tensor product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& bias) {
-  static const auto onednn = find_onednn();
-  if (onednn && suits_onednn(a, b)) {
+  static const OneDnn onednn = find_onednn();
+  if (suits(onednn, a, b, bias)) {
     const std::optional<at::Tensor> added = bias.defined() ? std::optional(bias) : std::nullopt;
-    return onednn->call(a, b, added, "none", c10::List<std::optional<at::Scalar>>(), std::nullopt);
+    return onednn.linear->call(a, b, added, "none", c10::List<std::optional<at::Scalar>>(), std::nullopt);
   }
   return bias.defined() ? at::addmm(bias, a, b.t()) : a.mm(b.t());
 }
