@@ -112,12 +112,6 @@ BRAID_INLINE void backward_row(const NormShape& shape, const BackwardArrays<T>& 
   });
 }
 
-// At most 64 blocks, whatever the number of threads.
-int64_t rows_of_block(int64_t rows) {
-  const int64_t share = (rows + 63) / 64;
-  return share < 16 ? 16 : share;
-}
-
 template <class T, class S = typename Lanes<T>::Scalar>
 void add_up(const S* partial, int64_t blocks, int64_t stride, int64_t width, S* total) {
   if (!total) return;

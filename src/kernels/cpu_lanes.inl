@@ -104,6 +104,12 @@ BRAID_INLINE void for_columns(int64_t columns, const Body& body) {
   if (d < columns) body(d, columns - d);
 }
 
+// For sums over rows: at most 64 blocks, whatever the number of threads, so that their order is always the same.
+BRAID_INLINE int64_t rows_of_block(int64_t rows) {
+  const int64_t share = (rows + 63) / 64;
+  return share < 16 ? 16 : share;
+}
+
 // Zeroed memory, for partial sums.
 template <class T>
 class ZeroedArray {

@@ -29,12 +29,6 @@ void add_to_of(int64_t count, const void* x_any, void* sum_any) {
   }
 }
 
-// At most 64 blocks, whatever the number of threads.
-int64_t rows_of_block(int64_t rows) {
-  const int64_t share = (rows + 63) / 64;
-  return share < 16 ? 16 : share;
-}
-
 template <class T, class S = typename Lanes<T>::Scalar>
 void column_sums_of(int64_t rows, int64_t width, const void* x_any, void* sum_any) {
   const T* const x = static_cast<const T*>(x_any);

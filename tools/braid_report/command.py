@@ -13,7 +13,7 @@ import pathlib
 import sys
 
 from .reading import READ_TIMEOUT
-from .trouble import Failure, Trouble
+from .trouble import Failure, Trouble, seconds
 
 COMMANDS = {"page": "page_command", "compare": "compare", "export": "export", "clean": "clean", "watch": "watch"}
 PURPOSE = {
@@ -35,16 +35,6 @@ def usage():
     return (f"usage: braid-report COMMAND …\n       braid-report FOLDERS --out DIR\n\n"
             f"Shows what run folders hold; works on live, crashed and unfinished runs.\n\n{commands}\n\n"
             f"braid-report COMMAND --help tells more, with an example.")  # fmt: skip
-
-
-def seconds(words):
-    try:
-        value = float(words)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1e6:
-        raise argparse.ArgumentTypeError(f"'{words}' is no positive number of seconds")
-    return value
 
 
 def parser_of(name, module):

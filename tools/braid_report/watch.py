@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """braid-report watch: runs as they go, one line each, until all have ended."""
 
-import argparse
 import os
 import signal
 import sys
@@ -10,7 +9,7 @@ import time
 from . import board, terminal
 from .brief import BriefReader
 from .standing import sign_of_life, standings
-from .trouble import Trouble
+from .trouble import Trouble, seconds
 
 HELP = "A live view of runs or of a sweep in the terminal; it ends when all runs have ended, and on Ctrl-C."
 EXAMPLE = """  braid-report watch runs/fast
@@ -25,22 +24,12 @@ READ_MOST = 5.0  # seconds that one file may keep the others waiting
 LOOK_SECONDS = 0.2  # how often the terminal's size is looked at
 
 
-def positive(words):
-    try:
-        value = float(words)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1e6:
-        raise argparse.ArgumentTypeError(f"'{words}' is no positive number of seconds")
-    return value
-
-
 def add_arguments(parser):
     parser.add_argument("folders", nargs="+", metavar="FOLDER", help="run folders, sweeps, or folders that hold such")
     parser.add_argument("--once", action="store_true", help="print how things stand and leave")
-    parser.add_argument("--interval", type=positive, default=2.0, metavar="SECONDS",
+    parser.add_argument("--interval", type=seconds, default=2.0, metavar="SECONDS",
                         help="between two looks (default %(default)g)")  # fmt: skip
-    parser.add_argument("--give-up", type=positive, default=600.0, metavar="SECONDS",
+    parser.add_argument("--give-up", type=seconds, default=600.0, metavar="SECONDS",
                         help="leave when nothing runs or happens for so long (default %(default)g)")  # fmt: skip
 
 
