@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "comm/world.h"
 #include "experiments/run_config.h"
+#include "experiments/run_start.h"
 
 namespace cxxopts {
 class Options;
@@ -39,6 +40,7 @@ struct CommonOptions {
   std::string config_path, out;
   std::vector<std::string> overrides;
   WorldOptions world;
+  ResumeOptions resume;
   bool dry_run = false, help = false;
 };
 void add_common_options(cxxopts::Options& options);
@@ -59,8 +61,5 @@ int with_world(const WorldOptions& options, const std::function<int(World&, Logg
 
 // Whether this process is the one that speaks, before ranks have met.
 bool speaks_for_all();
-
-// state to exit code: done and diverged are results (0); stopped is not (1).
-int exit_code_of(const std::string& state);
 
 }  // namespace braid

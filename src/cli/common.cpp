@@ -17,11 +17,12 @@ void add_common_options(cxxopts::Options& options) {
   options.add_options()("config", "configuration file", cxxopts::value<std::string>())(
       "set", "override one key of the file: --set train.steps=5 (repeatable)",
       cxxopts::value<std::vector<std::string>>(), "KEY=VALUE")(
-      "out", "folder for what is written; must not hold another run or sweep (default: runs/CONFIG-TIME)",
+      "out", "folder for what is written; a run or sweep that is there already goes on (default: runs/CONFIG-TIME)",
       cxxopts::value<std::string>(), "DIR")(
       "device", "auto, cpu or cuda; auto takes a GPU where there is one",
       cxxopts::value<std::string>()->default_value("auto"), "NAME")(
-      "share-gpu", "allow several ranks on one GPU")("dry-run", "print the plan and stop; nothing is written")(
+      "share-gpu", "allow several ranks on one GPU")(
+      "allow-config-change", "go on with a run although what it computes is configured differently now")("dry-run", "print the plan and stop; nothing is written")(
       "h,help", "this text");
   options.parse_positional({"config"});
   options.positional_help("CONFIG");
@@ -36,6 +37,7 @@ CommonOptions common_options(const cxxopts::ParseResult& parsed) {
   common.world.device = parsed["device"].as<std::string>();
   common.world.share_gpu = parsed.count("share-gpu") > 0;
   common.dry_run = parsed.count("dry-run") > 0;
+  common.resume.allow_config_change = parsed.count("allow-config-change") > 0;
   const std::string& device = common.world.device;
   if (device != "auto" && device != "cpu" && device != "cuda") {
     throw UsageError(str("--device ", device, ": expected auto, cpu or cuda"));
@@ -121,7 +123,5 @@ bool speaks_for_all() {
   }
   return true;
 }
-
-int exit_code_of(const std::string& state) { return state == "stopped" ? exit_failed : exit_done; }
 
 }  // namespace braid

@@ -13,6 +13,7 @@
 #include "experiments/run.h"
 #include "experiments/run_folder.h"
 #include "train/determinism.h"
+#include "train/stop_request.h"
 
 namespace braid {
 
@@ -27,10 +28,10 @@ Examples:
   braid status runs/fast
 
 The table [sweep] of CONFIG lists depths, connections and seeds; each combination is one run, in a
-folder of its own under --out. Given again, the command goes on: finished runs are skipped; a run
-that died is tried a second time and then recorded as failed.
-Exit codes: 0 every run is done or diverged; 1 a run failed, or the sweep was stopped; 2 wrong use
-or configuration.
+folder of its own under --out. Given again, the command goes on: finished runs are skipped, others go
+on from their newest checkpoint; a run that died twice is recorded as failed.
+Exit codes: 0 every run is done or diverged; 1 a run failed; 2 wrong use or configuration; 85 stopped
+by a signal or the end of the batch job: the same command goes on.
 )";
 
 struct SweepOptions {
@@ -63,7 +64,9 @@ int sweep_in_job(const SweepOptions& options, const RunConfig& config) {
       recover(plan);
     });
     agree_on_root(world.host(), [&] { save(plan); });
-    return run_sweep_in_job(plan, config.sweep.side_by_side, world, logger) ? int{exit_done} : int{exit_failed};
+    const bool complete = run_sweep_in_job(plan, config.sweep.side_by_side, world, logger, options.common.resume);
+    world.host().barrier();  // mpirun kills what is still at work once one rank has ended with a code other than 0
+    return complete ? int{exit_done} : int{exit_requeue};
   });
 }
 
@@ -91,6 +94,7 @@ int drive(const SweepOptions& options, const RunConfig& config) {
                      config.sweep.side_by_side,
                      {"--device", options.common.world.device},
                      gpu_ids(options.common.world)};
+  if (options.common.resume.allow_config_change) driver.common.push_back("--allow-config-change");
   if (options.common.world.share_gpu) driver.common.push_back("--share-gpu");
   Logger logger;
   return drive_sweep(std::move(plan), driver, logger);
@@ -112,6 +116,7 @@ int command_sweep(const Arguments& arguments) {
     given.ranks = parsed["ranks"].as<int64_t>();
   };
   if (!parse_arguments(options, arguments, use, sweep_examples)) return 0;
+  hold_stop_signals();
   if (given.ranks < 1) throw UsageError(str("--ranks ", given.ranks, ": expected at least 1"));
   const RunConfig config = read_run_config(open_config(given.common));
   if (given.common.out.empty()) given.common.out = default_run_folder(given.common.config_path);

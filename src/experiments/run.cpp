@@ -11,10 +11,12 @@
 #include "comm/agreement.h"
 #include "experiments/gain.h"
 #include "experiments/run_folder.h"
+#include "experiments/run_lock.h"
 #include "experiments/run_record.h"
 #include "experiments/task_data.h"
 #include "nn/initialise.h"
 #include "nn/precompiled.h"
+#include "store/checkpoint_folder.h"
 #include "train/memory.h"
 
 namespace braid {
@@ -40,14 +42,23 @@ int ranks_on_host(const World& world) {
                                         [&](const RankPlace& place) { return place.host == host; }));
 }
 
-std::unique_ptr<RunFile> create_run_file(const std::string& folder, const RunAttributes& attributes,
-                                         const RunRecord& record, const ExtraMetrics& extra) {
-  std::vector<TableSpec> tables = training_tables(extra.columns);
-  for (TableSpec& table : record_tables()) tables.push_back(std::move(table));
-  auto file = RunFile::create(folder + "/run.h5", {attributes, tables, extra.layers.metrics});
+// OUT/run.h5 of a new run, or of one that goes on; `spec` is what it holds.
+std::unique_ptr<RunFile> begin_run_file(const std::string& path, const RunFileSpec& spec, const RunRecord& record,
+                                       const RunStart& start) {
+  auto file = start.continues ? continue_run_file(path, spec, start.step()) : RunFile::create(path, spec);
+  file->append("sessions", session_row(start.session, start.step(), spec.attributes));
   for (const Row& row : record.ranks) file->append("ranks", row);
   for (const Row& row : record.environment) file->append("environment", row);
+  for (const auto& [kind, message] : start.events) {
+    file->append("events", {{"step", start.step() - 1}, {"kind", kind}, {"message", message}});
+  }
   return file;
+}
+
+RunFileSpec run_file_spec(const RunAttributes& attributes, const ExtraMetrics& extra) {
+  std::vector<TableSpec> tables = training_tables(extra.columns);
+  for (TableSpec& table : record_tables()) tables.push_back(std::move(table));
+  return {attributes, tables, extra.layers.metrics};
 }
 
 void require_room(const RunConfig& config, const RunSite& site) {
@@ -62,12 +73,22 @@ void require_samples(const RunConfig& config, int ranks) {
                        " ranks; use at most as many ranks as samples"));
 }
 
-void announce(const RunRequest& request, RunSite& site, Transformer& model) {
+std::string plural(int64_t count, const char* what) { return str(count, " ", what, count == 1 ? "" : "s"); }
+
+void announce(const RunRequest& request, RunSite& site, const RunStart& start, Transformer& model) {
   const RunConfig& c = request.config;
   site.logger.info(str(request.label, ": ", c.model.dialect, " ", c.model.layers, " layers, width ", c.model.width, ", ",
                        model.parameters().elements(), " parameters, ", c.model.residual, ", ", c.train.precision, ", ",
                        c.train.steps, " steps of ", c.train.batch, " x ", c.model.context, " tokens on ",
-                       site.ranks.host.size(), site.ranks.host.size() == 1 ? " rank" : " ranks"));
+                       plural(site.ranks.host.size(), "rank")));
+  for (const auto& [kind, message] : start.events) site.logger.info(str(request.label, ": ", kind, ": ", message));
+}
+
+// What was there before this start: nothing to do where the run has ended.
+RunOutcome ended_before(const RunRequest& request, const RunStart& start, RunSite& site) {
+  const std::string message = str("ended already, after ", plural(start.ended_step + 1, "step"));
+  site.logger.info(str(request.label, ": ", start.ended_state, ": ", message));
+  return {start.ended_state, start.ended_step, message, 0};
 }
 
 // An exception in the loop becomes the run's last status before it travels on.
@@ -86,12 +107,28 @@ RunOutcome train_and_report(Trainer& trainer, RunRecorder& recorder, const RunRe
     recorder.finish("failed", trainer.step(), exit_failed, message);
     throw Error(message);
   }
-  recorder.finish(outcome.state, outcome.last_step, outcome.state == "stopped" ? exit_failed : exit_done,
-                  outcome.message);
+  recorder.finish(outcome.state, outcome.last_step, exit_code_of(outcome.state), outcome.message);
   return outcome;
 }
 
+// Rank 0 alone is in the folder, no other job is, and every rank sees it.
+RunLock take_folder(const std::string& out, Communicator& host) {
+  RunLock lock;
+  agree_on_root(host, [&] {
+    create_run_folder(out);
+    lock = RunLock(out);
+    remove_stale(checkpoints_of(out));
+  });
+  require_shared_folder(host, out);
+  return lock;
+}
+
 }  // namespace
+
+int exit_code_of(const std::string& state) {
+  if (state == "preempted") return exit_requeue;
+  return state == "stopped" || state == "failed" ? exit_failed : exit_done;
+}
 
 RunOutcome run_training(RunRequest request, RunSite site) {
   Communicator& host = site.ranks.host;
@@ -101,23 +138,35 @@ RunOutcome run_training(RunRequest request, RunSite site) {
     require_samples(config, host.size());
     require_room(config, site);
   });
+  const RunLock lock = take_folder(request.out, host);
+  RunStart start = decide_start(request.out, config, request.resume, host, site.logger);
+  if (start.ended) return ended_before(request, start, site);
   const std::string toml = to_toml(config);
-  agree_on_root(host, [&] { create_run_folder(request.out, toml); });
-  TaskData data = open_task_data(config, request.out, host);
+  agree_on_root(host, [&] { write_run_config(request.out, toml); });
+  TaskData data = open_task_data(config, request.out, host, start.continues);
+  agree(host, [&] { require_same_data(start, data.digest, request.resume); });
   keep_freed_memory();
 
   Transformer model(config.model, config.train.numeric(), device_of(site.world));
   initialise(model, config, data);
   const ExtraMetrics extra = gain_metrics(model.residual(), config.model.has_streams());
-  const RunRecord record = gather_run_record(site.world, host);
+  const RunRecord record = gather_run_record(site.world, host, start.session);
+  const RunFileSpec spec =
+      run_file_spec(run_attributes(site.world, host.size(), config, toml, data, model, start.run_id), extra);
+  const std::string path = request.out + "/run.h5";
   std::unique_ptr<RunFile> file;
   agree_on_root(host, [&] {
     site.logger.open_file(request.out + "/log.jsonl");
-    file = create_run_file(request.out, run_attributes(site.world, host.size(), config, toml, data, model), record, extra);
+    file = begin_run_file(path, spec, record, start);
   });
-  announce(request, site, model);
-  RunRecorder recorder(std::move(file), site.logger, {request.label, config.train.steps, config.train.log_every});
-  Trainer trainer({model, *data.train, data.held_out.get(), config.train, config.optim, extra}, site.ranks, recorder);
+  announce(request, site, start, model);
+  RunRecorder recorder(std::move(file), site.logger,
+                       {request.label, config.train.steps, config.train.log_every, start.step(),
+                        [&](int64_t step) { return continue_run_file(path, spec, step); }});
+  const CheckpointTask checkpoint{checkpoints_of(request.out), spec.attributes, config.checkpoint, [&] { recorder.drain(); }};
+  Trainer trainer({model, *data.train, data.held_out.get(), config.train, config.optim, checkpoint, extra, request.limit},
+                  site.ranks, recorder, site.stop);
+  if (!start.checkpoint.empty()) trainer.resume(start.checkpoint, start.manifest);
   return train_and_report(trainer, recorder, request, site);
 }
 

@@ -7,14 +7,17 @@
 #include "base/log.h"
 #include "comm/world.h"
 #include "experiments/run_config.h"
+#include "experiments/run_start.h"
 #include "train/trainer.h"
 
 namespace braid {
 
 struct RunRequest {
   RunConfig config;
-  std::string out;        // the run's folder; must not hold a run
+  std::string out;        // the run's folder
   std::string label;      // before the progress line; "" takes the folder's name
+  ResumeOptions resume;
+  TimeLimit limit;        // looked at on rank 0
 };
 
 // Where a run happens.
@@ -22,10 +25,15 @@ struct RunSite {
   World& world;
   TrainRanks ranks;  // all of the world, or a group of it
   Logger& logger;
+  StopRequest& stop;
 };
 
+// Trains, or goes on with what OUT holds; a run that has ended already is left as it is and its outcome returned.
 // Collective over site.ranks. Errors that all ranks agree on are AgreedErrors; anything else must end the job.
 RunOutcome run_training(RunRequest request, RunSite site);
+
+// state to exit code: done and diverged are results (0), preempted asks to be started again (85), stopped is neither (1).
+int exit_code_of(const std::string& state);
 
 // The rank's device, and how many threads it computes with when OMP_NUM_THREADS does not say.
 at::Device device_of(const World& world);

@@ -8,6 +8,7 @@
 #include "data/data_config.h"
 #include "nn/model_config.h"
 #include "optim/optim_config.h"
+#include "train/checkpoint_config.h"
 #include "train/train_config.h"
 
 namespace braid {
@@ -28,6 +29,7 @@ struct RunConfig {
   DataConfig data;
   OptimConfig optim;
   TrainConfig train;
+  CheckpointConfig checkpoint;
   SweepConfig sweep;
 
   void describe(ConfigSection& section);

@@ -13,18 +13,19 @@ namespace braid {
 
 namespace fs = std::filesystem;
 
-void create_run_folder(const std::string& out, const std::string& config_toml) {
-  if (fs::exists(fs::path(out) / "run.h5")) {
-    throw UsageError(str(out, ": holds another run; choose another --out or remove it"));
-  }
+void create_run_folder(const std::string& out) {
   std::error_code problem;
   fs::create_directories(out, problem);
   if (problem) throw UsageError(str(out, ": cannot be created: ", problem.message()));
-  const std::string path = (fs::path(out) / "config.toml").string();
-  std::ofstream file(path);
+}
+
+void write_run_config(const std::string& out, const std::string& config_toml) {
+  const std::string path = (fs::path(out) / "config.toml").string(), fresh = path + ".new";
+  std::ofstream file(fresh);
   file << config_toml;
   file.close();
   if (!file) throw UsageError(str(path, ": cannot be written: ", std::strerror(errno)));
+  fs::rename(fresh, path);
 }
 
 std::string default_run_folder(const std::string& config_path) {

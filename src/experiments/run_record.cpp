@@ -20,7 +20,8 @@ namespace braid {
 
 std::vector<TableSpec> record_tables() {
   TableSpec ranks{"ranks",
-                  {{"rank", ColumnType::int64, "1", "rank among those that train together"},
+                  {{"session", ColumnType::int64, "1", "row of /sessions it belongs to"},
+                   {"rank", ColumnType::int64, "1", "rank among those that train together"},
                    {"host", ColumnType::text, "", "machine", 64},
                    {"device", ColumnType::text, "", "cpu, or the GPU's number on its host and name", 96},
                    {"gpu_uuid", ColumnType::text, "", "the GPU's UUID, empty on CPUs", 48},
@@ -28,10 +29,20 @@ std::vector<TableSpec> record_tables() {
                    {"threads", ColumnType::int64, "threads", "threads it computes with"},
                    {"pid", ColumnType::int64, "1", "process on its host"}}};
   TableSpec environment{"environment",
-                        {{"rank", ColumnType::int64, "1", "rank; others than 0 only where they differ from it"},
+                        {{"session", ColumnType::int64, "1", "row of /sessions it belongs to"},
+                         {"rank", ColumnType::int64, "1", "rank; others than 0 only where they differ from it"},
                          {"name", ColumnType::text, "", "environment variable", 64},
                          {"value", ColumnType::text, "", "its value; empty where the rank has it not", 512}}};
-  return {ranks, environment};
+  TableSpec sessions{"sessions",
+                     {{"session", ColumnType::int64, "1", "starts of the run before this one"},
+                      {"first_step", ColumnType::int64, "1", "step it began with"},
+                      {"started_utc", ColumnType::text, "", "when, ISO 8601", 24},
+                      {"world_size", ColumnType::int64, "ranks", "ranks that trained together"},
+                      {"mesh", ColumnType::text, "", "how they were arranged", 64},
+                      {"host", ColumnType::text, "", "machine of rank 0", 64},
+                      {"git_commit", ColumnType::text, "", "source commit of the program", 48},
+                      {"config_sha256", ColumnType::text, "", "of the configuration's text", 64}}};
+  return {sessions, ranks, environment};
 }
 
 namespace {
@@ -46,8 +57,8 @@ nlohmann::json describe_rank(const World& world) {
           {"environment", Environment(environment.begin(), environment.end())}};
 }
 
-Row rank_row(int64_t rank, const nlohmann::json& r) {
-  Row row = {{"rank", rank}};
+Row rank_row(int64_t session, int64_t rank, const nlohmann::json& r) {
+  Row row = {{"session", session}, {"rank", rank}};
   for (const char* text : {"host", "device", "gpu_uuid"}) row.emplace_back(text, r[text].get<std::string>());
   for (const char* number : {"cpus", "threads", "pid"}) row.emplace_back(number, r[number].get<int64_t>());
   return row;
@@ -68,16 +79,16 @@ Environment differences(const Environment& environment, const Environment& refer
 
 }  // namespace
 
-RunRecord gather_run_record(const World& world, Communicator& host) {
+RunRecord gather_run_record(const World& world, Communicator& host, int64_t session) {
   RunRecord record;
   Environment first;
   int64_t rank = 0;
   for (const std::string& text : gather_texts(host, describe_rank(world).dump())) {
     const nlohmann::json r = nlohmann::json::parse(text);
-    record.ranks.push_back(rank_row(rank, r));
+    record.ranks.push_back(rank_row(session, rank, r));
     const Environment environment = r["environment"];
     for (const auto& [name, value] : differences(environment, first)) {
-      record.environment.push_back({{"rank", rank}, {"name", name}, {"value", value}});
+      record.environment.push_back({{"session", session}, {"rank", rank}, {"name", name}, {"value", value}});
     }
     if (rank++ == 0) first = environment;
   }
@@ -131,10 +142,10 @@ RunAttributes version_attributes(const RankPlace& place) {
 }  // namespace
 
 RunAttributes run_attributes(const World& world, int ranks, const RunConfig& config, const std::string& config_toml,
-                             const TaskData& data, Transformer& model) {
+                             const TaskData& data, Transformer& model, const std::string& run_id) {
   const RankPlace& place = world.places().at(static_cast<size_t>(world.rank()));
   const std::string digest = sha256_hex(config_toml);
-  const std::string id = sha256_hex(str(digest, place.host, unix_seconds(), getpid())).substr(0, 16);
+  const std::string id = !run_id.empty() ? run_id : sha256_hex(str(digest, place.host, unix_seconds(), getpid())).substr(0, 16);
   const Slice mine = slice_of(config.train.batch, 0, ranks);
   RunAttributes all = {{"run_id", id},
                        {"config", config_toml},
@@ -153,6 +164,17 @@ RunAttributes run_attributes(const World& world, int ranks, const RunConfig& con
   const RunAttributes versions = version_attributes(place);
   all.insert(all.end(), versions.begin(), versions.end());
   return all;
+}
+
+Row session_row(int64_t session, int64_t first_step, const RunAttributes& attributes) {
+  Row row = {{"session", session}, {"first_step", first_step}, {"started_utc", utc_now_iso8601()}};
+  for (const auto& [name, value] : attributes) {
+    if (name == "world_size") row.emplace_back(name, std::get<int64_t>(value));
+    if (name == "mesh" || name == "host" || name == "git_commit" || name == "config_sha256") {
+      row.emplace_back(name, std::get<std::string>(value));
+    }
+  }
+  return row;
 }
 
 }  // namespace braid

@@ -14,7 +14,7 @@
 
 namespace braid {
 
-// Tables /ranks and /environment, and their rows.
+// Tables /sessions, /ranks and /environment, and their rows.
 std::vector<TableSpec> record_tables();
 
 struct RunRecord {
@@ -23,11 +23,14 @@ struct RunRecord {
 };
 
 // Collective over `host`; the rows are rank 0's alone.
-RunRecord gather_run_record(const World& world, Communicator& host);
+RunRecord gather_run_record(const World& world, Communicator& host, int64_t session);
 
-// Root attributes besides format and created_utc.
+// This start of the run in /sessions; `attributes` are those of the run file.
+Row session_row(int64_t session, int64_t first_step, const RunAttributes& attributes);
+
+// Root attributes besides format and created_utc. An empty run_id asks for a new one.
 RunAttributes run_attributes(const World& world, int ranks, const RunConfig& config, const std::string& config_toml,
-                             const TaskData& data, Transformer& model);
+                             const TaskData& data, Transformer& model, const std::string& run_id);
 
 std::string sha256_hex(const std::string& text);
 

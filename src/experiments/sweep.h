@@ -6,12 +6,14 @@
 
 #include "base/log.h"
 #include "comm/world.h"
+#include "experiments/run_start.h"
 #include "experiments/sweep_plan.h"
 
 namespace braid {
 
-// Collective over the world. Groups of ranks take the runs side by side. False when it was stopped before its end.
-bool run_sweep_in_job(SweepPlan plan, int64_t side_by_side, World& world, Logger& logger);
+// Collective over the world. Groups of ranks take the runs side by side. False when it was stopped before its end; the
+// runs that were under way go on from their checkpoints next time.
+bool run_sweep_in_job(SweepPlan plan, int64_t side_by_side, World& world, Logger& logger, const ResumeOptions& resume);
 
 struct SweepDriver {
   std::string binary;               // this program
@@ -21,7 +23,8 @@ struct SweepDriver {
   std::vector<std::string> gpus;    // ids for CUDA_VISIBLE_DEVICES, shared out over the slots; empty on CPUs
 };
 
-// Returns the exit code: 0 when every run ended by itself, 1 when one failed or the sweep was stopped.
+// Returns the exit code: 0 when every run ended by itself, 1 when one failed, 85 when the sweep was stopped: by a signal,
+// or because a run had to stop before the end of its batch job.
 int drive_sweep(SweepPlan plan, const SweepDriver& driver, Logger& logger);
 
 // The command line of one child: how it is launched, then `binary train …`. A pure function of its arguments.

@@ -38,6 +38,10 @@ struct Child {
 [[noreturn]] void become(const std::vector<char*>& argv, int output) {
   // A child must not outlive a driver that was killed: a restart would find two processes writing one run.
   prctl(PR_SET_PDEATHSIG, SIGTERM);
+  // Ctrl-C goes to a terminal's foreground group, and mpirun would kill its ranks: the driver passes a request on instead.
+  setpgid(0, 0);
+  const int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
+  if (nothing >= 0) dup2(nothing, STDIN_FILENO);
   if (output >= 0) dup2(output, STDOUT_FILENO);
   execvp(argv[0], argv.data());
   std::perror(argv[0]);
@@ -78,7 +82,7 @@ class Driver {
 
   // True when every run has finished.
   bool drive() {
-    while (!stop_.requested()) {
+    while (!stop_.requested() && !out_of_time_) {
       while (!free_slots_.empty() && start_next()) {
       }
       if (children_.empty()) return true;
@@ -112,6 +116,7 @@ class Driver {
     const auto child = children_.find(pid);
     if (child == children_.end()) return;
     SweepRun& run = *child->second.run;
+    out_of_time_ = out_of_time_ || (WIFEXITED(status) && WEXITSTATUS(status) == exit_requeue);
     free_slots_.push_back(child->second.slot);
     children_.erase(child);
     // A stop that reached the child as well (Ctrl-C) is not the run's fault.
@@ -121,15 +126,21 @@ class Driver {
     if (run.state == "failed") logger_.error(str(run.name, ": failed: ", run.message));
   }
 
+  // Each run saves its state and ends; mpirun and srun pass the signal on to their ranks.
   void stop_children() {
-    for (const auto& [pid, child] : children_) kill(pid, SIGTERM);
-    for (const auto& [pid, child] : children_) waitpid(pid, nullptr, 0);
+    for (const auto& [pid, child] : children_) kill(pid, SIGUSR1);
+    for (const auto& [pid, child] : children_) {
+      while (waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
+      }
+      settle(plan_, *child.run, "");
+    }
   }
 
   SweepPlan& plan_;
   const SweepDriver& options_;
   Logger& logger_;
   StopRequest stop_;
+  bool out_of_time_ = false;  // a run was told to stop by its batch job
   std::vector<int64_t> free_slots_;
   std::map<pid_t, Child> children_;
 };
@@ -167,8 +178,9 @@ int drive_sweep(SweepPlan plan, const SweepDriver& driver, Logger& logger) {
   const bool complete = Driver(plan, driver, logger).drive();
   logger.info(sweep_table(plan));
   const bool failed = std::any_of(plan.runs.begin(), plan.runs.end(), [](const auto& run) { return run.state == "failed"; });
-  if (!complete) logger.warning(str("stopped; the same command goes on with the runs that are left"));
-  return complete && !failed ? exit_done : exit_failed;
+  if (!complete) logger.warning("stopped; the same command goes on from here");
+  if (!complete) return exit_requeue;
+  return failed ? exit_failed : exit_done;
 }
 
 }  // namespace braid

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "comm/agreement.h"
 #include "experiments/run.h"
@@ -27,24 +28,33 @@ struct Groups {
 constexpr const char* stop_mark = "\nstopped";  // what a group reports besides its trouble
 
 // One run on this rank's group. What all of its ranks agree went wrong is written down and the sweep goes on.
-std::string run_one(const SweepRun& run, const std::string& folder, RunSite site) {
+std::string run_one(const RunRequest& request, RunSite site) {
   try {
-    const RunOutcome outcome = run_training({run.config, folder, run.name}, site);
-    return outcome.state == "stopped" ? stop_mark : "";
+    const RunOutcome outcome = run_training(request, site);
+    return outcome.state == "stopped" || outcome.state == "preempted" ? stop_mark : "";
   } catch (const AgreedError& error) {
-    if (site.ranks.host.rank() == 0) site.logger.error(str(run.name, ": ", error.what()));
+    if (site.ranks.host.rank() == 0) site.logger.error(str(request.label, ": ", error.what()));
     return error.what();
   }
 }
 
+// What all runs share.
+struct RunOptions {
+  ResumeOptions resume;
+  TimeLimit limit;
+};
+
 using Round = std::vector<SweepRun*>;  // one run a group, fewer in the last round
 
 // Every group's report, in group order, on all ranks.
-std::vector<std::string> run_round(const SweepPlan& plan, const Round& round, Groups& groups, World& world, Logger& logger) {
+std::vector<std::string> run_round(const SweepPlan& plan, const Round& round, Groups& groups, RunSite site,
+                                   const RunOptions& options) {
+  World& world = site.world;
   std::string report;
   if (groups.mine < static_cast<int>(round.size())) {
     const SweepRun& run = *round[groups.mine];
-    report = run_one(run, plan.folder(run), {world, groups.ranks(), logger});
+    report = run_one({run.config, plan.folder(run), run.name, options.resume, options.limit},
+                     {world, groups.ranks(), site.logger, site.stop});
   }
   const auto all = gather_texts(world.host(), groups.host->rank() == 0 ? report : "");
   std::vector<std::string> reports(round.size());
@@ -67,14 +77,16 @@ std::vector<Round> rounds_of(SweepPlan& plan, size_t side_by_side) {
 
 }  // namespace
 
-bool run_sweep_in_job(SweepPlan plan, int64_t side_by_side, World& world, Logger& logger) {
+bool run_sweep_in_job(SweepPlan plan, int64_t side_by_side, World& world, Logger& logger, const ResumeOptions& resume) {
+  StopRequest stop;
+  const TimeLimit limit = world.rank() == 0 ? time_limit_from(0, unix_seconds()) : TimeLimit();
   Groups groups(world, side_by_side);
   bool stopped = false;
   for (Round& round : rounds_of(plan, static_cast<size_t>(side_by_side))) {
     agree_on_root(world.host(), [&] {
       for (SweepRun* run : round) begin_attempt(plan, *run);
     });
-    const auto reports = run_round(plan, round, groups, world, logger);
+    const auto reports = run_round(plan, round, groups, {world, {world.host(), world.data()}, logger, stop}, {resume, limit});
     agree_on_root(world.host(), [&] {
       for (size_t i = 0; i < round.size(); ++i) settle(plan, *round[i], reports[i] == stop_mark ? "" : reports[i]);
     });

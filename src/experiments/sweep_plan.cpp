@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/text_table.h"
+#include "store/checkpoint_folder.h"
 #include "store/run_file.h"
 
 namespace braid {
@@ -65,7 +66,7 @@ void classify(const SweepPlan& plan, SweepRun& run, const std::string& trouble) 
     return;
   }
   // A run that stopped because it was asked to has not used up an attempt.
-  if (state == "stopped") --run.attempts;
+  if (state == "preempted") --run.attempts;
   run.message = trouble.empty() ? message : trouble;
   if (run.message.empty() && run.attempts > 0) run.message = "died without a word";
   run.state = run.attempts >= sweep_attempts ? "failed" : "waiting";
@@ -157,7 +158,8 @@ std::string free_name(const std::string& name) {
 
 void begin_attempt(SweepPlan& plan, SweepRun& run) {
   const std::string folder = plan.folder(run);
-  if (fs::exists(folder)) {
+  // A run with a checkpoint goes on where it stopped.
+  if (fs::exists(folder) && list_checkpoints(checkpoints_of(folder)).empty()) {
     fs::create_directories(plan.out + "/attempts");
     fs::rename(folder, free_name(plan.out + "/attempts/" + run.name));
   }

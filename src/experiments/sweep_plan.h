@@ -40,7 +40,8 @@ void save(const SweepPlan& plan);
 // OUT/configs/<name>.toml: what the run's own process reads.
 void write_run_config(const SweepPlan& plan, const SweepRun& run);
 
-// Before a run starts (again): counts the attempt and moves what an earlier one left to OUT/attempts/<name>-<k>.
+// Before a run starts (again): counts the attempt. What an earlier one without a checkpoint left moves to
+// OUT/attempts/<name>-<k>; with one it goes on.
 void begin_attempt(SweepPlan& plan, SweepRun& run);
 
 // After it ended: reads /status of its run.h5. A run that did not end by itself has failed, or may be tried again.

@@ -16,9 +16,11 @@ namespace braid {
 namespace {
 
 // Where the shards are, after rank 0 has built them from a folder of text if need be.
-std::string prepare_shards(const RunConfig& config, const std::string& run_folder, Communicator& host) {
+std::string prepare_shards(const RunConfig& config, const std::string& run_folder, Communicator& host, bool goes_on) {
   const DataConfig& data = config.data;
   if (!data.reads_shards()) return "";
+  const std::string folder = run_folder + "/data";
+  if (goes_on && data.kind == "bytes" && holds_shards(folder)) return folder;
   agree_on_root(host, [&] {
     if (data.path.empty()) throw UsageError("data.path: expected a folder of text or of token shards, found nothing");
     if (data.kind == "tokens" && !holds_shards(data.path)) {
@@ -26,7 +28,6 @@ std::string prepare_shards(const RunConfig& config, const std::string& run_folde
     }
   });
   if (holds_shards(data.path)) return data.path;
-  const std::string folder = run_folder + "/data";
   agree_on_root(host, [&] { build_byte_shards(data.path, folder, {data.held_out_fraction, ByteShardOptions().extensions}); });
   return folder;
 }
@@ -46,7 +47,7 @@ std::string digest_of(const std::string& shard) {
 
 }  // namespace
 
-TaskData open_task_data(const RunConfig& config, const std::string& run_folder, Communicator& host) {
+TaskData open_task_data(const RunConfig& config, const std::string& run_folder, Communicator& host, bool goes_on) {
   TaskData data;
   data.generator = seeded_generator(config.train.seed);
   data.digest = "generated:" + config.data.kind;
@@ -54,7 +55,7 @@ TaskData open_task_data(const RunConfig& config, const std::string& run_folder, 
     data.train = incrementing(config, data.generator);
     return data;
   }
-  const std::string shards = prepare_shards(config, run_folder, host);
+  const std::string shards = prepare_shards(config, run_folder, host, goes_on);
   const DataShape shape{config.model.context, config.model.vocabulary, static_cast<uint64_t>(config.train.seed)};
   agree(host, [&] {
     data.train = open_dataset(config.data, shape, Split::train, shards);

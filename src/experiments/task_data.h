@@ -21,8 +21,9 @@ struct TaskData {
   std::string digest;  // "crc32c:1a2b3c4d" of the training shard, or "generated:copy"
 };
 
-// Rank 0 builds token shards from a folder of text where that is asked for; then every rank opens them. Collective.
-TaskData open_task_data(const RunConfig& config, const std::string& run_folder, Communicator& host);
+// Rank 0 builds token shards from a folder of text where that is asked for; then every rank opens them. A run that goes
+// on takes the shards it has, whatever became of the text. Collective.
+TaskData open_task_data(const RunConfig& config, const std::string& run_folder, Communicator& host, bool goes_on = false);
 
 // First values of the weights, by the model's dialect.
 void initialise(Transformer& model, const RunConfig& config, TaskData& data);

@@ -19,6 +19,8 @@ class AdamW {
   at::Tensor first_moment() const { return first_; }    // [padded elements], like the parameters' masters
   at::Tensor second_moment() const { return second_; }
   int64_t steps() const { return steps_; }
+  // Goes on where another left off, once the moments have been filled in.
+  void resume_at(int64_t steps) { steps_ = steps; }
 
  private:
   void update_range(const GroupRange& range, double learning_rate, double divisor);

@@ -11,6 +11,9 @@ namespace braid {
 // The digest of `bytes` bytes; pass the digest of what came before as `seed` to continue over several pieces.
 uint32_t crc32c(const void* data, size_t bytes, uint32_t seed = 0);
 
+// The digest of A followed by B from the digests of both, without their bytes.
+uint32_t crc32c_combine(uint32_t of_a, uint32_t of_b, uint64_t bytes_of_b);
+
 // The two ways by themselves, for tests. crc32c_hardware falls back to the table without SSE4.2.
 uint32_t crc32c_table(const void* data, size_t bytes, uint32_t seed = 0);
 uint32_t crc32c_hardware(const void* data, size_t bytes, uint32_t seed = 0);

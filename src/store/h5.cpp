@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Files, datasets and errors of HDF5; attributes are in h5_attribute.cpp.
+// Files, datasets and errors of HDF5; attributes are in h5_attribute.cpp, element types in h5_element.cpp.
 #include "store/h5.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -43,6 +46,11 @@ H5Id file_access(Layout layout) {
 
 }  // namespace
 
+std::unique_lock<std::recursive_mutex> library_lock() {
+  static std::recursive_mutex mutex;
+  return std::unique_lock(mutex);
+}
+
 H5Id& H5Id::operator=(H5Id&& other) noexcept {
   if (this != &other) {
     reset();
@@ -77,21 +85,6 @@ int64_t check(int64_t result, const std::string& what) {
 }
 
 H5Id own(hid_t id, H5Id::Close close, const std::string& what) { return H5Id(check(id, what), close); }
-
-hid_t element_type(Element element) {
-  switch (element) {
-    case Element::uint8: return H5T_STD_U8LE;
-    case Element::uint16: return H5T_STD_U16LE;
-    case Element::uint32: return H5T_STD_U32LE;
-    case Element::int32: return H5T_STD_I32LE;
-    case Element::int64: return H5T_STD_I64LE;
-    case Element::float32: return H5T_IEEE_F32LE;
-    case Element::float64: return H5T_IEEE_F64LE;
-  }
-  throw Error("unknown element type");
-}
-
-size_t element_bytes(Element element) { return H5Tget_size(element_type(element)); }
 
 H5Id text_type(size_t width) {
   H5Id type = own(H5Tcopy(H5T_C_S1), H5Tclose, "HDF5 text type");
@@ -133,6 +126,25 @@ void File::close() {
   check(H5Fclose(id_.release()), path_);
 }
 
+// Closing a distrusted file normally would write what HDF5 still holds, and after a failed write that overwrites good
+// metadata: its descriptor is therefore turned into a file in memory first, where closing can do no harm. It must also
+// succeed, since a failed H5Fclose leaves dangling identifiers that crash later calls on other files; where even a
+// flush into memory fails, the file stays open for ever.
+bool File::abandon() noexcept {
+  if (id_ < 0) return true;
+  try {
+    const int nowhere = memfd_create("abandoned", MFD_CLOEXEC);
+    const bool away = nowhere >= 0 && dup2(nowhere, descriptor()) >= 0;
+    if (nowhere >= 0) ::close(nowhere);
+    if (away) flush();
+    if (away) close();
+    return away;
+  } catch (const std::exception&) {
+    release();
+    return false;
+  }
+}
+
 Dataset Dataset::open(const File& file, const std::string& name) {
   const std::string label = file.path() + ": /" + name;
   return Dataset(own(H5Dopen2(file, name.c_str(), H5P_DEFAULT), H5Dclose, label), label);
@@ -154,8 +166,7 @@ H5Id Dataset::type() const { return own(H5Dget_type(id_), H5Tclose, label_); }
 
 std::optional<Element> Dataset::element() const {
   const H5Id stored = type();
-  for (Element element : {Element::uint8, Element::uint16, Element::uint32, Element::int32, Element::int64,
-                          Element::float32, Element::float64}) {
+  for (const Element element : all_elements) {
     if (H5Tequal(stored, element_type(element)) > 0) return element;
   }
   return std::nullopt;
@@ -232,8 +243,9 @@ Dataset create_contiguous(File& file, const std::string& name, Element element, 
   check(H5Pset_layout(creation, H5D_CONTIGUOUS), label);
   check(H5Pset_alloc_time(creation, H5D_ALLOC_TIME_EARLY), label);
   check(H5Pset_fill_time(creation, H5D_FILL_TIME_NEVER), label);
-  const hid_t dataset =
-      H5Dcreate2(file, name.c_str(), element_type(element), space, H5P_DEFAULT, creation, H5P_DEFAULT);
+  const H5Id links = own(H5Pcreate(H5P_LINK_CREATE), H5Pclose, label);
+  check(H5Pset_create_intermediate_group(links, 1), label);
+  const hid_t dataset = H5Dcreate2(file, name.c_str(), element_type(element), space, links, creation, H5P_DEFAULT);
   return Dataset(own(dataset, H5Dclose, label), label);
 }
 

@@ -6,13 +6,21 @@
 
 #include <hdf5.h>
 
+#include <array>
 #include <cstdint>
+#include <map>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
+#include <variant>
 #include <vector>
 
 namespace braid::h5 {
+
+// HDF5 need not be built thread-safe. Where several threads of a process may call it at a time (the run file's and the
+// checkpoint's), each holds this lock around its calls; payload moves outside of it.
+std::unique_lock<std::recursive_mutex> library_lock();
 
 // Owns one HDF5 identifier and the function that closes it.
 class H5Id {
@@ -41,9 +49,16 @@ int64_t check(int64_t result, const std::string& what);
 // Takes ownership of a new identifier, checked as above.
 H5Id own(hid_t id, H5Id::Close close, const std::string& what);
 
-enum class Element { uint8, uint16, uint32, int32, int64, float32, float64 };  // stored little-endian
-hid_t element_type(Element element);                                           // lives as long as the library
+// Stored little-endian. bfloat16 is 1 sign, 8 exponent and 7 mantissa bits: HDF5 has no such type of its own, but reads
+// and converts any float whose fields are described, so that h5py shows numbers.
+enum class Element { uint8, int8, uint16, uint32, int32, int64, float16, bfloat16, float32, float64 };
+inline constexpr std::array all_elements = {
+    Element::uint8,   Element::int8,     Element::uint16,  Element::uint32, Element::int32, Element::int64,
+    Element::float16, Element::bfloat16, Element::float32, Element::float64};
+hid_t element_type(Element element);  // lives as long as the library
 size_t element_bytes(Element element);
+const char* element_name(Element element);                        // "bfloat16"
+std::optional<Element> element_named(const std::string& name);
 H5Id text_type(size_t width);  // UTF-8, padded with NUL
 
 enum class Layout { compatible, swmr };  // swmr: latest format, the only one that takes live readers
@@ -66,6 +81,10 @@ class File {
   int descriptor() const;  // the file descriptor HDF5 writes through
   void close();            // with everything open in it
   void release() noexcept { id_.release(); }
+  // Lets go of a distrusted file (a write failed) so that HDF5 cannot change it any more; objects open in it must then
+  // be released. False when HDF5 would not close it: this process must not open it again, because HDF5 would answer
+  // from what it still holds.
+  bool abandon() noexcept;
 
  private:
   File(H5Id id, std::string path) : id_(std::move(id)), path_(std::move(path)) {}
@@ -104,17 +123,25 @@ class Dataset {
 bool exists(const File& file, const std::string& name);
 
 // One-dimensional, contiguous, allocated at once and never filled: the caller writes the payload with pwrite at
-// dataset_offset() on any thread. The space reads as zeros or garbage until then.
+// dataset_offset() on any thread. The space reads as zeros or garbage until then. Groups in `name` are made.
 Dataset create_contiguous(File& file, const std::string& name, Element element, int64_t count);
 int64_t dataset_offset(const File& file, const std::string& name);
 
 // Attributes of a file's root or of a dataset (both convert to hid_t).
 bool has_attribute(hid_t object, const std::string& name);
-void set_attribute(hid_t object, const std::string& name, int64_t value);
+void set_attribute(hid_t object, const std::string& name, int64_t value);  // must be new
+void change_attribute(hid_t object, const std::string& name, int64_t value);  // must be there
 void set_attribute(hid_t object, const std::string& name, double value);
 void set_attribute(hid_t object, const std::string& name, const std::string& value);
 int64_t int_attribute(hid_t object, const std::string& name);
 double double_attribute(hid_t object, const std::string& name);
 std::string text_attribute(hid_t object, const std::string& name);  // fixed- or variable-length
+// All attributes that are one number or text, by name; others are left out.
+using Scalar = std::variant<int64_t, double, std::string>;
+std::map<std::string, Scalar> scalar_attributes(hid_t object);
+
+// The one-dimensional datasets of numbers directly in a group, by name.
+using NumberList = std::variant<std::vector<int64_t>, std::vector<double>>;
+std::map<std::string, NumberList> lists_in(const File& file, const std::string& group);
 
 }  // namespace braid::h5

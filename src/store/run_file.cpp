@@ -230,6 +230,7 @@ void LiveRunFile::take(const Batch& batch) {
 // One step of work that never throws: writes, or tries a new file when the old one is distrusted (every few seconds,
 // and at once when `now`).
 void LiveRunFile::attempt(bool sync_now, bool now) {
+  const auto alone = h5::library_lock();
   try {
     if (writer_) return write(sync_now);
   } catch (const std::exception& error) {
@@ -252,6 +253,7 @@ void LiveRunFile::drop_writer() {
 }
 
 void LiveRunFile::finish() {
+  const auto alone = h5::library_lock();
   if (!writer_) return;
   try {
     writer_->close();
@@ -356,6 +358,7 @@ std::unique_ptr<RunFile> RunFile::create(const std::string& path, const RunFileS
 
 std::unique_ptr<RunFile> continue_run_file(const std::string& path, const RunFileSpec& spec,
                                            int64_t first_step_to_drop) {
+  const auto alone = h5::library_lock();
   const std::string created_utc = h5::text_attribute(open_run_file(path), "created_utc");
   auto file = std::make_unique<LiveRunFile>(path, make_series(spec), spec.attributes, created_utc);
   RowsToCopy old;

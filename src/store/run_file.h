@@ -87,6 +87,8 @@ struct RunSummary {
   RunStatus status;
   double heartbeat_unix_seconds = 0;
   std::string config;  // the TOML text
+  std::string run_id;
+  int64_t sessions = 0;  // starts of the run so far
 };
 RunSummary read_run_summary(const std::string& path);                                     // Error
 std::vector<double> read_run_column(const std::string& path, const std::string& table,

@@ -2,9 +2,7 @@
 // Creating, growing, copying and letting go of a run file.
 #include "store/run_writer.h"
 
-#include <fcntl.h>
 #include <hdf5_hl.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -17,6 +15,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "store/posix_file.h"
 
 namespace braid {
 namespace {
@@ -204,7 +203,7 @@ void RunWriter::sync() {
 void RunWriter::publish(const std::string& path) {
   if (std::rename(path_.c_str(), path.c_str()) != 0) throw Error(path + ": rename: " + std::strerror(errno));
   path_ = path;
-  sync_folder_of(path);
+  sync_folder(std::filesystem::path(path).parent_path().string());
 }
 
 void RunWriter::close() {
@@ -213,24 +212,10 @@ void RunWriter::close() {
   open_ = false;
 }
 
-// Closing a distrusted file normally would write what HDF5 still holds, and after a failed write that overwrites good
-// metadata: its descriptor is therefore turned into a file in memory first, where closing can do no harm. It must also
-// succeed, since a failed H5Fclose leaves dangling identifiers that crash later calls on other files; where even a
-// flush into memory fails, the file stays open for ever.
 bool RunWriter::abandon() noexcept {
   if (!open_) return true;
   open_ = false;
-  bool closed = false;
-  try {
-    const int nowhere = memfd_create("abandoned", MFD_CLOEXEC);
-    const bool away = nowhere >= 0 && dup2(nowhere, file_.descriptor()) >= 0;
-    if (nowhere >= 0) ::close(nowhere);
-    if (away) file_.flush();
-    if (away) file_.close();
-    closed = away;
-  } catch (const std::exception&) {
-    file_.release();
-  }
+  const bool closed = file_.abandon();
   for (Dataset& dataset : datasets_) dataset.release();
   status_.release();
   return closed;
@@ -279,14 +264,6 @@ h5::File open_run_file(const std::string& path) {
     throw Error(str(path, ": format_version ", version, " is newer than this program's ", run_format_version));
   }
   return file;
-}
-
-void sync_folder_of(const std::string& path) {
-  const std::string folder = std::filesystem::path(path).parent_path().string();
-  const int descriptor = open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (descriptor < 0) return;  // some network file systems refuse; the rename itself was done
-  fsync(descriptor);
-  ::close(descriptor);
 }
 
 }  // namespace braid

@@ -61,6 +61,5 @@ class RunWriter {
 h5::H5Id row_type(const Series& series);
 // Opens a run file for reading. Error when it is none, or written by a newer version.
 h5::File open_run_file(const std::string& path);
-void sync_folder_of(const std::string& path);     // makes a rename last
 
 }  // namespace braid

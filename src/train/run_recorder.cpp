@@ -21,7 +21,9 @@ std::vector<TableSpec> training_tables(const std::vector<ExtraColumn>& extra) {
                    {"tokens_per_second", ColumnType::float64, "tokens/s", "this step's tokens over step_seconds"},
                    {"step_seconds", ColumnType::float64, "s", "wall time of this step"},
                    {"elapsed_seconds", ColumnType::float64, "s", "wall time since the loop began"},
-                   {"peak_memory_bytes", ColumnType::int64, "bytes", "rank 0: GPU allocator's or process's peak"}}};
+                   {"peak_memory_bytes", ColumnType::int64, "bytes", "rank 0: GPU allocator's or process's peak"},
+                   {"checkpoint_blocked_ms", ColumnType::float64, "ms",
+                    "how long saving a checkpoint after this step held training up, 0 where none was saved"}}};
   for (const ExtraColumn& column : extra) train.columns.push_back(column.column);
   TableSpec eval{"eval",
                  {{"step", ColumnType::int64, "1", "updates made before this evaluation"},
@@ -43,7 +45,7 @@ RunRecorder::RunRecorder(std::unique_ptr<RunFile> file, Logger& logger, Recorder
       last_eval_loss_(std::numeric_limits<double>::quiet_NaN()) {
   if (!file_) return;
   progress_ = std::make_unique<Progress>(options_.label, options_.planned_steps, options_.log_every);
-  file_->status({"running", -1, options_.planned_steps, -1, ""});
+  file_->status({"running", options_.first_step - 1, options_.planned_steps, -1, ""});
 }
 
 namespace {
@@ -75,7 +77,8 @@ void RunRecorder::step(const StepRecord& r, const ExtraMetrics& extra) {
              {"tokens_per_second", r.tokens_per_second},
              {"step_seconds", r.step_seconds},
              {"elapsed_seconds", r.elapsed_seconds},
-             {"peak_memory_bytes", r.peak_memory_bytes}};
+             {"peak_memory_bytes", r.peak_memory_bytes},
+             {"checkpoint_blocked_ms", r.checkpoint_blocked_ms}};
   for (const ExtraColumn& column : extra.columns) row.emplace_back(column.column.name, column.measure());
   file_->append("train", std::move(row));
   if (extra.layers.measure) file_->append_layers(r.step, extra.layers.measure());
@@ -98,6 +101,24 @@ void RunRecorder::event(int64_t step, const std::string& kind, const std::string
   if (!file_) return;
   file_->append("events", {{"step", step}, {"kind", kind}, {"message", message}});
   logger_.event(kind, {{"step", std::to_string(step)}, {"message", message}});
+}
+
+void RunRecorder::alarm(int64_t step, const std::string& kind, const std::string& message) {
+  if (!file_) return;
+  event(step, kind, message);
+  logger_.warning(message);
+}
+
+void RunRecorder::drain() {
+  if (file_) file_->drain();
+}
+
+void RunRecorder::rewind(int64_t step) {
+  if (!file_) return;
+  file_->drain();
+  file_.reset();  // one writer at a time
+  file_ = options_.reopen(step);
+  file_->status({"running", step - 1, options_.planned_steps, -1, ""});
 }
 
 void RunRecorder::finish(const std::string& state, int64_t last_step, int exit_code, const std::string& message) {

@@ -40,6 +40,7 @@ struct StepRecord {
   int64_t nonfinite_total = 0, tokens = 0;
   double tokens_per_second = 0, step_seconds = 0, elapsed_seconds = 0;
   int64_t peak_memory_bytes = 0;
+  double checkpoint_blocked_ms = 0;  // 0 where none was saved
 };
 
 struct EvalRecord {
@@ -52,6 +53,9 @@ struct EvalRecord {
 struct RecorderOptions {
   std::string label;          // before the progress line
   int64_t planned_steps = 0, log_every = 10;
+  int64_t first_step = 0;     // where this start of the run begins
+  // Makes the file anew with the rows before a step, for a run that goes back to it.
+  std::function<std::unique_ptr<RunFile>(int64_t first_step_to_drop)> reopen;
 };
 
 class RunRecorder {
@@ -63,6 +67,11 @@ class RunRecorder {
   void step(const StepRecord& record, const ExtraMetrics& extra);  // measures `extra`
   void evaluation(const EvalRecord& record);
   void event(int64_t step, const std::string& kind, const std::string& message);
+  void alarm(int64_t step, const std::string& kind, const std::string& message);  // an event that is also said aloud
+  // What was recorded so far is on disk when it returns. Any thread. Error.
+  void drain();
+  // The run goes back: rows of `step` and later are dropped. Error.
+  void rewind(int64_t step);
   void finish(const std::string& state, int64_t last_step, int exit_code, const std::string& message);
 
  private:

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "train/train_config.h"
 
@@ -15,13 +16,22 @@ struct StepNumbers {
   double nonfinite_logits = 0;
 };
 
-struct Verdict {
-  bool nonfinite = false;  // loss, norm or a logit was not finite
-  bool update = true;      // apply the gradient
-  bool diverged = false;   // end the run
+// What is known of the steps before.
+struct StepHistory {
+  int64_t bad_before = 0;  // steps without an update in a row before this one
+  int64_t rewinds = 0;     // of the run so far
+  double loss_zscore = 0, norm_zscore = 0;  // of this step's numbers against accepted ones (OutlierWindow)
 };
 
-// bad_before: bad steps in a row before this one.
-Verdict judge(const StepNumbers& numbers, const TrainConfig& config, int64_t bad_before);
+struct Verdict {
+  bool nonfinite = false;  // loss or a logit was not finite
+  bool update = true;      // apply the gradient
+  bool rewind = false;     // go back to the last checkpoint and leave this batch out
+  bool stop = false;       // end the run here
+  bool diverged = false;   // … because its numbers are not finite
+  std::string reason;      // of a step that is not applied, one line
+};
+
+Verdict judge(const StepNumbers& numbers, const TrainConfig& config, const StepHistory& history);
 
 }  // namespace braid

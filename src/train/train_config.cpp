@@ -19,11 +19,17 @@ void TrainConfig::describe(ConfigSection& s) {
           "steps between printed lines where the output is no terminal; run.h5 has every step [steps]", 1);
   s.value("eval_every", eval_every, "steps between evaluations on held-out samples; 0: never [steps]", 0);
   s.value("eval_samples", eval_samples, "held-out samples of one evaluation, over all ranks [samples]", 1);
-  s.choice("nonfinite", nonfinite, {"skip", "apply"},
-           "what to do with a step whose loss or gradient is not finite: skip its update, or apply it all the same, as "
-           "softwarewrighter/mHC-poc does");
+  s.choice("nonfinite", nonfinite, {"skip", "apply", "stop", "rewind"},
+           "what to do with a step whose loss or gradient is not finite: skip its update; apply it all the same, as "
+           "softwarewrighter/mHC-poc does; stop the run; or rewind to the last checkpoint and leave the batch out");
   s.value("nonfinite_limit", nonfinite_limit,
           "with nonfinite = skip: so many bad steps in a row end the run as diverged [steps]", 1);
+  s.choice("outlier", outlier, {"off", "skip", "stop", "rewind"},
+           "what to do with a step whose loss or gradient norm is unusually high: nothing, or as with nonfinite");
+  s.value("outlier_zscore", outlier_zscore,
+          "unusually high: more standard deviations than this above the mean of the last accepted steps [1]", 0.0);
+  s.value("outlier_window", outlier_window, "how many accepted steps that mean is taken over [steps]", 2, 100000);
+  s.value("rewind_limit", rewind_limit, "a run that would rewind more often than this stops instead [rewinds]", 1);
 }
 
 }  // namespace braid

@@ -19,10 +19,15 @@ struct TrainConfig {
   bool deterministic = false;  // determinism.h
   int64_t log_every = 10;
   int64_t eval_every = 0, eval_samples = 256;
-  // apply: update all the same (what softwarewrighter/mHC-poc does); skip: leave the weights as they are.
+  // apply: update all the same (what softwarewrighter/mHC-poc does); skip: leave the weights as they are; stop; rewind.
   std::string nonfinite = "skip";
   int64_t nonfinite_limit = 20;  // skip only: so many bad steps in a row end the run as diverged
+  std::string outlier = "off";   // off | skip | stop | rewind
+  double outlier_zscore = 6.0;
+  int64_t outlier_window = 128;
+  int64_t rewind_limit = 3;
 
+  bool rewinds() const { return nonfinite == "rewind" || outlier == "rewind"; }
   // Of a rank's `share` of the batch, what passes through the model together.
   int64_t samples_at_once(int64_t share) const { return micro_batch > 0 && micro_batch < share ? micro_batch : share; }
   Precision numeric() const { return precision == "bf16" ? Precision::bf16 : Precision::fp32; }

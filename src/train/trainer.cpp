@@ -3,47 +3,73 @@
 
 #include <algorithm>
 #include <cmath>
-#include <csignal>
+#include <cstdio>
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "comm/agreement.h"
 #include "nn/precompiled.h"
 #include "optim/schedule.h"
+#include "store/checkpoint_reader.h"
 #include "train/evaluate.h"
 #include "train/memory.h"
 
 namespace braid {
 
-Trainer::Trainer(TrainTask task, TrainRanks ranks, RunRecorder& recorder)
+Trainer::Trainer(TrainTask task, TrainRanks ranks, RunRecorder& recorder, StopRequest& stop_request)
     : task_(std::move(task)),
       ranks_(ranks),
       recorder_(recorder),
+      stop_request_(stop_request),
       optimizer_(task_.model.parameters(), task_.optim),
       reducer_(task_.model.parameters(), ranks.data),
+      checkpointer_(task_.checkpoint, state_tensors(task_.model.parameters(), optimizer_), ranks.host),
       totals_(make_loss_totals(task_.model.device())),
-      mine_(slice_of(task_.train.batch, ranks.host.rank(), ranks.host.size())) {}
+      mine_(slice_of(task_.train.batch, ranks.host.rank(), ranks.host.size())),
+      position_(task_.train) {}
+
+void Trainer::resume(const std::string& checkpoint, const Manifest& manifest) {
+  agree(ranks_.host, [&] {
+    load_tensors(CheckpointReader(checkpoint, manifest), checkpointer_.tensors());
+    restore(position_, manifest.state);
+  });
+  task_.model.parameters().refresh_compute();
+  optimizer_.resume_at(position_.updates);
+  if (checkpoint == checkpoint_path(task_.checkpoint.root, position_.step)) checkpointer_.trust(position_.step);
+}
 
 RunOutcome Trainer::run() {
-  maybe_evaluate(0);
-  for (int64_t step = 0; step < task_.train.steps; ++step) {
+  maybe_evaluate();
+  if (task_.train.rewinds() && checkpointer_.committed_step() < 0) {
+    checkpointer_.stage(position_);
+    checkpointer_.launch();
+  }
+  while (position_.step < task_.train.steps) {
     const Stopwatch watch;
-    step_ = step;
-    const Batch batch = fetch(step);
+    const Batch batch = fetch();
     const double targets = global_targets(batch);
     forward_backward(batch, targets);
     const StepNumbers numbers = read_numbers(targets);
-    const Verdict verdict = judge(numbers, task_.train, bad_in_a_row_);
-    if (verdict.update) update(numbers, step);
-    record(numbers, verdict, step, watch.seconds());
-    maybe_evaluate(step + 1);
-    if (const auto outcome = ended_early(verdict, step)) return *outcome;
+    const Verdict verdict = judge(numbers, task_.train, position_.history(numbers));
+    if (verdict.rewind) {
+      rewind(numbers, verdict);
+      continue;
+    }
+    if (verdict.update) update(numbers);
+    finish_step(numbers, verdict, watch.seconds());
+    maybe_evaluate();
+    if (const auto outcome = ended_early(verdict)) return *outcome;
   }
-  const bool finite = std::isfinite(last_loss_);
-  return {finite ? "done" : "diverged", task_.train.steps - 1, finite ? "" : "the last loss is not finite", last_loss_};
+  checkpointer_.finish();
+  report_saves();
+  const bool finite = std::isfinite(position_.last_loss);
+  return {finite ? "done" : "diverged", task_.train.steps - 1, finite ? "" : "the last loss is not finite",
+          position_.last_loss};
 }
 
-Batch Trainer::fetch(int64_t step) const {
-  return gather(task_.data, step * task_.train.batch + mine_.first, mine_.count);
+Batch Trainer::fetch() const {
+  const std::vector<Slice> all = position_.data.next(task_.train.batch);
+  return gather(task_.data, part_of(all, mine_));
 }
 
 // The divisor of every gradient: agreed before backward, so that a mean of means never arises.
@@ -71,37 +97,93 @@ void Trainer::forward_backward(const Batch& batch, double targets) {
   reducer_.finish();
 }
 
-// The step's only host-device synchronisation: loss sums of all ranks, the stop flags and the gradient norm in one copy.
+// The step's only host-device synchronisation: loss sums of all ranks, what they want to agree on and the gradient norm
+// in one copy.
 StepNumbers Trainer::read_numbers(double targets) {
-  const at::Tensor flag = at::full({1}, stop_request_.requested() ? 1.0 : 0.0, totals_.values.options());
-  at::Tensor sums = at::cat({totals_.values, flag});
+  at::Tensor sums = at::cat({totals_.values, my_flags().to(totals_.values.device(), true)});
   ranks_.data.all_reduce(buffer_of(sums), ReduceOp::sum).wait();
   const at::Tensor all = at::cat({sums, gradient_norm(task_.model.parameters()).view({1})}).cpu();
   const double* v = all.const_data_ptr<double>();
-  stop_agreed_ = v[4] > 0;
-  return {v[LossTotals::loss] / targets, v[5], v[LossTotals::nonfinite]};
+  const double* flags = v + totals_.values.numel();
+  flags_ = {flags[0] > 0, flags[1] > 0, flags[2] > 0};
+  return {v[LossTotals::loss] / targets, flags[Flags::count], v[LossTotals::nonfinite]};
 }
 
-void Trainer::update(const StepNumbers& numbers, int64_t step) {
-  optimizer_.step(learning_rate_at(task_.optim, step, task_.train.steps),
-                  clip_divisor(numbers.gradient_norm, task_.optim.clip_norm));
+// One rank's wish is enough; a sum over the ranks tells.
+at::Tensor Trainer::my_flags() const {
+  const bool clock = ranks_.host.rank() == 0;
+  const bool late = clock && task_.limit.reached(unix_seconds(), slowest_step_, checkpointer_.estimated_seconds());
+  const bool give_up = checkpointer_.failed() && checkpointer_.config().on_failure == "stop";
+  return at::tensor({double(stop_request_.requested()), double(late), double(give_up)}, totals_.values.options().device(at::kCPU));
 }
 
-void Trainer::record(const StepNumbers& numbers, const Verdict& verdict, int64_t step, double seconds) {
-  bad_total_ += verdict.nonfinite;
-  bad_in_a_row_ = verdict.update ? 0 : bad_in_a_row_ + 1;
-  elapsed_ += seconds;
-  last_loss_ = numbers.loss;
-  const int64_t step_tokens = task_.train.batch * task_.data.length();
-  StepRecord row{step,           numbers.loss, numbers.gradient_norm, learning_rate_at(task_.optim, step, task_.train.steps),
-                 verdict.nonfinite, bad_total_,   (step + 1) * step_tokens, double(step_tokens) / seconds,
-                 seconds,        elapsed_,     peak_memory_bytes(task_.model.device())};
-  recorder_.step(row, task_.extra);
-  if (!verdict.update) recorder_.event(step, "skipped_update", "loss or gradient was not finite");
+double Trainer::learning_rate() const { return learning_rate_at(task_.optim, position_.step, task_.train.steps); }
+
+void Trainer::update(const StepNumbers& numbers) {
+  optimizer_.step(learning_rate(), clip_divisor(numbers.gradient_norm, task_.optim.clip_norm));
 }
 
-void Trainer::maybe_evaluate(int64_t step) {
-  const int64_t every = task_.train.eval_every;
+// The row goes out after the copy for a checkpoint and before its commit: the commit waits for the row to be on disk.
+void Trainer::finish_step(const StepNumbers& numbers, const Verdict& verdict, double seconds) {
+  const int64_t step = position_.step, step_tokens = task_.train.batch * task_.data.length();
+  const double rate = learning_rate();
+  slowest_step_ = std::max(seconds, 0.9 * slowest_step_);
+  position_.finish_step(numbers, verdict, task_.train.batch, seconds);
+  const bool save = save_is_due(verdict);
+  const double blocked = save ? checkpointer_.stage(position_) : 0;
+  recorder_.step({step, numbers.loss, numbers.gradient_norm, rate, verdict.nonfinite, position_.nonfinite_total,
+                  position_.step * step_tokens, double(step_tokens) / seconds, seconds, position_.elapsed_seconds,
+                  peak_memory_bytes(task_.model.device()), 1e3 * blocked},
+                 task_.extra);
+  if (!verdict.update) recorder_.event(step, "skipped_update", verdict.reason);
+  if (save) checkpointer_.launch();
+  report_saves();
+}
+
+// A run that ends because of its numbers keeps the checkpoints it has.
+bool Trainer::save_is_due(const Verdict& verdict) const {
+  if (verdict.diverged) return false;
+  const bool last = position_.step == task_.train.steps && checkpointer_.config().at_end;
+  return checkpointer_.due(position_.step) || last || flags_.stop || flags_.out_of_time || verdict.stop;
+}
+
+void Trainer::report_saves() {
+  for (const SaveReport& report : checkpointer_.take_reports()) {
+    const std::string name = checkpoint_path("checkpoints", report.step);
+    if (!report.problem.empty()) {
+      recorder_.alarm(report.step - 1, "checkpoint_failed", str(name, " could not be saved: ", report.problem));
+      continue;
+    }
+    char seconds[32];
+    std::snprintf(seconds, sizeof seconds, "%.2f s", report.seconds);
+    recorder_.event(report.step - 1, "checkpoint_saved", str(name, ": ", human_bytes(report.bytes), " in ", seconds));
+    if (!report.warning.empty()) recorder_.alarm(report.step - 1, "checkpoint_kept", report.warning);
+  }
+}
+
+// Every rank loads the newest checkpoint again; the batch that led here, and those left out before, are not seen again.
+void Trainer::rewind(const StepNumbers& numbers, const Verdict& verdict) {
+  const int64_t bad_step = position_.step, rewinds = position_.rewinds + 1;
+  const std::vector<Slice> batch = position_.data.next(task_.train.batch), skipped = position_.data.skipped;
+  checkpointer_.finish();
+  report_saves();
+  const int64_t target = checkpointer_.committed_step();
+  if (target < 0) throw Error(str("step ", bad_step, ": ", verdict.reason, "; there is no checkpoint to go back to"));
+  const std::string path = checkpoint_path(task_.checkpoint.root, target);
+  Manifest manifest;
+  agree(ranks_.host, [&] { manifest = verify_checkpoint(path, ranks_.host.rank(), ranks_.host.size()); });
+  resume(path, manifest);
+  position_.rewinds = rewinds;
+  position_.data.skip(skipped);
+  position_.data.skip(batch);
+  recorder_.rewind(position_.step);
+  recorder_.alarm(position_.step, "rewind",
+                  str("step ", bad_step, ": ", verdict.reason, "; back to step ", position_.step, ", samples ",
+                      batch.front().first, " to ", batch.back().first + batch.back().count - 1, " are left out"));
+}
+
+void Trainer::maybe_evaluate() {
+  const int64_t every = task_.train.eval_every, step = position_.step;
   if (!task_.held_out || every <= 0) return;
   if (step % every != 0 && step != task_.train.steps) return;
   const Stopwatch watch;
@@ -110,13 +192,34 @@ void Trainer::maybe_evaluate(int64_t step) {
   recorder_.evaluation({step, e.loss, e.accuracy, e.targets, watch.seconds()});
 }
 
-std::optional<RunOutcome> Trainer::ended_early(const Verdict& verdict, int64_t step) const {
+std::optional<RunOutcome> Trainer::ended_early(const Verdict& verdict) {
+  const int64_t last = position_.step - 1;
   if (verdict.diverged) {
-    return RunOutcome{"diverged", step, str("not finite for ", task_.train.nonfinite_limit, " steps in a row"),
-                      last_loss_};
+    checkpointer_.finish();
+    report_saves();
+    return RunOutcome{"diverged", last, verdict.reason, position_.last_loss};
   }
-  if (stop_agreed_) return RunOutcome{"stopped", step, str("stopped on request after step ", step), last_loss_};
+  if (position_.step == task_.train.steps) return std::nullopt;
+  if (verdict.stop) {
+    RunOutcome outcome = stopped_with_checkpoint(verdict.reason);
+    outcome.state = "stopped";  // starting it again by itself would meet the same step
+    return outcome;
+  }
+  if (flags_.out_of_time) return stopped_with_checkpoint(str("time limit: stopped after step ", last));
+  if (flags_.stop) return stopped_with_checkpoint(str("stopped on request after step ", last));
+  if (flags_.save_failed) {
+    return RunOutcome{"stopped", last, "a checkpoint could not be saved (checkpoint.on_failure = stop)", position_.last_loss};
+  }
   return std::nullopt;
+}
+
+// "preempted" says that starting the run again goes on from here.
+RunOutcome Trainer::stopped_with_checkpoint(const std::string& reason) {
+  checkpointer_.finish();
+  report_saves();
+  const bool saved = checkpointer_.committed_step() == position_.step;
+  return {saved ? "preempted" : "stopped", position_.step - 1, saved ? reason : reason + ", without a checkpoint",
+          position_.last_loss};
 }
 
 }  // namespace braid

@@ -13,9 +13,12 @@
 #include "nn/transformer.h"
 #include "optim/adamw.h"
 #include "parallel/gradient_reducer.h"
+#include "train/checkpointer.h"
+#include "train/run_position.h"
 #include "train/run_recorder.h"
 #include "train/step_policy.h"
 #include "train/stop_request.h"
+#include "train/time_limit.h"
 #include "train/train_config.h"
 
 namespace braid {
@@ -26,12 +29,14 @@ struct TrainTask {
   const Dataset* held_out = nullptr;
   TrainConfig train;
   OptimConfig optim;
+  CheckpointTask checkpoint;
   ExtraMetrics extra;
+  TimeLimit limit;  // looked at on rank 0
 };
 
 // How a run ended: what /status says, on every rank.
 struct RunOutcome {
-  std::string state = "done";  // done, diverged, stopped
+  std::string state = "done";  // done, diverged, preempted, stopped
   int64_t last_step = -1;
   std::string message;
   double last_loss = 0;
@@ -45,32 +50,48 @@ struct TrainRanks {
 
 class Trainer {
  public:
-  // Every rank needs at least one sample of the batch.
-  Trainer(TrainTask task, TrainRanks ranks, RunRecorder& recorder);
+  // Every rank needs at least one sample of the batch. Collective.
+  Trainer(TrainTask task, TrainRanks ranks, RunRecorder& recorder, StopRequest& stop_request);
+
+  // Takes over tensors and position of a checkpoint that every rank's share has been verified of. Collective; AgreedError.
+  void resume(const std::string& checkpoint, const Manifest& manifest);
   RunOutcome run();
-  int64_t step() const { return step_; }  // the step under way
+  int64_t step() const { return position_.step; }  // the step under way
 
  private:
-  Batch fetch(int64_t step) const;
+  // What the ranks have agreed on with the step's sums.
+  struct Flags {
+    bool stop = false, out_of_time = false, save_failed = false;
+    static constexpr int64_t count = 3;
+  };
+
+  Batch fetch() const;
   double global_targets(const Batch& batch);
   void forward_backward(const Batch& batch, double targets);
   StepNumbers read_numbers(double targets);
-  void update(const StepNumbers& numbers, int64_t step);
-  void record(const StepNumbers& numbers, const Verdict& verdict, int64_t step, double seconds);
-  void maybe_evaluate(int64_t step);
-  std::optional<RunOutcome> ended_early(const Verdict& verdict, int64_t step) const;
+  at::Tensor my_flags() const;
+  double learning_rate() const;
+  void update(const StepNumbers& numbers);
+  void finish_step(const StepNumbers& numbers, const Verdict& verdict, double seconds);
+  bool save_is_due(const Verdict& verdict) const;
+  void rewind(const StepNumbers& numbers, const Verdict& verdict);
+  void report_saves();
+  void maybe_evaluate();
+  std::optional<RunOutcome> ended_early(const Verdict& verdict);
+  RunOutcome stopped_with_checkpoint(const std::string& reason);
 
   TrainTask task_;
   TrainRanks ranks_;
   RunRecorder& recorder_;
+  StopRequest& stop_request_;
   AdamW optimizer_;
   GradientReducer reducer_;
+  Checkpointer checkpointer_;
   LossTotals totals_;
-  StopRequest stop_request_;
-  Slice mine_;
-  bool stop_agreed_ = false;
-  int64_t step_ = 0, bad_total_ = 0, bad_in_a_row_ = 0;
-  double elapsed_ = 0, last_loss_ = 0;
+  Slice mine_;  // of each batch
+  RunPosition position_;
+  Flags flags_;
+  double slowest_step_ = 0;  // seconds, of the last few
 };
 
 }  // namespace braid

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// POSIX files whose bytes are moved outside of HDF5: whole reads and writes at a position, and making them last. Every
+// failure is an Error that names the file and the reason.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <utility>
+
+namespace braid {
+
+class PosixFile {
+ public:
+  static PosixFile open_to_read(const std::string& path);
+  static PosixFile open_to_change(const std::string& path);  // an existing file
+  PosixFile(PosixFile&& other) noexcept
+      : descriptor_(std::exchange(other.descriptor_, -1)), path_(std::move(other.path_)) {}
+  ~PosixFile();
+
+  int64_t size() const;
+  void read(void* out, size_t bytes, int64_t position) const;  // all of them, or Error
+  void write(const void* data, size_t bytes, int64_t position);
+  void sync();              // fsync
+  void expect_in_order();   // the kernel may read ahead
+  const std::string& path() const { return path_; }
+
+ private:
+  PosixFile(const std::string& path, int flags);
+  int descriptor_ = -1;
+  std::string path_;
+};
+
+// Makes names made, renamed or removed in a folder last. Network file systems that refuse are not an error.
+void sync_folder(const std::string& folder);
+
+}  // namespace braid

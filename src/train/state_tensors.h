@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// The tensors that make up a training run's state, under the names they have in a checkpoint: model/<parameter>,
+// optim/exp_avg/<parameter> and optim/exp_avg_sq/<parameter>.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <string>
+#include <vector>
+
+#include "optim/adamw.h"
+#include "store/checkpoint_reader.h"
+
+namespace braid {
+
+struct StateTensor {
+  TensorSlice slice;  // what of the global tensor is here
+  at::Tensor values;  // contiguous, on the device; slice.count elements
+};
+
+std::vector<StateTensor> state_tensors(ParameterSet& parameters, const AdamW& optimizer);
+
+// Of tensors that every rank holds alike, the share that one rank stores: consecutive elements, about as many for each
+// rank, cut at multiples of ParameterSet::alignment.
+std::vector<StateTensor> share_of(const std::vector<StateTensor>& tensors, int rank, int ranks);
+int64_t bytes_of(const std::vector<StateTensor>& tensors);
+
+// Fills the tensors from a checkpoint of any layout. Error.
+void load_tensors(const CheckpointReader& reader, const std::vector<StateTensor>& tensors);
+
+}  // namespace braid
