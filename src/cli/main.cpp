@@ -35,7 +35,7 @@ void print_usage() {
       << "  braid train configs/mhc/demo_mhc.toml --out runs/a --set train.steps=10\n"
       << "  braid status runs/a\n"
       << "  braid config --explain train\n\n"
-      << "Exit codes: 0 done; 1 failed; 2 wrong use or configuration.\n";
+      << "Exit codes: 0 done; 1 failed; 2 wrong use or configuration; 85 stopped, start me again.\n";
 }
 
 int run_command(const std::string& name, const Arguments& arguments) {
