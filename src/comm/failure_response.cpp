@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "comm/bounded.h"
+#include "comm/crash_notice.h"
 #include "comm/ring_file.h"
 
 namespace braid {
@@ -21,7 +22,7 @@ using Clock = std::chrono::steady_clock;
 
 // All bounds in seconds. Together they keep the whole end below half a minute.
 constexpr double settling = 0.2;  // of ranks that die together, the first to be noticed is not the only one
-constexpr double for_rings = 5, for_file = 5, for_heard = 2, for_hook = 5, for_failure = 1;
+constexpr double for_rings = 5, for_file = 5, for_heard = 2, for_hook = 5, for_failure = 1, for_crash = 3;
 constexpr double for_verdict = settling + for_rings + for_file + 2;  // rank 0's part, before it speaks
 constexpr double for_launcher = for_heard + for_hook + 1;            // until rank 0's abort reaches the other ranks
 
@@ -83,6 +84,10 @@ void FailureResponse::start(std::function<void()> act) {
 }
 
 void FailureResponse::end(double patience, int code) const {
+  if (crash_signal() != 0) {  // it dies of that, with what debuggers and launchers make of it
+    let_crash_go();
+    sleep_seconds(for_crash);
+  }
   if (site_.abort_job) {
     sleep_seconds(patience);
     within(abort_seconds_, [abort = site_.abort_job, code] {

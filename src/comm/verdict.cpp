@@ -210,9 +210,11 @@ const char* name_of(Contact contact) {
 Verdict judge(const Reports& reports, double waited_seconds) {
   const std::optional<CollectiveRecord> waited = most_waited(reports);
   std::optional<Verdict> verdict = out_of_contact(reports);
+  if (std::optional<Verdict> step = out_of_step(reports)) {  // a rank that is lost besides may have died of it
+    if (verdict) step->text = join(step->text, verdict->text);
+    return *step;
+  }
   if (!verdict) {
-    verdict = out_of_step(reports);
-    if (verdict) return *verdict;
     if (!waited) return {};
     verdict = not_entered(reports, *waited);
   }

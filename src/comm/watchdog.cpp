@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "comm/crash_notice.h"
 #include "comm/heartbeat.h"
 #include "comm/shielded_thread.h"
 
@@ -56,6 +57,10 @@ struct Watchdog::State {
   }
 
   void check() {
+    if (const int number = crash_signal()) {
+      response.raise({0, str(response.this_rank(), " crashed: ", name_of_signal(number))});
+      return;
+    }
     const auto waiting = recorder->oldest_waiting();
     if (!waiting) return;
     const auto since = std::max(waiting->since, heartbeat->awake_since());
@@ -93,6 +98,7 @@ struct Watchdog::State {
   std::condition_variable ended;
   bool ending = false;
   std::thread poller;
+  CrashNotice crash_notice;
 };
 
 Watchdog::Watchdog() = default;
