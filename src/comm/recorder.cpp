@@ -45,11 +45,15 @@ const char* name_of(CallState state) {
   return state == CallState::waiting ? "waiting" : state == CallState::done ? "done" : "failed";
 }
 
-std::string describe(const CollectiveRecord& record) {
+std::string describe_call(const CollectiveRecord& record) {
   std::string text = record.operation;
   if (record.count > 0) text += str(" of ", size_text(record.bytes()), " ", name_of(record.dtype));
-  if (record.peer >= 0) text += str(record.operation == "receive" || !record.message ? " from" : " to", " rank ", record.peer);
-  text += " on " + record.communicator;
+  if (record.peer >= 0) text += str(record.operation == "send" ? " to" : " from", " rank ", record.peer);
+  return text;
+}
+
+std::string describe(const CollectiveRecord& record) {
+  const std::string text = describe_call(record) + " on " + record.communicator;
   return record.message ? text : str(text, ", sequence ", record.sequence);
 }
 

@@ -36,8 +36,8 @@ struct CollectiveRecord {
   size_t bytes() const { return count * size_of(dtype); }
 };
 
-// "all_reduce of 25.0 MiB float32 on data, sequence 123"
-std::string describe(const CollectiveRecord& record);
+std::string describe_call(const CollectiveRecord& record);  // "all_reduce of 25.0 MiB float32"
+std::string describe(const CollectiveRecord& record);       // "all_reduce of 25.0 MiB float32 on data, sequence 123"
 
 struct CommunicatorRecord {
   std::string name;

@@ -122,8 +122,8 @@ std::optional<Verdict> out_of_step(const Reports& reports) {
     if (blamed.empty()) continue;
     Verdict verdict;
     for (const RankReport* report : blamed) verdict.ranks.push_back(report->rank);
-    verdict.text = str(names_of(blamed), blamed.size() == 1 ? " is" : " are", " out of step: called ", describe(*other),
-                       ", where rank ", right.rank->rank, " called ", describe(*right.record));
+    verdict.text = str(names_of(blamed), blamed.size() == 1 ? " is" : " are", " out of step: called ", describe_call(*other),
+                       " where rank ", right.rank->rank, " called ", describe(*right.record));
     return verdict;
   }
   return std::nullopt;

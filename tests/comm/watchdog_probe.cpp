@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Ranks add numbers in a loop until one of them does something else. Arguments are NAME=VALUE:
 //   calls=30 pause=0.05      so many all-reduces, seconds between them
-//   act=stop rank=1 after=5  that rank, before its call of that number: stop (SIGSTOP), exit, crash, sleep, size, operation,
+//   act=stop rank=1 after=5  that rank, before its call of that number: stop (SIGSTOP), exit, kill, crash, sleep, size, operation,
 //                            throw, patient (all wait for it in a patient barrier), leave (it ends in order)
 //   seconds=1                how long it sleeps
 //   collective=3 heartbeat=2 abort=3 folder=DIR   of the watchdog, seconds; late=1: rank 0 ends so many seconds later
@@ -59,7 +59,8 @@ bool act(World& world, Communicator& patient, const Arguments& arguments, bool c
   } else if (chosen) {
     if (what == "stop") raise(SIGSTOP);
     if (what == "exit") _exit(3);
-    if (what == "crash") raise(SIGKILL);
+    if (what == "kill") raise(SIGKILL);
+    if (what == "crash") raise(SIGSEGV);
     if (what == "sleep") sleep_seconds(arguments.number("seconds", 1));
     if (what == "size") add(world.host(), 7000);
     if (what == "operation") world.host().barrier();
