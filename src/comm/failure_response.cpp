@@ -185,7 +185,7 @@ std::vector<RankReport> FailureResponse::ask_all() {
 
 // The line for the consoles; the file has it too.
 std::string FailureResponse::conclude(const std::vector<RankReport>& reports, const Alarm& alarm, const std::string& file) {
-  const std::string found = judge(reports, alarm.waited_seconds).text;
+  const std::string found = find_blame(reports, alarm.waited_seconds).text;
   const std::string text = "watchdog: " + alarm.message + (alarm.message.empty() || found.empty() ? "" : "; ") + found;
   std::string folder;
   {

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "comm/heartbeat_meeting.h"
-#include "comm/verdict.h"
+#include "comm/blame.h"
 
 namespace braid {
 

@@ -6,6 +6,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <functional>
 #include <random>
 #include <sstream>
 
@@ -139,6 +142,28 @@ std::vector<HeartbeatPeer> call_rank_0(const Invitation& invitation, int rank, d
   return peers;
 }
 
+std::string first_line(const std::string& path) {
+  std::ifstream file(path);
+  std::string line;
+  std::getline(file, line);
+  return line;
+}
+
+// Hosts may have equal names, and one host may hold several network namespaces.
+int64_t network_identity() {
+  std::error_code problem;
+  const auto network = std::filesystem::read_symlink("/proc/self/ns/net", problem);
+  const std::string text = first_line("/proc/sys/kernel/random/boot_id") + " " + network.string() + " " + host_name();
+  return static_cast<int64_t>(std::hash<std::string>{}(text));
+}
+
+bool share_one_network(Communicator& host) {
+  int64_t mine = network_identity();
+  std::vector<int64_t> all(static_cast<size_t>(host.size()));
+  host.all_gather({&mine, 1, Dtype::int64}, {all.data(), all.size(), Dtype::int64}).wait();
+  return std::all_of(all.begin(), all.end(), [&](int64_t one) { return one == all[0]; });
+}
+
 // Rank 0 may have welcomed a rank that had given up. All have met before the first beat is sent.
 void keep_agreed(Communicator& host, std::vector<HeartbeatPeer>& peers) {
   int64_t connected = !peers.empty();
@@ -149,13 +174,14 @@ void keep_agreed(Communicator& host, std::vector<HeartbeatPeer>& peers) {
 
 }  // namespace
 
-std::vector<HeartbeatPeer> meet_for_heartbeat(Communicator& host, bool one_host, double patience) {
+std::vector<HeartbeatPeer> meet_for_heartbeat(Communicator& host, double patience) {
+  const bool one_network = share_one_network(host);
   Invitation invitation;
   Descriptor listener;
   if (host.rank() == 0) {
-    listener = listen_somewhere(one_host, invitation.port);
+    listener = listen_somewhere(one_network, invitation.port);
     invitation.secret = random_secret();
-    invitation.addresses = one_host ? std::vector<std::string>{"127.0.0.1"} : own_addresses();
+    invitation.addresses = one_network ? std::vector<std::string>{"127.0.0.1"} : own_addresses();
   }
   invitation = Invitation::from(broadcast_text(host, invitation.text(), 0));
   std::vector<HeartbeatPeer> peers;

@@ -4,7 +4,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
-#include "comm/verdict.h"
+#include "comm/blame.h"
 
 namespace braid {
 

@@ -2,6 +2,7 @@
 #include "comm/watchdog.h"
 
 #include <algorithm>
+#include <atomic>
 #include <condition_variable>
 #include <iostream>
 #include <mutex>
@@ -9,6 +10,7 @@
 
 #include "base/error.h"
 #include "comm/crash_notice.h"
+#include "comm/failure_response.h"
 #include "comm/heartbeat.h"
 #include "comm/shielded_thread.h"
 
@@ -21,10 +23,6 @@ constexpr std::chrono::milliseconds poll_interval(200);
 // For a thread of a process that others are ending.
 [[noreturn]] void wait_for_the_end() {
   for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
-}
-
-bool on_one_host(const std::vector<std::string>& hosts) {
-  return std::all_of(hosts.begin(), hosts.end(), [&](const std::string& host) { return host == hosts.front(); });
 }
 
 void warn_of_unwatched(const std::vector<HeartbeatPeer>& peers, const std::vector<std::string>& hosts) {
@@ -40,7 +38,7 @@ void warn_of_unwatched(const std::vector<HeartbeatPeer>& peers, const std::vecto
 
 struct Watchdog::State {
   State(Communicator& host, const FailureSite& site) : recorder(site.recorder), response(site) {
-    std::vector<HeartbeatPeer> peers = meet_for_heartbeat(host, on_one_host(site.hosts));
+    std::vector<HeartbeatPeer> peers = meet_for_heartbeat(host);
     if (host.rank() == 0) warn_of_unwatched(peers, site.hosts);
     HeartbeatHandlers handlers;
     handlers.beat = [this] {

@@ -6,13 +6,12 @@
 #include <functional>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "comm/communicator.h"
-#include "comm/failure_response.h"
-#include "comm/recorder.h"
 
 namespace braid {
+
+struct FailureSite;
 
 struct WatchdogTimeouts {  // seconds
   double first_step = 1800;  // of a collective before steady state: data are prepared, kernels compiled, NCCL connects

@@ -14,6 +14,7 @@
 #include "base/gpu_probe.h"
 #include "comm/agreement.h"
 #include "comm/bounded.h"
+#include "comm/failure_response.h"
 #include "comm/file_communicator.h"
 #include "comm/gpu_assignment.h"
 #include "comm/launch_environment.h"

@@ -37,7 +37,7 @@ std::vector<std::vector<HeartbeatPeer>> meet(int ranks) {
   for (int rank = 0; rank < ranks; ++rank) {
     threads.emplace_back([&, rank] {
       const auto comm = make_file_communicator(folder.path(), rank, ranks);
-      met[rank] = meet_for_heartbeat(*comm, true);
+      met[rank] = meet_for_heartbeat(*comm);
       comm->barrier();
     });
   }

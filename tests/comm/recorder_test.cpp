@@ -8,7 +8,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "comm/recording_communicator.h"
-#include "comm/verdict.h"
+#include "comm/blame.h"
 
 namespace braid {
 namespace {

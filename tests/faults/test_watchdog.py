@@ -4,6 +4,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -43,10 +44,10 @@ def run_under_mpi(folder, **options):
     return Outcome(done.returncode, lines, time.monotonic() - start, folder)
 
 
-def start_rank(folder, rank, options):
+def start_rank(folder, rank, options, prefix=()):
     env = {name: value for name, value in os.environ.items() if not name.startswith("OMPI_")}
     env.update(BRAID_RENDEZVOUS=str(folder / "meet"), BRAID_RANK=str(rank), BRAID_WORLD=str(RANKS))
-    return subprocess.Popen(arguments(folder, options), env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen([*prefix, *arguments(folder, options)], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
 def run_by_rendezvous(folder, stopped=None, **options):
@@ -227,3 +228,49 @@ def test_a_job_that_was_suspended_as_a_whole_goes_on(tmp_path):
         time.sleep(4)
     for rank in ranks:
         assert (rank.communicate(timeout=60)[1], rank.returncode) == ("", 0)
+
+
+def ip(*words):
+    return subprocess.run(["ip", *words], capture_output=True, text=True, check=True)
+
+
+@pytest.fixture
+def two_networks():
+    """Two network namespaces with one cable between them: their names, and what cuts it."""
+    if os.geteuid() != 0 or not shutil.which("ip"):
+        pytest.skip("network namespaces need root and ip (package iproute2)")
+    names = [f"braid-{os.getpid()}-{side}" for side in "ab"]
+    try:
+        for name in names:
+            ip("netns", "add", name)
+    except subprocess.CalledProcessError as problem:
+        pytest.skip(f"no network namespaces here: {problem.stderr.strip()}")
+    try:
+        ip("link", "add", "cable", "netns", names[0], "type", "veth", "peer", "name", "cable", "netns", names[1])
+        for i, name in enumerate(names):
+            ip("-n", name, "address", "add", f"10.77.0.{i + 1}/24", "dev", "cable")
+            ip("-n", name, "link", "set", "cable", "up")
+        yield names, lambda: ip("-n", names[0], "link", "set", "cable", "down")
+    finally:
+        for name in names:
+            ip("netns", "delete", name)
+
+
+def test_ranks_on_both_ends_of_a_cut_cable_end_themselves(tmp_path, two_networks):
+    names, cut = two_networks
+    options = {"calls": 10000, "pause": 0.05, "heartbeat": 3, "collective": 60}
+    ranks = [start_rank(tmp_path, rank, options, ["ip", "netns", "exec", names[rank > 0]]) for rank in range(RANKS)]
+    time.sleep(2)
+    assert [rank.poll() for rank in ranks] == [None] * RANKS
+    cut()
+    start = time.monotonic()
+    lines = {rank: process.communicate(timeout=60)[1].splitlines() for rank, process in enumerate(ranks)}
+    assert time.monotonic() - start < 3 + 30
+    assert [rank.returncode for rank in ranks] == [1] * RANKS
+    outcome = Outcome(1, lines, 0, tmp_path)
+    (line,) = outcome.watchdog_lines(0)
+    assert re.search(r"rank 1 on .*, rank 2 on .* have been silent for", line)
+    for rank in (1, 2):
+        (line,) = outcome.watchdog_lines(rank)
+        assert re.search(r"rank 0 on \S+ \(process \d+\) has been silent for", line)
+    assert len(outcome.reports()) == 3

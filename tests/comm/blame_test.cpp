@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Who is to blame, from rings made up for each case.
-#include "comm/verdict.h"
+#include "comm/blame.h"
 
 #include <gtest/gtest.h>
 
@@ -9,9 +9,9 @@ namespace {
 
 using Ranks = std::vector<int>;
 
-testing::AssertionResult says(const Verdict& verdict, const std::string& part) {
-  if (verdict.text.find(part) != std::string::npos) return testing::AssertionSuccess();
-  return testing::AssertionFailure() << '"' << part << "\" is not in \"" << verdict.text << '"';
+testing::AssertionResult says(const Blame& blame, const std::string& part) {
+  if (blame.text.find(part) != std::string::npos) return testing::AssertionSuccess();
+  return testing::AssertionFailure() << '"' << part << "\" is not in \"" << blame.text << '"';
 }
 
 CollectiveRecord call(int64_t sequence, CallState state, const std::string& operation = "all_reduce", size_t count = 1000) {
@@ -54,38 +54,38 @@ RankReport without_contact(int rank, Contact contact, double seconds = 0) {
   return report;
 }
 
-TEST(Verdict, ASilentRankIsNamedWithHostProcessAndOperation) {
+TEST(Blame, ASilentRankIsNamedWithHostProcessAndOperation) {
   auto reports = all_waiting(3, 123);
   reports[2] = without_contact(2, Contact::silent, 30.2);
-  const Verdict verdict = judge(reports, 0);
-  EXPECT_EQ(verdict.ranks, Ranks{2});
-  EXPECT_EQ(verdict.text,
+  const Blame blame = find_blame(reports, 0);
+  EXPECT_EQ(blame.ranks, Ranks{2});
+  EXPECT_EQ(blame.text,
             "rank 2 on nodeB (process 4711) has been silent for 30 s; waiting in all_reduce of 3.9 KiB float32 on host, sequence 123");
 }
 
-TEST(Verdict, ADeadRankIsNamed) {
+TEST(Blame, ADeadRankIsNamed) {
   auto reports = all_waiting(3, 5);
   reports[2] = without_contact(2, Contact::closed);
-  const Verdict verdict = judge(reports, 0);
-  EXPECT_EQ(verdict.ranks, Ranks{2});
-  EXPECT_TRUE(says(verdict, "rank 2 on nodeB (process 4711) ended without saying goodbye; waiting in all_reduce"));
+  const Blame blame = find_blame(reports, 0);
+  EXPECT_EQ(blame.ranks, Ranks{2});
+  EXPECT_TRUE(says(blame, "rank 2 on nodeB (process 4711) ended without saying goodbye; waiting in all_reduce"));
 }
 
-TEST(Verdict, WithoutACollectiveUnderWayTheLostRankIsNamedAlone) {
+TEST(Blame, WithoutACollectiveUnderWayTheLostRankIsNamedAlone) {
   std::vector<RankReport> reports = {rank_at(0, 2, call(5, CallState::done)), without_contact(1, Contact::closed)};
-  EXPECT_EQ(judge(reports, 0).text, "rank 1 on nodeB (process 4711) ended without saying goodbye");
+  EXPECT_EQ(find_blame(reports, 0).text, "rank 1 on nodeB (process 4711) ended without saying goodbye");
 }
 
-TEST(Verdict, ARankThatHasNotEnteredIsNamedWithWhatItDidLast) {
+TEST(Blame, ARankThatHasNotEnteredIsNamedWithWhatItDidLast) {
   auto reports = all_waiting(4, 17);
   reports[1] = rank_at(1, 4, call(16, CallState::done));
-  const Verdict verdict = judge(reports, 300);
-  EXPECT_EQ(verdict.ranks, Ranks{1});
-  EXPECT_TRUE(says(verdict, "rank 1 on nodeA (process 4701) has not entered (its last call was all_reduce"));
-  EXPECT_TRUE(says(verdict, "waiting for 300 s in all_reduce of 3.9 KiB float32 on host, sequence 17"));
+  const Blame blame = find_blame(reports, 300);
+  EXPECT_EQ(blame.ranks, Ranks{1});
+  EXPECT_TRUE(says(blame, "rank 1 on nodeA (process 4701) has not entered (its last call was all_reduce"));
+  EXPECT_TRUE(says(blame, "waiting for 300 s in all_reduce of 3.9 KiB float32 on host, sequence 17"));
 }
 
-TEST(Verdict, ARankThatWaitsElsewhereIsNamedWithThat) {
+TEST(Blame, ARankThatWaitsElsewhereIsNamedWithThat) {
   auto reports = all_waiting(3, 17);
   reports[1] = rank_at(1, 3, call(16, CallState::done));
   CollectiveRecord other = call(4, CallState::waiting, "barrier", 0);
@@ -93,79 +93,79 @@ TEST(Verdict, ARankThatWaitsElsewhereIsNamedWithThat) {
   reports[1].ring.entries.push_back(other);
   reports[1].ring.communicators.push_back({"data", 3, false, 4});
   for (int rank : {0, 2}) reports[rank].ring.communicators.push_back({"data", 3, false, 3});
-  EXPECT_EQ(judge(reports, 300).ranks, Ranks{1});
-  EXPECT_TRUE(says(judge(reports, 300), "(it waits in barrier on data, sequence 4)"));
+  EXPECT_EQ(find_blame(reports, 300).ranks, Ranks{1});
+  EXPECT_TRUE(says(find_blame(reports, 300), "(it waits in barrier on data, sequence 4)"));
 }
 
-TEST(Verdict, SeveralCallsUnderWayDoNotHideTheFirst) {
+TEST(Blame, SeveralCallsUnderWayDoNotHideTheFirst) {
   auto reports = all_waiting(3, 17);
   for (int rank : {0, 1}) {
     reports[rank].ring.entries.push_back(call(18, CallState::waiting));
     reports[rank].ring.communicators[0].sequence = 18;
   }
   reports[2] = rank_at(2, 3, call(16, CallState::done));
-  EXPECT_EQ(judge(reports, 300).ranks, Ranks{2});
-  EXPECT_TRUE(says(judge(reports, 300), "sequence 17"));
+  EXPECT_EQ(find_blame(reports, 300).ranks, Ranks{2});
+  EXPECT_TRUE(says(find_blame(reports, 300), "sequence 17"));
 }
 
-TEST(Verdict, AnotherOperationIsOutOfStep) {
+TEST(Blame, AnotherOperationIsOutOfStep) {
   auto reports = all_waiting(3, 17);
   reports[1] = rank_at(1, 3, call(17, CallState::waiting, "barrier", 0));
-  const Verdict verdict = judge(reports, 300);
-  EXPECT_EQ(verdict.ranks, Ranks{1});
-  EXPECT_EQ(verdict.text, "rank 1 on nodeA (process 4701) is out of step: called barrier where rank 0 called "
+  const Blame blame = find_blame(reports, 300);
+  EXPECT_EQ(blame.ranks, Ranks{1});
+  EXPECT_EQ(blame.text, "rank 1 on nodeA (process 4701) is out of step: called barrier where rank 0 called "
                           "all_reduce of 3.9 KiB float32 on host, sequence 17");
 }
 
-TEST(Verdict, AnotherSizeIsOutOfStepEvenWhereTheCallHasEnded) {
+TEST(Blame, AnotherSizeIsOutOfStepEvenWhereTheCallHasEnded) {
   auto reports = all_waiting(3, 17);
   reports[0].ring.entries[9] = call(10, CallState::done, "all_reduce", 999);
-  EXPECT_EQ(judge(reports, 300).ranks, Ranks{0});
-  EXPECT_TRUE(says(judge(reports, 300), "sequence 10"));
+  EXPECT_EQ(find_blame(reports, 300).ranks, Ranks{0});
+  EXPECT_TRUE(says(find_blame(reports, 300), "sequence 10"));
 }
 
-TEST(Verdict, ARankThatDiedOfAnotherSizeDoesNotHideWhoCalledIt) {
+TEST(Blame, ARankThatDiedOfAnotherSizeDoesNotHideWhoCalledIt) {
   auto reports = all_waiting(4, 17);
   reports[1] = rank_at(1, 4, call(17, CallState::waiting, "all_reduce", 7000));
   reports[3] = without_contact(3, Contact::closed);
-  const Verdict verdict = judge(reports, 0);
-  EXPECT_EQ(verdict.ranks, Ranks{1});
-  EXPECT_TRUE(says(verdict, "out of step"));
-  EXPECT_TRUE(says(verdict, "rank 3 on nodeB (process 4711) ended without saying goodbye"));
+  const Blame blame = find_blame(reports, 0);
+  EXPECT_EQ(blame.ranks, Ranks{1});
+  EXPECT_TRUE(says(blame, "out of step"));
+  EXPECT_TRUE(says(blame, "rank 3 on nodeB (process 4711) ended without saying goodbye"));
 }
 
-TEST(Verdict, MessagesBetweenTwoRanksAreNotOutOfStep) {
+TEST(Blame, MessagesBetweenTwoRanksAreNotOutOfStep) {
   auto reports = all_waiting(2, 17);
   CollectiveRecord message = call(17, CallState::done, "send");
   message.message = true;
   reports[0].ring.entries.push_back(message);
-  EXPECT_FALSE(says(judge(reports, 300), "out of step"));
+  EXPECT_FALSE(says(find_blame(reports, 300), "out of step"));
 }
 
-TEST(Verdict, WhereAllHaveEnteredNobodyIsBlamed) {
-  const Verdict verdict = judge(all_waiting(3, 17), 300);
-  EXPECT_TRUE(verdict.ranks.empty());
-  EXPECT_TRUE(says(verdict, "every rank has entered and none gets out"));
+TEST(Blame, WhereAllHaveEnteredNobodyIsBlamed) {
+  const Blame blame = find_blame(all_waiting(3, 17), 300);
+  EXPECT_TRUE(blame.ranks.empty());
+  EXPECT_TRUE(says(blame, "every rank has entered and none gets out"));
 }
 
-TEST(Verdict, PatientCallsAreNotWhatTheJobWaitsFor) {
+TEST(Blame, PatientCallsAreNotWhatTheJobWaitsFor) {
   auto reports = all_waiting(2, 17);
   for (RankReport& report : reports) report.ring.communicators[0].patient = true;
-  EXPECT_EQ(judge(reports, 0).text, "");
+  EXPECT_EQ(find_blame(reports, 0).text, "");
 }
 
-TEST(Verdict, ARankThatEndedInOrderIsMissedByThoseWhoStillWait) {
+TEST(Blame, ARankThatEndedInOrderIsMissedByThoseWhoStillWait) {
   auto reports = all_waiting(3, 17);
   reports[2] = without_contact(2, Contact::left);
-  EXPECT_EQ(judge(reports, 300).ranks, Ranks{2});
-  EXPECT_TRUE(says(judge(reports, 300), "has ended its work and will not enter"));
+  EXPECT_EQ(find_blame(reports, 300).ranks, Ranks{2});
+  EXPECT_TRUE(says(find_blame(reports, 300), "has ended its work and will not enter"));
 }
 
-TEST(Verdict, ManyLostRanksAreCountedNotListed) {
+TEST(Blame, ManyLostRanksAreCountedNotListed) {
   auto reports = all_waiting(10, 17);
   for (int rank = 2; rank < 10; ++rank) reports[rank] = without_contact(rank, Contact::silent, 31);
-  EXPECT_EQ(judge(reports, 0).ranks.size(), 8u);
-  EXPECT_TRUE(says(judge(reports, 0), "rank 5 on nodeB (process 4711) and 4 more have been silent for 31 s"));
+  EXPECT_EQ(find_blame(reports, 0).ranks.size(), 8u);
+  EXPECT_TRUE(says(find_blame(reports, 0), "rank 5 on nodeB (process 4711) and 4 more have been silent for 31 s"));
 }
 
 }  // namespace

@@ -28,13 +28,13 @@ struct RankReport {
   RingSnapshot ring;      // empty unless it answers
 };
 
-struct Verdict {
+struct Blame {
   std::vector<int> ranks;  // to blame; empty when none stands out
   std::string text;        // names them, their hosts and the operation, on one line
 };
 
 // `waited_seconds`: how long the oldest call has waited, 0 when that is not what the alarm was about.
-Verdict judge(const std::vector<RankReport>& reports, double waited_seconds);
+Blame find_blame(const std::vector<RankReport>& reports, double waited_seconds);
 
 // All of it as one JSON document, for the file that a failed job leaves.
 std::string report_document(const std::vector<RankReport>& reports, const std::string& verdict);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "comm/verdict.h"
+#include "comm/blame.h"
 
 #include <algorithm>
 #include <cmath>
@@ -103,7 +103,7 @@ const Call& common(const std::vector<Call>& calls) {
 }
 
 // The first call, in the order of its sequence, in which ranks of one communicator differ.
-std::optional<Verdict> out_of_step(const Reports& reports) {
+std::optional<Blame> out_of_step(const Reports& reports) {
   std::map<std::pair<std::string, int64_t>, std::vector<Call>> by_sequence;
   for (const RankReport& report : reports) {
     for (const CollectiveRecord& entry : report.ring.entries) {
@@ -120,11 +120,11 @@ std::optional<Verdict> out_of_step(const Reports& reports) {
       if (!other) other = call.record;
     }
     if (blamed.empty()) continue;
-    Verdict verdict;
-    for (const RankReport* report : blamed) verdict.ranks.push_back(report->rank);
-    verdict.text = str(names_of(blamed), blamed.size() == 1 ? " is" : " are", " out of step: called ", describe_call(*other),
+    Blame blame;
+    for (const RankReport* report : blamed) blame.ranks.push_back(report->rank);
+    blame.text = str(names_of(blamed), blamed.size() == 1 ? " is" : " are", " out of step: called ", describe_call(*other),
                        " where rank ", right.rank->rank, " called ", describe(*right.record));
-    return verdict;
+    return blame;
   }
   return std::nullopt;
 }
@@ -165,31 +165,31 @@ Blamed absent(const Reports& reports, const CollectiveRecord& waited) {
 
 std::string join(const std::string& a, const std::string& b) { return a.empty() || b.empty() ? a + b : a + "; " + b; }
 
-Verdict blame(const Blamed& blamed, const std::string& text) {
-  Verdict verdict{{}, text};
-  for (const RankReport* report : blamed) verdict.ranks.push_back(report->rank);
-  return verdict;
+Blame blame_of(const Blamed& blamed, const std::string& text) {
+  Blame blame{{}, text};
+  for (const RankReport* report : blamed) blame.ranks.push_back(report->rank);
+  return blame;
 }
 
-std::optional<Verdict> out_of_contact(const Reports& reports) {
+std::optional<Blame> out_of_contact(const Reports& reports) {
   const Blamed closed = with_contact(reports, Contact::closed), silent = with_contact(reports, Contact::silent);
   if (closed.empty() && silent.empty()) return std::nullopt;
   double longest = 0;
   for (const RankReport* report : silent) longest = std::max(longest, report->silent_seconds);
   Blamed all = closed;
   all.insert(all.end(), silent.begin(), silent.end());
-  return blame(all, join(closed.empty() ? "" : names_of(closed) + " ended without saying goodbye",
+  return blame_of(all, join(closed.empty() ? "" : names_of(closed) + " ended without saying goodbye",
                          silent.empty() ? "" : clause(silent, "been silent for " + seconds_text(longest))));
 }
 
-Verdict not_entered(const Reports& reports, const CollectiveRecord& waited) {
+Blame not_entered(const Reports& reports, const CollectiveRecord& waited) {
   if (waited.message) return {{}, "the other rank of a message has not come"};
   if (const Blamed late = behind(reports, waited); !late.empty()) {
-    return blame(late, clause(late, str("not entered (", instead(*late.front()), ")")));
+    return blame_of(late, clause(late, str("not entered (", instead(*late.front()), ")")));
   }
   if (const Blamed gone = absent(reports, waited); !gone.empty()) {
     const bool left = gone.front()->contact == Contact::left;
-    return blame(gone, clause(gone, left ? "ended its work and will not enter" : "no heartbeat and cannot be asked"));
+    return blame_of(gone, clause(gone, left ? "ended its work and will not enter" : "no heartbeat and cannot be asked"));
   }
   return {{}, "every rank has entered and none gets out: the network or a device hangs"};
 }
@@ -207,22 +207,22 @@ const char* name_of(Contact contact) {
   return "?";
 }
 
-Verdict judge(const Reports& reports, double waited_seconds) {
+Blame find_blame(const Reports& reports, double waited_seconds) {
   const std::optional<CollectiveRecord> waited = most_waited(reports);
-  std::optional<Verdict> verdict = out_of_contact(reports);
-  if (std::optional<Verdict> step = out_of_step(reports)) {  // a rank that is lost besides may have died of it
-    if (verdict) step->text = join(step->text, verdict->text);
+  std::optional<Blame> blame = out_of_contact(reports);
+  if (std::optional<Blame> step = out_of_step(reports)) {  // a rank that is lost besides may have died of it
+    if (blame) step->text = join(step->text, blame->text);
     return *step;
   }
-  if (!verdict) {
+  if (!blame) {
     if (!waited) return {};
-    verdict = not_entered(reports, *waited);
+    blame = not_entered(reports, *waited);
   }
   if (waited) {
     const std::string since = waited_seconds > 0 ? str(" for ", seconds_text(waited_seconds)) : "";
-    verdict->text = join(verdict->text, str("waiting", since, " in ", describe(*waited)));
+    blame->text = join(blame->text, str("waiting", since, " in ", describe(*waited)));
   }
-  return *verdict;
+  return *blame;
 }
 
 }  // namespace braid
