@@ -23,7 +23,8 @@ std::string seconds_text(double seconds) {
 }
 
 std::string name_of(const RankReport& report) {
-  return str("rank ", report.rank, " on ", report.host, report.process > 0 ? str(" (process ", report.process, ")") : "");
+  return str("rank ", report.rank, " on ", report.host,
+             report.process > 0 ? str(" (process ", report.process, ")") : "");
 }
 
 std::string names_of(const Blamed& blamed) {
@@ -60,7 +61,8 @@ bool is_patient(const RankReport& report, const std::string& communicator) {
 std::map<std::string, CollectiveRecord> waited_by(const RankReport& report) {
   std::map<std::string, CollectiveRecord> first;
   for (const CollectiveRecord& entry : report.ring.entries) {
-    if (entry.state == CallState::waiting && !is_patient(report, entry.communicator)) first.emplace(entry.communicator, entry);
+    if (entry.state == CallState::waiting && !is_patient(report, entry.communicator))
+      first.emplace(entry.communicator, entry);
   }
   return first;
 }
@@ -82,7 +84,8 @@ std::optional<CollectiveRecord> most_waited(const Reports& reports) {
   const auto order = [](const auto& item) {
     return std::tuple(std::get<0>(item.first), -item.second.ranks, item.second.record.start);
   };
-  return std::min_element(counts.begin(), counts.end(), [&](const auto& a, const auto& b) { return order(a) < order(b); })
+  return std::min_element(counts.begin(), counts.end(),
+                          [&](const auto& a, const auto& b) { return order(a) < order(b); })
       ->second.record;
 }
 
@@ -97,7 +100,8 @@ struct Call {
 // The shape that most ranks share; of equally many that of the lowest rank.
 const Call& common(const std::vector<Call>& calls) {
   const auto same = [&](const Call& call) {
-    return std::count_if(calls.begin(), calls.end(), [&](const Call& c) { return shape_of(*c.record) == shape_of(*call.record); });
+    return std::count_if(calls.begin(), calls.end(),
+                         [&](const Call& c) { return shape_of(*c.record) == shape_of(*call.record); });
   };
   return *std::max_element(calls.begin(), calls.end(), [&](const Call& a, const Call& b) { return same(a) < same(b); });
 }
@@ -122,8 +126,8 @@ std::optional<Blame> out_of_step(const Reports& reports) {
     if (blamed.empty()) continue;
     Blame blame;
     for (const RankReport* report : blamed) blame.ranks.push_back(report->rank);
-    blame.text = str(names_of(blamed), blamed.size() == 1 ? " is" : " are", " out of step: called ", describe_call(*other),
-                       " where rank ", right.rank->rank, " called ", describe(*right.record));
+    blame.text = str(names_of(blamed), blamed.size() == 1 ? " is" : " are", " out of step: called ",
+                     describe_call(*other), " where rank ", right.rank->rank, " called ", describe(*right.record));
     return blame;
   }
   return std::nullopt;
@@ -158,7 +162,8 @@ Blamed absent(const Reports& reports, const CollectiveRecord& waited) {
   }
   Blamed found;
   for (const RankReport& report : reports) {
-    if (members < size && (report.contact == Contact::left || report.contact == Contact::unwatched)) found.push_back(&report);
+    if (members < size && (report.contact == Contact::left || report.contact == Contact::unwatched))
+      found.push_back(&report);
   }
   return found;
 }
@@ -179,7 +184,7 @@ std::optional<Blame> out_of_contact(const Reports& reports) {
   Blamed all = closed;
   all.insert(all.end(), silent.begin(), silent.end());
   return blame_of(all, join(closed.empty() ? "" : names_of(closed) + " ended without saying goodbye",
-                         silent.empty() ? "" : clause(silent, "been silent for " + seconds_text(longest))));
+                            silent.empty() ? "" : clause(silent, "been silent for " + seconds_text(longest))));
 }
 
 Blame not_entered(const Reports& reports, const CollectiveRecord& waited) {
@@ -189,7 +194,8 @@ Blame not_entered(const Reports& reports, const CollectiveRecord& waited) {
   }
   if (const Blamed gone = absent(reports, waited); !gone.empty()) {
     const bool left = gone.front()->contact == Contact::left;
-    return blame_of(gone, clause(gone, left ? "ended its work and will not enter" : "no heartbeat and cannot be asked"));
+    return blame_of(gone,
+                    clause(gone, left ? "ended its work and will not enter" : "no heartbeat and cannot be asked"));
   }
   return {{}, "every rank has entered and none gets out: the network or a device hangs"};
 }
@@ -198,11 +204,16 @@ Blame not_entered(const Reports& reports, const CollectiveRecord& waited) {
 
 const char* name_of(Contact contact) {
   switch (contact) {
-    case Contact::answers: return "answers";
-    case Contact::silent: return "silent";
-    case Contact::closed: return "closed";
-    case Contact::left: return "left";
-    case Contact::unwatched: return "unwatched";
+    case Contact::answers:
+      return "answers";
+    case Contact::silent:
+      return "silent";
+    case Contact::closed:
+      return "closed";
+    case Contact::left:
+      return "left";
+    case Contact::unwatched:
+      return "unwatched";
   }
   return "?";
 }

@@ -35,7 +35,8 @@ void print_line(const std::string& text) {
 }
 
 std::string text_of(const Alarm& alarm) {
-  return Json{{"waited", alarm.waited_seconds}, {"message", alarm.message}}.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return Json{{"waited", alarm.waited_seconds}, {"message", alarm.message}}.dump(-1, ' ', false,
+                                                                                 Json::error_handler_t::replace);
 }
 
 Alarm alarm_from(const std::string& text) {
@@ -105,17 +106,23 @@ void FailureResponse::raise(const Alarm& alarm) {
 
 void FailureResponse::respond(const Alarm& alarm) {
   sleep_seconds(settling);
-  if (site_.rank == 0) respond_for_all(alarm);
-  else if (!root_answers() || !obey_root(alarm)) respond_alone(alarm);
+  if (site_.rank == 0)
+    respond_for_all(alarm);
+  else if (!root_answers() || !obey_root(alarm))
+    respond_alone(alarm);
 }
 
 void FailureResponse::received(int rank, const Frame& frame) {
   switch (frame.kind) {
-    case FrameKind::ask_ring: return heartbeat_->send(rank, FrameKind::ring, ring_text(site_.recorder->snapshot()));
-    case FrameKind::alarm: return raise(alarm_from(frame.text));
+    case FrameKind::ask_ring:
+      return heartbeat_->send(rank, FrameKind::ring, ring_text(site_.recorder->snapshot()));
+    case FrameKind::alarm:
+      return raise(alarm_from(frame.text));
     case FrameKind::failing:
-      if (claim()) start([this, text = frame.text] { end_for_other(text); });
-      else heartbeat_->send(rank, FrameKind::ending, frame.text);
+      if (claim())
+        start([this, text = frame.text] { end_for_other(text); });
+      else
+        heartbeat_->send(rank, FrameKind::ending, frame.text);
       return;
     case FrameKind::ending:
       heartbeat_->send(rank, FrameKind::heard);
@@ -124,7 +131,8 @@ void FailureResponse::received(int rank, const Frame& frame) {
     case FrameKind::verdict:
       if (claim()) start([this, text = frame.text] { obey(text); });
       break;
-    default: break;
+    default:
+      break;
   }
   const std::lock_guard lock(mutex_);
   if (frame.kind == FrameKind::ring) rings_[rank] = frame.text;
@@ -152,10 +160,13 @@ RankReport FailureResponse::own_report() const {
 }
 
 RankReport FailureResponse::report_of(const PeerContact& peer) {
-  RankReport report{peer.rank, site_.hosts[peer.rank], peer.process, peer.contact, peer.silent_seconds, peer.last_beat, {}};
+  RankReport report{peer.rank, site_.hosts[peer.rank], peer.process, peer.contact, peer.silent_seconds, peer.last_beat,
+                    {}};
   const std::lock_guard lock(mutex_);
-  if (const auto ring = rings_.find(peer.rank); ring != rings_.end()) report.ring = ring_from_text(ring->second);
-  else if (peer.contact == Contact::answers) report.contact = Contact::silent;
+  if (const auto ring = rings_.find(peer.rank); ring != rings_.end())
+    report.ring = ring_from_text(ring->second);
+  else if (peer.contact == Contact::answers)
+    report.contact = Contact::silent;
   return report;
 }
 
@@ -170,13 +181,16 @@ std::vector<RankReport> FailureResponse::ask_all() {
     const std::lock_guard lock(mutex_);
     return std::all_of(asked.begin(), asked.end(), [&](int rank) { return rings_.contains(rank); });
   });
-  const bool lost_before = std::any_of(before.begin(), before.end(), [](const PeerContact& peer) { return is_lost(peer.contact); });
+  const bool lost_before =
+      std::any_of(before.begin(), before.end(), [](const PeerContact& peer) { return is_lost(peer.contact); });
   std::vector<RankReport> reports(site_.hosts.size());
-  for (size_t rank = 0; rank < reports.size(); ++rank) reports[rank] = {int(rank), site_.hosts[rank], 0, Contact::unwatched, 0, "", {}};
+  for (size_t rank = 0; rank < reports.size(); ++rank)
+    reports[rank] = {int(rank), site_.hosts[rank], 0, Contact::unwatched, 0, "", {}};
   const std::vector<PeerContact> after = heartbeat_->contacts();
   for (size_t i = 0; i < after.size(); ++i) {
     RankReport report = report_of(after[i]);
-    if (lost_before && after[i].contact == Contact::closed && before[i].contact != Contact::closed) report.contact = Contact::unwatched;
+    if (lost_before && after[i].contact == Contact::closed && before[i].contact != Contact::closed)
+      report.contact = Contact::unwatched;
     reports[after[i].rank] = std::move(report);
   }
   reports[site_.rank] = own_report();
@@ -184,7 +198,8 @@ std::vector<RankReport> FailureResponse::ask_all() {
 }
 
 // The line for the consoles; the file has it too.
-std::string FailureResponse::conclude(const std::vector<RankReport>& reports, const Alarm& alarm, const std::string& file) {
+std::string FailureResponse::conclude(const std::vector<RankReport>& reports, const Alarm& alarm,
+                                      const std::string& file) {
   const std::string found = find_blame(reports, alarm.waited_seconds).text;
   const std::string text = "watchdog: " + alarm.message + (alarm.message.empty() || found.empty() ? "" : "; ") + found;
   std::string folder;
@@ -211,7 +226,8 @@ void FailureResponse::respond_for_all(const Alarm& alarm) {
   wait(for_heard, [&] {
     const std::vector<int> told = answering();
     const std::lock_guard lock(mutex_);
-    return std::all_of(told.begin(), told.end(), [&](int rank) { return heard_.contains(rank) || !rings_.contains(rank); });
+    return std::all_of(told.begin(), told.end(),
+                       [&](int rank) { return heard_.contains(rank) || !rings_.contains(rank); });
   });
   run_hook(from_here(line));
   end(0, exit_failed);
@@ -251,8 +267,10 @@ void FailureResponse::obey(const std::string& line) {
 void FailureResponse::tell_of_failure(const std::string& message, int code) {
   print_line(from_here(message));
   const std::string text = str(code, " ", site_.rank, " ", message);
-  if (site_.rank == 0) heartbeat_->send_all(FrameKind::ending, text);
-  else heartbeat_->send(0, FrameKind::failing, text);
+  if (site_.rank == 0)
+    heartbeat_->send_all(FrameKind::ending, text);
+  else
+    heartbeat_->send(0, FrameKind::failing, text);
   wait(for_failure, [&] {
     const std::vector<int> told = answering();
     const std::lock_guard lock(mutex_);
@@ -276,8 +294,10 @@ void FailureResponse::end_for_other(const std::string& failure) {
       return std::all_of(told.begin(), told.end(), [&](int r) { return heard_.contains(r); });
     });
   }
-  if (!site_.abort_job) print_line(from_here(str("ends because rank ", rank, " on ", site_.hosts[rank], " failed: ", message)));
-  else sleep_seconds(settling);
+  if (!site_.abort_job)
+    print_line(from_here(str("ends because rank ", rank, " on ", site_.hosts[rank], " failed: ", message)));
+  else
+    sleep_seconds(settling);
   end(for_launcher, code);
 }
 

@@ -48,8 +48,8 @@ class FailureResponse {
 
   // The right to end this process in another way; false when the job is already being ended.
   bool claim() { return !raised_.exchange(true); }
-  // For whoever claimed because this rank failed: prints the message and lets the others end without an alarm of theirs.
-  // About a second at most.
+  // For whoever claimed because this rank failed: prints the message and lets the others end without an alarm of
+  // theirs. About a second at most.
   void tell_of_failure(const std::string& message, int code);
 
   std::string this_rank() const;  // "rank R on HOST"

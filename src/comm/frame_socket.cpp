@@ -139,8 +139,8 @@ Descriptor listen_somewhere(bool loopback_only, int& port) {
   sockaddr_in address = ipv4(htonl(loopback_only ? INADDR_LOOPBACK : INADDR_ANY), 0);
   socklen_t length = sizeof address;
   auto* generic = reinterpret_cast<sockaddr*>(&address);
-  if (!listener.is_open() || bind(listener.number(), generic, length) != 0 || listen(listener.number(), SOMAXCONN) != 0 ||
-      getsockname(listener.number(), generic, &length) != 0) {
+  if (!listener.is_open() || bind(listener.number(), generic, length) != 0 ||
+      listen(listener.number(), SOMAXCONN) != 0 || getsockname(listener.number(), generic, &length) != 0) {
     return Descriptor();
   }
   port = ntohs(address.sin_port);

@@ -30,7 +30,12 @@ class Descriptor {
   int number_;
 };
 
-enum class FrameKind : uint8_t { hello, welcome, beat, goodbye, ask_ring, ring, alarm, verdict, heard, failing, ending };
+enum class FrameKind : uint8_t {
+  hello, welcome,                         // when they meet
+  beat, goodbye,                          // the heartbeat's own
+  ask_ring, ring, alarm, verdict, heard,  // the end of a job in which a rank is missing
+  failing, ending                         // of one in which a rank has thrown
+};
 
 struct Frame {
   FrameKind kind;
@@ -48,8 +53,8 @@ class FrameSocket {
 
   void queue(FrameKind kind, const std::string& text = "");
   size_t queued_bytes() const { return out_.size(); }
-  void send_queued();   // as much as the system takes; a broken connection shows when reading
-  void shut_output();   // nothing more will be queued; the other end sees that after the last frame
+  void send_queued();  // as much as the system takes; a broken connection shows when reading
+  void shut_output();  // nothing more will be queued; the other end sees that after the last frame
 
   // The whole frames that have arrived. Afterwards ended() says whether the connection has; a frame that is longer than
   // `longest` bytes or of no known kind ends it.

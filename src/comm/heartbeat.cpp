@@ -24,7 +24,9 @@ constexpr milliseconds beat_interval(1000), longest_poll(200), own_pause(1000);
 constexpr double goodbye_seconds = 2;
 constexpr size_t longest_frame = 64 << 20, longest_queue = 256 << 10;
 
-double seconds_between(Clock::time_point from, Clock::time_point to) { return std::chrono::duration<double>(to - from).count(); }
+double seconds_between(Clock::time_point from, Clock::time_point to) {
+  return std::chrono::duration<double>(to - from).count();
+}
 
 struct Peer {
   HeartbeatPeer self;
@@ -74,7 +76,8 @@ struct Heartbeat::State {
     std::vector<pollfd> all = {{wake.number(), POLLIN, 0}};
     for (const Peer& peer : peers) {
       const FrameSocket& socket = peer.self.socket;
-      if (socket.is_open()) all.push_back({socket.descriptor(), static_cast<short>(socket.queued_bytes() ? POLLIN | POLLOUT : POLLIN), 0});
+      if (socket.is_open())
+        all.push_back({socket.descriptor(), static_cast<short>(socket.queued_bytes() ? POLLIN | POLLOUT : POLLIN), 0});
     }
     ::poll(all.data(), all.size(), longest_poll.count());
     uint64_t count = 0;
@@ -129,7 +132,8 @@ struct Heartbeat::State {
   }
 
   void judge_silence(Peer& peer) {
-    if (peer.contact == Contact::answers && seconds_between(peer.heard, Clock::now()) > timeout) lose(peer, Contact::silent);
+    if (peer.contact == Contact::answers && seconds_between(peer.heard, Clock::now()) > timeout)
+      lose(peer, Contact::silent);
   }
 
   // A peer that takes nothing gets no more than a bounded heap of beats.
@@ -225,7 +229,8 @@ std::vector<PeerContact> Heartbeat::contacts() const {
   std::vector<PeerContact> found;
   const std::lock_guard lock(state_->mutex);
   for (const Peer& peer : state_->peers) {
-    found.push_back({peer.self.rank, peer.self.process, peer.contact, seconds_between(peer.heard, now), peer.last_beat});
+    found.push_back(
+        {peer.self.rank, peer.self.process, peer.contact, seconds_between(peer.heard, now), peer.last_beat});
   }
   return found;
 }

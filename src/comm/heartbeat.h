@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A beat a second between every rank and rank 0 over TCP, on a thread that calls neither MPI nor NCCL: a rank that is
-// stopped, dead or cut off is noticed while all others sit in a collective. The same connections carry what the watchdog
-// has to say.
+// stopped, dead or cut off is noticed while all others sit in a collective. The same connections carry what the
+// watchdog has to say.
 #pragma once
 
 #include <chrono>
@@ -10,8 +10,8 @@
 #include <string>
 #include <vector>
 
-#include "comm/heartbeat_meeting.h"
 #include "comm/blame.h"
+#include "comm/heartbeat_meeting.h"
 
 namespace braid {
 
@@ -36,12 +36,12 @@ class Heartbeat {
  public:
   Heartbeat(std::vector<HeartbeatPeer> peers, HeartbeatHandlers handlers);
   void start();
-  void stop();  // says goodbye, and waits up to two seconds until the others have heard it
+  void stop();   // says goodbye, and waits up to two seconds until the others have heard it
   ~Heartbeat();  // stops
   Heartbeat(const Heartbeat&) = delete;
   Heartbeat& operator=(const Heartbeat&) = delete;
 
-  void set_timeout(double seconds);  // 30 at first
+  void set_timeout(double seconds);                                   // 30 at first
   void send(int rank, FrameKind kind, const std::string& text = "");  // dropped where there is no connection
   void send_all(FrameKind kind, const std::string& text = "");
   std::vector<PeerContact> contacts() const;

@@ -93,7 +93,8 @@ class Reception {
     if (frames.empty()) return guest.ended();
     int rank = 0;
     int64_t process = 0;
-    if (frames.front().kind != FrameKind::hello || !read_greeting(frames.front().text, secret_, rank, process)) return true;
+    if (frames.front().kind != FrameKind::hello || !read_greeting(frames.front().text, secret_, rank, process))
+      return true;
     if (rank <= 0 || rank >= ranks_) return true;
     guest.queue(FrameKind::welcome, greeting(secret_, 0));
     guest.send_queued();
@@ -185,8 +186,10 @@ std::vector<HeartbeatPeer> meet_for_heartbeat(Communicator& host, double patienc
   }
   invitation = Invitation::from(broadcast_text(host, invitation.text(), 0));
   std::vector<HeartbeatPeer> peers;
-  if (host.rank() > 0) peers = call_rank_0(invitation, host.rank(), patience);
-  else if (listener.is_open()) peers = Reception(std::move(listener), invitation.secret, host.size()).receive(patience);
+  if (host.rank() > 0)
+    peers = call_rank_0(invitation, host.rank(), patience);
+  else if (listener.is_open())
+    peers = Reception(std::move(listener), invitation.secret, host.size()).receive(patience);
   keep_agreed(host, peers);
   return peers;
 }

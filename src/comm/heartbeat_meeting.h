@@ -15,9 +15,9 @@ struct HeartbeatPeer {
   FrameSocket socket;
 };
 
-// Rank 0 gets its connections to the others, the others theirs to rank 0. Who cannot connect within `patience` seconds is
-// left out. Collective over `host`, through which rank 0 hands out its addresses and a secret that keeps strangers out.
-// Only the loopback is used where all ranks share one network stack.
+// Rank 0 gets its connections to the others, the others theirs to rank 0. Who cannot connect within `patience` seconds
+// is left out. Collective over `host`, through which rank 0 hands out its addresses and a secret that keeps strangers
+// out. Only the loopback is used where all ranks share one network stack.
 std::vector<HeartbeatPeer> meet_for_heartbeat(Communicator& host, double patience = 20);
 
 }  // namespace braid

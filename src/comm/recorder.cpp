@@ -152,8 +152,16 @@ double CollectiveRecorder::unix_time(Clock::time_point time) const { return seco
 CollectiveRecord CollectiveRecorder::record_of(const Entry& entry) const {
   const Call& call = entry.call;
   const double end = entry.state == CallState::waiting ? 0 : unix_time(entry.end);
-  return {channels_[entry.channel].name, entry.sequence, call.operation, call.count, call.dtype, call.peer,
-          call.message, unix_time(entry.start), end, entry.state};
+  return {channels_[entry.channel].name,
+          entry.sequence,
+          call.operation,
+          call.count,
+          call.dtype,
+          call.peer,
+          call.message,
+          unix_time(entry.start),
+          end,
+          entry.state};
 }
 
 RingSnapshot CollectiveRecorder::snapshot() const {

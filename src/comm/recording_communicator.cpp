@@ -59,7 +59,8 @@ class RecordingCommunicator final : public Communicator {
       part = inner_->split(colour, key);
       return Work();
     });
-    return std::make_unique<RecordingCommunicator>(std::move(part), recorder_, recorder_->name(channel_) + "/" + name, patient);
+    return std::make_unique<RecordingCommunicator>(std::move(part), recorder_, recorder_->name(channel_) + "/" + name,
+                                                   patient);
   }
 
   void abort() override { inner_->abort(); }
@@ -88,7 +89,8 @@ class RecordingCommunicator final : public Communicator {
 }  // namespace
 
 std::unique_ptr<Communicator> make_recording_communicator(std::unique_ptr<Communicator> inner,
-                                                          std::shared_ptr<CollectiveRecorder> recorder, const std::string& name) {
+                                                          std::shared_ptr<CollectiveRecorder> recorder,
+                                                          const std::string& name) {
   return std::make_unique<RecordingCommunicator>(std::move(inner), std::move(recorder), name, false);
 }
 

@@ -12,7 +12,8 @@ namespace braid {
 
 // What it splits off is recorded as well, under `name`/split-N-COLOUR.
 std::unique_ptr<Communicator> make_recording_communicator(std::unique_ptr<Communicator> inner,
-                                                          std::shared_ptr<CollectiveRecorder> recorder, const std::string& name);
+                                                          std::shared_ptr<CollectiveRecorder> recorder,
+                                                          const std::string& name);
 
 // A communicator of the same ranks for waits that may rightly be long, such as that for the slowest disk: its calls are
 // recorded as PARENT/`name`, but never time out. Of one that is not recorded, just another. Collective.

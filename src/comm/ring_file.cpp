@@ -28,7 +28,8 @@ bool write_whole(const fs::path& path, const std::string& document) {
 
 }  // namespace
 
-std::string write_ring_file(const std::string& folder, const std::string& name, const std::string& document, double seconds) {
+std::string write_ring_file(const std::string& folder, const std::string& name, const std::string& document,
+                            double seconds) {
   if (folder.empty()) return "";
   const fs::path path = fs::path(folder) / name;
   return within(seconds, [path, document] { return write_whole(path, document); }) ? path.string() : "";

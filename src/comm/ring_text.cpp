@@ -79,9 +79,13 @@ RingSnapshot ring_from_text(const std::string& text) {
 std::string beat_text(const CollectiveRecord& last) { return to_json(last).dump(); }
 
 std::string report_document(const std::vector<RankReport>& reports, const std::string& verdict) {
-  std::string text = str("{\"time\": ", Json(utc_now_iso8601()).dump(), ",\n\"verdict\": ", Json(verdict).dump(), ",\n\"ranks\": [");
+  std::string text =
+      str("{\"time\": ", Json(utc_now_iso8601()).dump(), ",\n\"verdict\": ", Json(verdict).dump(), ",\n\"ranks\": [");
   for (const RankReport& report : reports) {
-    Json json = {{"rank", report.rank}, {"host", report.host}, {"process", report.process}, {"contact", name_of(report.contact)}};
+    Json json = {{"rank", report.rank},
+                 {"host", report.host},
+                 {"process", report.process},
+                 {"contact", name_of(report.contact)}};
     if (report.silent_seconds > 0) json["silent_seconds"] = report.silent_seconds;
     if (!report.last_beat.empty()) json["last_beat"] = Json::parse(report.last_beat, nullptr, false);
     json.update(to_json(report.ring));

@@ -13,7 +13,7 @@ namespace braid {
 
 struct FailureSite;
 
-struct WatchdogTimeouts {  // seconds
+struct WatchdogTimeouts {    // seconds
   double first_step = 1800;  // of a collective before steady state: data are prepared, kernels compiled, NCCL connects
   double steady = 300;       // of a collective afterwards
   double heartbeat = 30;     // of silence on a rank's connection
@@ -36,13 +36,13 @@ class Watchdog {
   void enter_steady_state();
   void leave_steady_state();  // the next run of a sweep begins
 
-  // Called on rank 0 on a thread of its own with the line that names the missing rank, before the job ends; it gets five
-  // seconds. An empty function takes it back, and waits while it runs.
+  // Called on rank 0 on a thread of its own with the line that names the missing rank, before the job ends; it gets
+  // five seconds. An empty function takes it back, and waits while it runs.
   void on_failure(std::function<void(const std::string&)> hook);
 
-  // Before a rank ends the job because of an exception: prints the message and tells the others, so that what people see
-  // is this failure and not the loss of this rank; the caller then ends the job. Where a collective threw it, or the job
-  // is being ended already, the watchdog speaks and ends the job, and this does not return.
+  // Before a rank ends the job because of an exception: prints the message and tells the others, so that what people
+  // see is this failure and not the loss of this rank; the caller then ends the job. Where a collective threw it, or
+  // the job is being ended already, the watchdog speaks and ends the job, and this does not return.
   void report_failure(const std::string& message, int code);
 
  private:

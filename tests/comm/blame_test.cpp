@@ -14,7 +14,8 @@ testing::AssertionResult says(const Blame& blame, const std::string& part) {
   return testing::AssertionFailure() << '"' << part << "\" is not in \"" << blame.text << '"';
 }
 
-CollectiveRecord call(int64_t sequence, CallState state, const std::string& operation = "all_reduce", size_t count = 1000) {
+CollectiveRecord call(int64_t sequence, CallState state, const std::string& operation = "all_reduce",
+                      size_t count = 1000) {
   CollectiveRecord record;
   record.communicator = "host";
   record.sequence = sequence;
@@ -33,7 +34,8 @@ RankReport rank_at(int rank, int ranks, const CollectiveRecord& last) {
   report.host = rank < 2 ? "nodeA" : "nodeB";
   report.process = 4700 + rank;
   report.ring.communicators = {{"host", ranks, false, last.sequence}};
-  for (int64_t sequence = 1; sequence < last.sequence; ++sequence) report.ring.entries.push_back(call(sequence, CallState::done));
+  for (int64_t sequence = 1; sequence < last.sequence; ++sequence)
+    report.ring.entries.push_back(call(sequence, CallState::done));
   report.ring.entries.push_back(last);
   return report;
 }
@@ -60,7 +62,8 @@ TEST(Blame, ASilentRankIsNamedWithHostProcessAndOperation) {
   const Blame blame = find_blame(reports, 0);
   EXPECT_EQ(blame.ranks, Ranks{2});
   EXPECT_EQ(blame.text,
-            "rank 2 on nodeB (process 4711) has been silent for 30 s; waiting in all_reduce of 3.9 KiB float32 on host, sequence 123");
+            "rank 2 on nodeB (process 4711) has been silent for 30 s; waiting in all_reduce of 3.9 KiB float32 on "
+            "host, sequence 123");
 }
 
 TEST(Blame, ADeadRankIsNamed) {
@@ -113,8 +116,9 @@ TEST(Blame, AnotherOperationIsOutOfStep) {
   reports[1] = rank_at(1, 3, call(17, CallState::waiting, "barrier", 0));
   const Blame blame = find_blame(reports, 300);
   EXPECT_EQ(blame.ranks, Ranks{1});
-  EXPECT_EQ(blame.text, "rank 1 on nodeA (process 4701) is out of step: called barrier where rank 0 called "
-                          "all_reduce of 3.9 KiB float32 on host, sequence 17");
+  EXPECT_EQ(blame.text,
+            "rank 1 on nodeA (process 4701) is out of step: called barrier where rank 0 called "
+            "all_reduce of 3.9 KiB float32 on host, sequence 17");
 }
 
 TEST(Blame, AnotherSizeIsOutOfStepEvenWhereTheCallHasEnded) {

@@ -91,7 +91,10 @@ TEST(Heartbeat, AGoodbyeIsNoLossOnEitherSide) {
   auto root = std::make_unique<End>(std::move(met[0])), first = std::make_unique<End>(std::move(met[1]));
   End second(std::move(met[2]));
   first->heartbeat.stop();
-  EXPECT_TRUE(soon([&] { return root->heartbeat.contacts()[0].contact == Contact::left || root->heartbeat.contacts()[1].contact == Contact::left; }));
+  EXPECT_TRUE(soon([&] {
+    return root->heartbeat.contacts()[0].contact == Contact::left ||
+           root->heartbeat.contacts()[1].contact == Contact::left;
+  }));
   root->heartbeat.stop();
   EXPECT_TRUE(soon([&] { return second.heartbeat.contacts()[0].contact == Contact::left; }));
   EXPECT_EQ(root->lost_rank, -1);

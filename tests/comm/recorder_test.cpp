@@ -7,8 +7,8 @@
 
 #include "base/clock.h"
 #include "base/error.h"
-#include "comm/recording_communicator.h"
 #include "comm/blame.h"
+#include "comm/recording_communicator.h"
 
 namespace braid {
 namespace {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Ranks add numbers in a loop until one of them does something else. Arguments are NAME=VALUE:
 //   calls=30 pause=0.05      so many all-reduces, seconds between them
-//   act=stop rank=1 after=5  that rank, before its call of that number: stop (SIGSTOP), exit, kill, crash, sleep, size, operation,
+//   act=stop rank=1 after=5  that rank, before its call of that number: stop (SIGSTOP), exit, kill, crash, sleep, size,
+//   operation,
 //                            throw, patient (all wait for it in a patient barrier), leave (it ends in order)
 //   seconds=1                how long it sleeps
 //   collective=3 heartbeat=2 abort=3 folder=DIR   of the watchdog, seconds; late=1: rank 0 ends so many seconds later
@@ -33,7 +34,9 @@ class Arguments {
     }
   }
   std::string text(const std::string& name) const { return values_.contains(name) ? values_.at(name) : ""; }
-  double number(const std::string& name, double otherwise) const { return values_.contains(name) ? std::stod(text(name)) : otherwise; }
+  double number(const std::string& name, double otherwise) const {
+    return values_.contains(name) ? std::stod(text(name)) : otherwise;
+  }
 
  private:
   std::map<std::string, std::string> values_;
@@ -72,8 +75,8 @@ bool act(World& world, Communicator& patient, const Arguments& arguments, bool c
 
 void watch(World& world, const Arguments& arguments) {
   Watchdog& watchdog = world.watchdog();
-  watchdog.set_timeouts({arguments.number("collective", 3), arguments.number("collective", 3), arguments.number("heartbeat", 2),
-                         arguments.number("abort", 3)});
+  watchdog.set_timeouts({arguments.number("collective", 3), arguments.number("collective", 3),
+                         arguments.number("heartbeat", 2), arguments.number("abort", 3)});
   const std::string folder = arguments.text("folder");
   watchdog.set_folder(folder);
   watchdog.on_failure([folder](const std::string& line) { std::ofstream(folder + "/status.txt") << line; });
