@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <utility>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -57,6 +58,7 @@ RunOutcome Trainer::run() {
     }
     if (verdict.update) update(numbers);
     finish_step(numbers, verdict, watch.seconds());
+    if (task_.on_first_step) std::exchange(task_.on_first_step, nullptr)();
     maybe_evaluate();
     if (const auto outcome = ended_early(verdict)) return *outcome;
   }
