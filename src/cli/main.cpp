@@ -36,7 +36,7 @@ void print_usage() {
       << "  braid train configs/mhc/demo_mhc.toml --out runs/a --set train.steps=10\n"
       << "  braid status runs/a\n"
       << "  braid config --explain train\n\n"
-      << "Exit codes: 0 done; 1 failed; 2 wrong use or configuration.\n";
+      << "Exit codes: 0 done; 1 failed; 2 wrong use or configuration; 85 stopped, start me again.\n";
 }
 
 int run_command(const std::string& name, const Arguments& arguments) {
@@ -69,10 +69,10 @@ int main(int argc, char** argv) {
   try {
     return braid::dispatch(argc, argv);
   } catch (const braid::Error& error) {
-    if (braid::speaks_for_all()) std::cerr << "braid: " << error.what() << std::endl;
+    if (braid::speaks_for_all()) std::cerr << str("braid: ", error.what(), "\n") << std::flush;
     return error.exit_code();
   } catch (const std::exception& error) {
-    std::cerr << "braid: " << error.what() << std::endl;
+    std::cerr << str("braid: ", error.what(), "\n") << std::flush;
     return braid::exit_failed;
   }
 }

@@ -28,10 +28,10 @@ Examples:
   braid status runs/fast
 
 The table [sweep] of CONFIG lists depths, connections and seeds; each combination is one run, in a
-folder of its own under --out. Given again, the command goes on: finished runs are skipped, others go
-on from their newest checkpoint; a run that died twice is recorded as failed.
-Exit codes: 0 every run is done or diverged; 1 a run failed; 2 wrong use or configuration; 85 stopped
-by a signal or the end of the batch job: the same command goes on.
+folder of its own under --out. Given again, the command goes on: finished runs are skipped, others
+go on from their newest checkpoint; a run that died twice without a new one is recorded as failed.
+Exit codes: 0 every run is done or diverged; 1 a run failed; 2 wrong use or configuration; 85
+stopped by a signal or the end of the batch job: the same command goes on.
 )";
 
 struct SweepOptions {

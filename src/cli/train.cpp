@@ -24,8 +24,8 @@ Examples:
 The same command again goes on from the newest checkpoint in --out that verifies, on any number of
 ranks. SIGUSR1, SIGTERM and Ctrl-C stop all ranks after the same step, with a checkpoint; so does
 --time-limit, or the end of the SLURM job, in time. A second Ctrl-C leaves at once.
-Exit codes: 0 done, or diverged (the loss is not finite: a result, too); 1 failed, or stopped without
-a checkpoint; 2 wrong use or configuration; 85 stopped with a checkpoint: start me again.
+Exit codes: 0 done, or diverged (the loss is not finite: a result, too); 1 failed, or stopped
+without a checkpoint; 2 wrong use or configuration; 85 stopped with a checkpoint: start me again.
 )";
 
 // What a run would do, without starting it.

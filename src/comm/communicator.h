@@ -34,13 +34,14 @@ class Work {
     virtual ~State() = default;
     virtual void wait() = 0;         // CPU: blocks; CUDA: orders the caller's stream after the result
     virtual void synchronize() = 0;  // blocks the host until the result is there
-    virtual bool done() = 0;
+    virtual bool done() = 0;         // or failed; then synchronize() throws at once
   };
   Work() = default;
   explicit Work(std::shared_ptr<State> state) : state_(std::move(state)) {}
   void wait() const { if (state_) state_->wait(); }
   void synchronize() const { if (state_) state_->synchronize(); }
   bool done() const { return !state_ || state_->done(); }
+  bool empty() const { return !state_; }  // of a call that had ended when it returned
 
  private:
   std::shared_ptr<State> state_;
@@ -63,6 +64,8 @@ class Communicator {
   virtual void barrier() = 0;
   // Ranks with the same colour form a new communicator, ordered by (key, rank). Collective.
   virtual std::unique_ptr<Communicator> split(int colour, int key) = 0;
+  // For a job that ends: makes calls under way fail where the back end can, from any thread. May hang.
+  virtual void abort() {}
 };
 
 // A world of one: every call is a copy or nothing.

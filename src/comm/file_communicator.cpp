@@ -70,13 +70,13 @@ class FileCommunicator final : public Communicator {
 
   // Each rank adds all parts in rank order: the same bits everywhere.
   Work all_reduce(Buffer inout, ReduceOp op) override {
-    const std::vector<Bytes> parts = exchange(inout);
+    const std::vector<Bytes> parts = exchange_equal(inout);
     std::memcpy(inout.data, parts[0].data(), inout.bytes());
     for (int rank = 1; rank < size_; ++rank) combine_into(inout, parts[rank], op);
     return {};
   }
   Work all_gather(Buffer in, Buffer out) override {
-    const std::vector<Bytes> parts = exchange(in);
+    const std::vector<Bytes> parts = exchange_equal(in);
     for (int rank = 0; rank < size_; ++rank) {
       std::memcpy(static_cast<char*>(out.data) + rank * in.bytes(), parts[rank].data(), in.bytes());
     }
@@ -90,11 +90,12 @@ class FileCommunicator final : public Communicator {
   }
   Work broadcast(Buffer inout, int root) override {
     const std::vector<Bytes> parts = exchange(rank_ == root ? inout : Buffer{});
+    require_size(parts[root], root, inout);
     std::memcpy(inout.data, parts[root].data(), inout.bytes());
     return {};
   }
   Work all_to_all(Buffer in, Buffer out) override {
-    const std::vector<Bytes> parts = exchange(in);
+    const std::vector<Bytes> parts = exchange_equal(in);
     const size_t slice = in.bytes() / size_;
     for (int rank = 0; rank < size_; ++rank) {
       std::memcpy(static_cast<char*>(out.data) + rank * slice, parts[rank].data() + rank_ * slice, slice);
@@ -108,6 +109,7 @@ class FileCommunicator final : public Communicator {
   Work receive(Buffer out, int from) override {
     const fs::path path = folder_ / str("message-", from, "-", rank_, "-", received_[from]++);
     const Bytes bytes = read_when_there(path);
+    require_size(bytes, from, out);
     std::memcpy(out.data, bytes.data(), out.bytes());
     fs::remove(path);
     return {};
@@ -131,6 +133,15 @@ class FileCommunicator final : public Communicator {
   }
 
  private:
+  static void require_size(const Bytes& theirs, int rank, const Buffer& mine) {
+    if (theirs.size() == mine.bytes()) return;
+    throw Error(str("ranks are out of step: rank ", rank, " sent ", theirs.size(), " bytes where ", mine.bytes(), " were expected"));
+  }
+  std::vector<Bytes> exchange_equal(const Buffer& mine) {
+    std::vector<Bytes> parts = exchange(mine);
+    for (int rank = 0; rank < size_; ++rank) require_size(parts[rank], rank, mine);
+    return parts;
+  }
   // Everybody's bytes. A rank's file of two calls ago is no longer needed: all have since read a later one.
   std::vector<Bytes> exchange(const Buffer& mine) {
     const int64_t call = sequence_++;

@@ -8,7 +8,9 @@
 
 #include <chrono>
 #include <cstring>
+#include <mutex>
 #include <thread>
+#include <utility>
 
 #include "comm/cuda_handles.h"
 #endif
@@ -45,25 +47,79 @@ void require_same_library() {
   }
 }
 
-// A call under way on the communicator's stream.
-class NcclWork final : public Work::State {
+// NCCL's handle, shared with the works under way: the watchdog asks them from its own thread, perhaps after the
+// communicator has gone.
+class NcclHandle {
  public:
-  NcclWork(ncclComm_t comm, cudaStream_t consumer) : comm_(comm), consumer_(consumer) {}
-  CudaEvent& finished() { return finished_; }
+  ncclComm_t* address() { return &comm_; }
+  ncclComm_t get() const { return comm_; }
 
-  void wait() override { check_cuda(cudaStreamWaitEvent(consumer_, finished_.get(), 0), "wait for NCCL"); }
-  bool done() override { return cudaEventQuery(finished_.get()) == cudaSuccess; }
-  void synchronize() override {
-    while (!done()) {
-      ncclResult_t state = ncclSuccess;
-      ncclCommGetAsyncError(comm_, &state);
-      if (state != ncclSuccess && state != ncclInProgress) check_nccl(state, "collective");
-      std::this_thread::sleep_for(std::chrono::microseconds(50));
-    }
+  // Throws what NCCL has found wrong with the calls under way.
+  void check() {
+    const std::lock_guard lock(mutex_);
+    if (aborted_) throw Error("NCCL: the job is being ended");
+    ncclResult_t state = ncclSuccess;
+    if (comm_ != nullptr) ncclCommGetAsyncError(comm_, &state);
+    if (state != ncclSuccess && state != ncclInProgress) check_nccl(state, "collective");
+  }
+
+  void destroy() {
+    if (const ncclComm_t comm = take(false)) ncclCommDestroy(comm);
+  }
+  void abort() {
+    if (const ncclComm_t comm = take(true)) ncclCommAbort(comm);
   }
 
  private:
-  ncclComm_t comm_;
+  ncclComm_t take(bool aborting) {
+    const std::lock_guard lock(mutex_);
+    aborted_ = aborted_ || aborting;
+    return std::exchange(comm_, nullptr);
+  }
+
+  std::mutex mutex_;
+  ncclComm_t comm_ = nullptr;
+  bool aborted_ = false;
+};
+
+// A call under way on the communicator's stream.
+class NcclWork final : public Work::State {
+ public:
+  NcclWork(std::shared_ptr<NcclHandle> handle, int device, cudaStream_t consumer)
+      : handle_(std::move(handle)), device_(device), consumer_(consumer) {}
+  CudaEvent& finished() { return finished_; }
+
+  void wait() override { check_cuda(cudaStreamWaitEvent(consumer_, finished_.get(), 0), "wait for NCCL"); }
+  bool done() override {
+    try {
+      return has_finished();
+    } catch (const Error&) {
+      return true;  // synchronize() says what is wrong
+    }
+  }
+  void synchronize() override {
+    while (!has_finished()) std::this_thread::sleep_for(std::chrono::microseconds(50));
+  }
+
+ private:
+  // A thread that has not chosen a device would start to use the first one.
+  void choose_device() const {
+    int current = -1;
+    if (cudaGetDevice(&current) != cudaSuccess || current != device_) check_cuda(cudaSetDevice(device_), "choose device");
+  }
+
+  bool has_finished() {
+    choose_device();
+    const cudaError_t status = cudaEventQuery(finished_.get());
+    if (status == cudaSuccess) return true;
+    if (status != cudaErrorNotReady) check_cuda(status, "collective");
+    cudaGetLastError();  // "not ready" would otherwise be found by whoever asks for errors on this thread next
+    handle_->check();
+    return false;
+  }
+
+  std::shared_ptr<NcclHandle> handle_;
+  int device_;
   cudaStream_t consumer_;
   CudaEvent finished_;
 };
@@ -78,12 +134,12 @@ class NcclCommunicator final : public Communicator {
     ncclUniqueId id = {};
     if (host_.rank() == 0) check_nccl(ncclGetUniqueId(&id), "unique id");
     host_.broadcast({&id, sizeof id, Dtype::uint8}, 0).wait();
-    check_nccl(ncclCommInitRank(&comm_, host_.size(), id, host_.rank()), "start");
+    check_nccl(ncclCommInitRank(handle_->address(), host_.size(), id, host_.rank()), "start");
   }
   ~NcclCommunicator() override {
     // A rank that fails leaves its collectives unfinished: destroying would wait for them.
     if (std::uncaught_exceptions() > 0) return;
-    ncclCommDestroy(comm_);
+    handle_->destroy();
   }
 
   int rank() const override { return host_.rank(); }
@@ -92,45 +148,46 @@ class NcclCommunicator final : public Communicator {
 
   Work all_reduce(Buffer b, ReduceOp op) override {
     return launch("all_reduce", b, [&](cudaStream_t s) {
-      return ncclAllReduce(b.data, b.data, b.count, type_of(b.dtype), op_of(op), comm_, s);
+      return ncclAllReduce(b.data, b.data, b.count, type_of(b.dtype), op_of(op), comm(), s);
     });
   }
   Work all_gather(Buffer in, Buffer out) override {
     return launch("all_gather", in, [&](cudaStream_t s) {
-      return ncclAllGather(in.data, out.data, in.count, type_of(in.dtype), comm_, s);
+      return ncclAllGather(in.data, out.data, in.count, type_of(in.dtype), comm(), s);
     });
   }
   Work reduce_scatter(Buffer in, Buffer out, ReduceOp op) override {
     return launch("reduce_scatter", in, [&](cudaStream_t s) {
-      return ncclReduceScatter(in.data, out.data, out.count, type_of(in.dtype), op_of(op), comm_, s);
+      return ncclReduceScatter(in.data, out.data, out.count, type_of(in.dtype), op_of(op), comm(), s);
     });
   }
   Work broadcast(Buffer b, int root) override {
     return launch("broadcast", b, [&](cudaStream_t s) {
-      return ncclBroadcast(b.data, b.data, b.count, type_of(b.dtype), root, comm_, s);
+      return ncclBroadcast(b.data, b.data, b.count, type_of(b.dtype), root, comm(), s);
     });
   }
   Work all_to_all(Buffer in, Buffer out) override {
     return launch("all_to_all", in, [&](cudaStream_t s) { return exchange_slices(in, out, s); });
   }
   Work send(Buffer b, int to) override {
-    return launch("send", b, [&](cudaStream_t s) { return ncclSend(b.data, b.count, type_of(b.dtype), to, comm_, s); });
+    return launch("send", b, [&](cudaStream_t s) { return ncclSend(b.data, b.count, type_of(b.dtype), to, comm(), s); });
   }
   Work receive(Buffer b, int from) override {
-    return launch("receive", b, [&](cudaStream_t s) { return ncclRecv(b.data, b.count, type_of(b.dtype), from, comm_, s); });
+    return launch("receive", b, [&](cudaStream_t s) { return ncclRecv(b.data, b.count, type_of(b.dtype), from, comm(), s); });
   }
   void barrier() override { host_.barrier(); }
   std::unique_ptr<Communicator> split(int colour, int key) override {
     return std::make_unique<NcclCommunicator>(host_, host_.split(colour, key), device_);
   }
+  void abort() override { handle_->abort(); }
 
  private:
   ncclResult_t exchange_slices(const Buffer& in, const Buffer& out, cudaStream_t stream) {
     const size_t slice = in.count / size(), bytes = slice * size_of(in.dtype);
     check_nccl(ncclGroupStart(), "group");
     for (int peer = 0; peer < size(); ++peer) {
-      ncclSend(static_cast<char*>(in.data) + peer * bytes, slice, type_of(in.dtype), peer, comm_, stream);
-      ncclRecv(static_cast<char*>(out.data) + peer * bytes, slice, type_of(in.dtype), peer, comm_, stream);
+      ncclSend(static_cast<char*>(in.data) + peer * bytes, slice, type_of(in.dtype), peer, comm(), stream);
+      ncclRecv(static_cast<char*>(out.data) + peer * bytes, slice, type_of(in.dtype), peer, comm(), stream);
     }
     return ncclGroupEnd();
   }
@@ -138,7 +195,7 @@ class NcclCommunicator final : public Communicator {
   template <class Call>
   Work launch(const char* operation, const Buffer& buffer, const Call& call) {
     const auto producer = static_cast<cudaStream_t>(buffer.stream);
-    auto work = std::make_shared<NcclWork>(comm_, producer);
+    auto work = std::make_shared<NcclWork>(handle_, device_, producer);
     produced_.record(producer);
     check_cuda(cudaStreamWaitEvent(stream_->get(), produced_.get(), 0), "wait for the buffer");
     check_nccl(call(stream_->get()), operation);
@@ -146,12 +203,14 @@ class NcclCommunicator final : public Communicator {
     return Work(std::move(work));
   }
 
+  ncclComm_t comm() const { return handle_->get(); }
+
   std::unique_ptr<Communicator> owned_host_;
   Communicator& host_;
   int device_;
   std::unique_ptr<CudaStream> stream_;
   CudaEvent produced_;
-  ncclComm_t comm_ = nullptr;
+  std::shared_ptr<NcclHandle> handle_ = std::make_shared<NcclHandle>();
 };
 
 }  // namespace

@@ -4,25 +4,30 @@
 #include <mpi.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstdlib>
-#include <iostream>
 #include <thread>
 
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/gpu_probe.h"
 #include "comm/agreement.h"
+#include "comm/bounded.h"
+#include "comm/failure_response.h"
 #include "comm/file_communicator.h"
 #include "comm/gpu_assignment.h"
 #include "comm/launch_environment.h"
 #include "comm/mpi_communicator.h"
 #include "comm/nccl_communicator.h"
 #include "comm/places.h"
+#include "comm/recording_communicator.h"
 
 namespace braid {
 
 namespace {
+
+constexpr double nccl_abort_seconds = 3;
 
 // MPI_Init to MPI_Finalize.
 class MpiSession {
@@ -56,9 +61,12 @@ class ConnectedWorld final : public World {
     const LaunchEnvironment environment = read_launch_environment([](const char* name) { return std::getenv(name); });
     require_driver(options);
     meet(environment);
+    if (size() > 1) host_ = make_recording_communicator(std::move(host_), recorder_, "host");
     int local_ranks = 1;
     find_neighbours(environment, local_ranks);
     take_device(options, local_ranks);
+    watchdog_ = start_watchdog();
+    if (device_ >= 0) connect_nccl();
   }
 
   ~ConnectedWorld() override {
@@ -71,10 +79,11 @@ class ConnectedWorld final : public World {
   int device_index() const override { return device_; }
   Communicator& host() override { return *host_; }
   Communicator& data() override { return nccl_ ? *nccl_ : *host_; }
+  Watchdog& watchdog() override { return *watchdog_; }
   const std::vector<RankPlace>& places() const override { return places_; }
 
   [[noreturn]] void abort(const std::string& message, int code) override {
-    std::cerr << (size() > 1 ? str("rank ", rank(), " on ", host_name(), ": ") : "") << message << std::endl;
+    watchdog_->report_failure(message, code);
     end_job(code);
   }
 
@@ -82,10 +91,41 @@ class ConnectedWorld final : public World {
   [[noreturn]] void end_job(int code) {
     if (mpi_) {
       // MPI_Abort itself has been seen to hang; it gets five seconds.
-      std::thread([code] { MPI_Abort(MPI_COMM_WORLD, code); }).detach();
+      shielded_thread([code] { MPI_Abort(MPI_COMM_WORLD, code); }).detach();
       std::this_thread::sleep_for(std::chrono::seconds(5));
     }
     _exit(code);
+  }
+
+  std::unique_ptr<Watchdog> start_watchdog() {
+    if (size() == 1) return std::make_unique<Watchdog>();
+    FailureSite site = {rank(), {}, recorder_, nullptr};
+    for (const RankPlace& place : places_) site.hosts.push_back(place.host);
+    if (mpi_) site.abort_job = [this](int code) { abort_job(code); };
+    return std::make_unique<Watchdog>(*host_, std::move(site));
+  }
+
+  // On a thread of the watchdog, which does not wait for ever. NCCL first, or its kernels would wait for the lost rank.
+  void abort_job(int code) {
+    within(nccl_abort_seconds, [communicator = to_abort_.load()] {
+      if (communicator) communicator->abort();
+      return true;
+    });
+    MPI_Abort(MPI_COMM_WORLD, code);
+  }
+
+  void connect_nccl() {
+    if (size() == 1) {
+      nccl_ = make_nccl_communicator(*host_, device_);
+      return;
+    }
+    const auto channel = recorder_->open("nccl", size(), false);
+    const auto call = recorder_->begin(channel, {"connect"});
+    auto connected = make_nccl_communicator(*host_, device_);
+    recorder_->finish(call, CallState::done);
+    recorder_->close(channel);
+    nccl_ = make_recording_communicator(std::move(connected), recorder_, "data");
+    to_abort_ = nccl_.get();
   }
 
   static void require_driver(const WorldOptions& options) {
@@ -138,15 +178,17 @@ class ConnectedWorld final : public World {
       const std::string problem = shared_gpu_problem(places_);
       if (!problem.empty()) throw AgreedError(problem, exit_usage);
     }
-    if (device_ >= 0) nccl_ = make_nccl_communicator(*host_, device_);
   }
 
-  // Destroyed in reverse: communicators, then the thread that serves them, then MPI.
+  // Destroyed in reverse: the watchdog, communicators, then the thread that serves them, then MPI.
   std::unique_ptr<MpiSession> mpi_;
   std::shared_ptr<CommThread> comm_thread_;
+  std::shared_ptr<CollectiveRecorder> recorder_ = std::make_shared<CollectiveRecorder>();
   std::unique_ptr<Communicator> host_, nccl_;
+  std::atomic<Communicator*> to_abort_{nullptr};
   std::vector<RankPlace> places_;
   int local_rank_ = 0, device_ = -1;
+  std::unique_ptr<Watchdog> watchdog_;
 };
 
 }  // namespace

@@ -111,6 +111,23 @@ RunOutcome train_and_report(Trainer& trainer, RunRecorder& recorder, const RunRe
   return outcome;
 }
 
+// While a run is under way, what ends the job becomes its last status.
+class WatchedRun {
+ public:
+  WatchedRun(Watchdog& watchdog, std::function<void(const std::string&)> record) : watchdog_(watchdog) {
+    watchdog_.on_failure(std::move(record));
+  }
+  ~WatchedRun() {
+    watchdog_.on_failure({});
+    watchdog_.leave_steady_state();
+  }
+  WatchedRun(const WatchedRun&) = delete;
+  WatchedRun& operator=(const WatchedRun&) = delete;
+
+ private:
+  Watchdog& watchdog_;
+};
+
 // Rank 0 alone is in the folder, no other job is, and every rank sees it.
 RunLock take_folder(const std::string& out, Communicator& host) {
   RunLock lock;
@@ -134,11 +151,13 @@ RunOutcome run_training(RunRequest request, RunSite site) {
   Communicator& host = site.ranks.host;
   RunConfig& config = request.config;
   if (request.label.empty()) request.label = std::filesystem::path(request.out).filename().string();
+  site.world.watchdog().set_timeouts(config.watchdog.timeouts());
   agree(host, [&] {
     require_samples(config, host.size());
     require_room(config, site);
   });
   const RunLock lock = take_folder(request.out, host);
+  site.world.watchdog().set_folder(request.out);
   RunStart start = decide_start(request.out, config, request.resume, host, site.logger);
   if (start.ended) return ended_before(request, start, site);
   const std::string toml = to_toml(config);
@@ -164,7 +183,9 @@ RunOutcome run_training(RunRequest request, RunSite site) {
                        {request.label, config.train.steps, config.train.log_every, start.step(),
                         [&](int64_t step) { return continue_run_file(path, spec, step); }});
   const CheckpointTask checkpoint{checkpoints_of(request.out), spec.attributes, config.checkpoint, [&] { recorder.drain(); }};
-  Trainer trainer({model, *data.train, data.held_out.get(), config.train, config.optim, checkpoint, extra, request.limit},
+  const WatchedRun watched(site.world.watchdog(), [&](const std::string& line) { recorder.record_failure(line); });
+  Trainer trainer({model, *data.train, data.held_out.get(), config.train, config.optim, checkpoint, extra, request.limit,
+                   [&] { site.world.watchdog().enter_steady_state(); }},
                   site.ranks, recorder, site.stop);
   if (!start.checkpoint.empty()) trainer.resume(start.checkpoint, start.manifest);
   return train_and_report(trainer, recorder, request, site);

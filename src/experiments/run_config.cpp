@@ -20,6 +20,7 @@ void RunConfig::describe(ConfigSection& s) {
   s.table("optim", optim, "AdamW, its schedule and clipping");
   s.table("train", train, "the training loop: steps, batch, seed, precision, evaluation");
   s.table("checkpoint", checkpoint, "when the run's state is saved, and how much of it is kept");
+  s.table("watchdog", watchdog, "how long ranks wait for each other");
   s.table("sweep", sweep, "several runs from one file (braid sweep): each combination of layers, residual and seeds");
 }
 

@@ -10,6 +10,7 @@
 #include "optim/optim_config.h"
 #include "train/checkpoint_config.h"
 #include "train/train_config.h"
+#include "train/watchdog_config.h"
 
 namespace braid {
 
@@ -30,6 +31,7 @@ struct RunConfig {
   OptimConfig optim;
   TrainConfig train;
   CheckpointConfig checkpoint;
+  WatchdogConfig watchdog;
   SweepConfig sweep;
 
   void describe(ConfigSection& section);

@@ -99,17 +99,14 @@ Findings look(const std::string& out, const RunConfig& config, const ResumeOptio
 
 // Refuses a configuration that would make another run of it, and notes what else differs.
 void compare_config(const std::string& before, const RunConfig& config, const ResumeOptions& resume,
-                    const std::string& where, Logger& logger, RunStart& start) {
+                    const std::string& where, RunStart& start) {
   const std::vector<ConfigChange> changes = config_changes(before, config);
   const std::string refused = describe_changes(changes, false), harmless = describe_changes(changes, true);
   if (!refused.empty() && !resume.allow_config_change) {
     throw UsageError(str(where, ": this run began with another configuration: ", refused,
                          "; --allow-config-change goes on all the same"));
   }
-  if (!harmless.empty()) {
-    logger.info(str("changed since the last start: ", harmless));
-    start.events.emplace_back("config_changed", harmless);
-  }
+  if (!harmless.empty()) start.events.emplace_back("config_changed", harmless);
   if (!refused.empty()) start.events.emplace_back("config_change_allowed", refused);
 }
 
@@ -138,7 +135,8 @@ void note_beginning(const Findings& found, Communicator& host, RunStart& start) 
     if (found.continues) start.events.emplace_back("restarted", "no checkpoint: from step 0");
     return;
   }
-  start.events.emplace_back("resumed", str("from ", start.checkpoint, " on ", host.size(), " ranks"));
+  const char* ranks = host.size() == 1 ? " rank" : " ranks";
+  start.events.emplace_back("resumed", str("from ", start.checkpoint, " on ", host.size(), ranks));
   if (!start.manifest.imported()) return;
   start.events.emplace_back("optimizer_fresh", str("weights of ", start.manifest.text("imported"),
                                                    ": the optimiser starts with zeros, after 0 updates"));
@@ -159,7 +157,7 @@ RunStart decide_start(const std::string& out, const RunConfig& config, const Res
   start.ended_step = found.ended_step;
   if (!found.note.empty()) start.events.emplace_back("run_file_replaced", found.note);
   if (found.ended) {
-    agree_on_root(host, [&] { compare_config(found.config, config, resume, out, logger, start); });
+    agree_on_root(host, [&] { compare_config(found.config, config, resume, out, start); });
     start.ended = true;
     return start;
   }
@@ -167,7 +165,7 @@ RunStart decide_start(const std::string& out, const RunConfig& config, const Res
   const std::string before = start.checkpoint.empty() ? found.config : start.manifest.text("config");
   if (!before.empty()) {
     const std::string where = start.checkpoint.empty() ? out : start.checkpoint;
-    agree(host, [&] { compare_config(before, config, resume, where, logger, start); });
+    agree(host, [&] { compare_config(before, config, resume, where, start); });
   }
   if (!start.checkpoint.empty() && lies_in(start.checkpoint, out) && resume.from != "auto") {
     agree_on_root(host, [&] {

@@ -36,8 +36,8 @@ struct Child {
 
 // In the child, between fork and exec.
 [[noreturn]] void become(const std::vector<char*>& argv, int output) {
-  // A child must not outlive a driver that was killed: a restart would find two processes writing one run.
-  prctl(PR_SET_PDEATHSIG, SIGTERM);
+  // A child must not outlive a driver that was killed: a restart would find two processes at one run. It saves and ends.
+  prctl(PR_SET_PDEATHSIG, SIGUSR1);
   // Ctrl-C goes to a terminal's foreground group, and mpirun would kill its ranks: the driver passes a request on instead.
   setpgid(0, 0);
   const int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);

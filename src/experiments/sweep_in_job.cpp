@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "comm/agreement.h"
+#include "comm/recording_communicator.h"
 #include "experiments/run.h"
 #include "experiments/sweep.h"
 
@@ -15,10 +16,12 @@ namespace {
 struct Groups {
   int count, mine;
   std::unique_ptr<Communicator> host, data;  // data is null on CPUs
+  std::unique_ptr<Communicator> meeting;     // of all groups: each waits there for the slowest as long as that trains
 
   Groups(World& world, int64_t side_by_side)
       : count(static_cast<int>(side_by_side)), mine(of_rank(world.rank(), world.size())) {
     host = world.host().split(mine, world.rank());
+    meeting = make_patient_split(world.host(), "sweep");
     if (world.device_index() >= 0) data = world.data().split(mine, world.rank());
   }
   int of_rank(int rank, int ranks) const { return rank * count / ranks; }
@@ -56,7 +59,7 @@ std::vector<std::string> run_round(const SweepPlan& plan, const Round& round, Gr
     report = run_one({run.config, plan.folder(run), run.name, options.resume, options.limit},
                      {world, groups.ranks(), site.logger, site.stop});
   }
-  const auto all = gather_texts(world.host(), groups.host->rank() == 0 ? report : "");
+  const auto all = gather_texts(*groups.meeting, groups.host->rank() == 0 ? report : "");
   std::vector<std::string> reports(round.size());
   for (int rank = 0; rank < world.size(); ++rank) {
     const int group = groups.of_rank(rank, world.size());
@@ -83,11 +86,11 @@ bool run_sweep_in_job(SweepPlan plan, int64_t side_by_side, World& world, Logger
   Groups groups(world, side_by_side);
   bool stopped = false;
   for (Round& round : rounds_of(plan, static_cast<size_t>(side_by_side))) {
-    agree_on_root(world.host(), [&] {
+    agree_on_root(*groups.meeting, [&] {
       for (SweepRun* run : round) begin_attempt(plan, *run);
     });
     const auto reports = run_round(plan, round, groups, {world, {world.host(), world.data()}, logger, stop}, {resume, limit});
-    agree_on_root(world.host(), [&] {
+    agree_on_root(*groups.meeting, [&] {
       for (size_t i = 0; i < round.size(); ++i) settle(plan, *round[i], reports[i] == stop_mark ? "" : reports[i]);
     });
     stopped = std::find(reports.begin(), reports.end(), stop_mark) != reports.end();

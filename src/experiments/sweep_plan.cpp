@@ -56,6 +56,11 @@ std::string recorded_state(const std::string& folder, std::string& message) {
   }
 }
 
+int64_t newest_checkpoint(const std::string& folder) {
+  const std::vector<CheckpointPath> checkpoints = list_checkpoints(checkpoints_of(folder));
+  return checkpoints.empty() ? -1 : checkpoints.front().step;
+}
+
 // How a run that is not under way any more stands.
 void classify(const SweepPlan& plan, SweepRun& run, const std::string& trouble) {
   std::string message;
@@ -65,8 +70,9 @@ void classify(const SweepPlan& plan, SweepRun& run, const std::string& trouble) 
     run.message = message;
     return;
   }
-  // A run that stopped because it was asked to has not used up an attempt.
-  if (state == "preempted") --run.attempts;
+  // A run that stopped because it was asked to has not used up an attempt, nor has one that died but got further: nodes
+  // may fail many times under a long run.
+  if (run.attempts > 0 && (state == "preempted" || newest_checkpoint(plan.folder(run)) > run.saved_step)) --run.attempts;
   run.message = trouble.empty() ? message : trouble;
   if (run.message.empty() && run.attempts > 0) run.message = "died without a word";
   run.state = run.attempts >= sweep_attempts ? "failed" : "waiting";
@@ -87,7 +93,7 @@ SweepPlan plan_sweep(const RunConfig& base, const std::string& out) {
         config.model.residual = residual;
         config.train.seed = seed;
         if (!sweep.batch.empty()) config.train.batch = sweep.batch[depth];
-        plan.runs.push_back({run_name(config.model, seed), config, 0, "waiting", ""});
+        plan.runs.push_back({run_name(config.model, seed), config, 0, "waiting", "", -1});
       }
     }
   }
@@ -107,6 +113,7 @@ void recover(SweepPlan& plan) {
                            "); choose another --out"));
     }
     run.attempts = known->at("attempts");
+    run.saved_step = known->value("saved_step", int64_t{-1});
     run.state = known->at("state");
     run.message = known->at("message");
     if (!run.finished()) classify(plan, run, "");
@@ -123,6 +130,7 @@ void save(const SweepPlan& plan) {
                     {"seed", config.train.seed},
                     {"state", run.state},
                     {"attempts", run.attempts},
+                    {"saved_step", run.saved_step},
                     {"message", run.message},
                     {"config", toml_of(config)}});
   }
@@ -159,7 +167,8 @@ std::string free_name(const std::string& name) {
 void begin_attempt(SweepPlan& plan, SweepRun& run) {
   const std::string folder = plan.folder(run);
   // A run with a checkpoint goes on where it stopped.
-  if (fs::exists(folder) && list_checkpoints(checkpoints_of(folder)).empty()) {
+  run.saved_step = newest_checkpoint(folder);
+  if (fs::exists(folder) && run.saved_step < 0) {
     fs::create_directories(plan.out + "/attempts");
     fs::rename(folder, free_name(plan.out + "/attempts/" + run.name));
   }

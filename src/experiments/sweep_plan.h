@@ -13,9 +13,10 @@ namespace braid {
 struct SweepRun {
   std::string name;
   RunConfig config;
-  int64_t attempts = 0;            // starts so far
+  int64_t attempts = 0;            // starts so far without a new checkpoint
   std::string state = "waiting";   // waiting, running, done, diverged, failed
   std::string message;
+  int64_t saved_step = -1;         // of its newest checkpoint when it was started last, -1: none
   bool finished() const { return state == "done" || state == "diverged" || state == "failed"; }
 };
 
@@ -25,7 +26,7 @@ struct SweepPlan {
   std::string folder(const SweepRun& run) const { return out + "/" + run.name; }
 };
 
-constexpr int64_t sweep_attempts = 2;  // a run that died this often is recorded as failed
+constexpr int64_t sweep_attempts = 2;  // a run that died this often without a new checkpoint is recorded as failed
 
 // The product of the sweep's lists; lists left empty take the value of [model] or [train].
 SweepPlan plan_sweep(const RunConfig& config, const std::string& out);

@@ -5,6 +5,7 @@
 #include <c10/core/impl/VirtualGuardImpl.h>
 
 #include "base/clock.h"
+#include "comm/recording_communicator.h"
 #include "nn/precompiled.h"
 
 namespace braid {
@@ -30,7 +31,7 @@ at::Tensor host_buffer(int64_t bytes, const at::Device& device) {
 Checkpointer::Checkpointer(CheckpointTask task, std::vector<StateTensor> tensors, Communicator& host)
     : tensors_(std::move(tensors)),
       share_(share_of(tensors_, host.rank(), host.size())),
-      writer_(std::make_shared<CheckpointWriter>(std::move(task), host.split(0, host.rank()))) {}
+      writer_(std::make_shared<CheckpointWriter>(std::move(task), make_patient_split(host, "checkpoint"))) {}
 
 Checkpointer::~Checkpointer() {
   if (!thread_.joinable()) return;

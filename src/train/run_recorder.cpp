@@ -42,6 +42,7 @@ RunRecorder::RunRecorder(std::unique_ptr<RunFile> file, Logger& logger, Recorder
     : file_(std::move(file)),
       logger_(logger),
       options_(std::move(options)),
+      last_step_(options_.first_step - 1),
       last_eval_loss_(std::numeric_limits<double>::quiet_NaN()) {
   if (!file_) return;
   progress_ = std::make_unique<Progress>(options_.label, options_.planned_steps, options_.log_every);
@@ -80,6 +81,7 @@ void RunRecorder::step(const StepRecord& r, const ExtraMetrics& extra) {
              {"peak_memory_bytes", r.peak_memory_bytes},
              {"checkpoint_blocked_ms", r.checkpoint_blocked_ms}};
   for (const ExtraColumn& column : extra.columns) row.emplace_back(column.column.name, column.measure());
+  last_step_ = r.step;
   file_->append("train", std::move(row));
   if (extra.layers.measure) file_->append_layers(r.step, extra.layers.measure());
   file_->status({"running", r.step, options_.planned_steps, -1, ""});
@@ -109,12 +111,22 @@ void RunRecorder::alarm(int64_t step, const std::string& kind, const std::string
   logger_.warning(message);
 }
 
+void RunRecorder::record_failure(const std::string& message) {
+  const std::lock_guard lock(file_change_);
+  if (!file_) return;
+  file_->status({"failed", last_step_, options_.planned_steps, 1, message});
+  file_->drain();
+}
+
 void RunRecorder::drain() {
+  const std::lock_guard lock(file_change_);
   if (file_) file_->drain();
 }
 
 void RunRecorder::rewind(int64_t step) {
+  const std::lock_guard lock(file_change_);
   if (!file_) return;
+  last_step_ = step - 1;
   file_->drain();
   file_.reset();  // one writer at a time
   file_ = options_.reopen(step);

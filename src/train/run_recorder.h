@@ -3,8 +3,10 @@
 // loop reads the same on every rank.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -68,6 +70,8 @@ class RunRecorder {
   void evaluation(const EvalRecord& record);
   void event(int64_t step, const std::string& kind, const std::string& message);
   void alarm(int64_t step, const std::string& kind, const std::string& message);  // an event that is also said aloud
+  // The last status of a run that something else than its own thread ends. Any thread.
+  void record_failure(const std::string& message);
   // What was recorded so far is on disk when it returns. Any thread. Error.
   void drain();
   // The run goes back: rows of `step` and later are dropped. Error.
@@ -78,10 +82,12 @@ class RunRecorder {
   void report_trouble();
 
   std::unique_ptr<RunFile> file_;
+  std::mutex file_change_;  // file_ is replaced under it, and used under it by other threads
   Logger& logger_;
   RecorderOptions options_;
   std::unique_ptr<Progress> progress_;
   std::string last_trouble_;
+  std::atomic<int64_t> last_step_;
   double last_eval_loss_;
 };
 

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <filesystem>
+#include <utility>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -35,7 +37,9 @@ void Trainer::resume(const std::string& checkpoint, const Manifest& manifest) {
   });
   task_.model.parameters().refresh_compute();
   optimizer_.resume_at(position_.updates);
-  if (checkpoint == checkpoint_path(task_.checkpoint.root, position_.step)) checkpointer_.trust(position_.step);
+  std::error_code elsewhere;  // a checkpoint of another run
+  const std::string own = checkpoint_path(task_.checkpoint.root, position_.step);
+  if (std::filesystem::equivalent(checkpoint, own, elsewhere)) checkpointer_.trust(position_.step);
 }
 
 RunOutcome Trainer::run() {
@@ -57,6 +61,7 @@ RunOutcome Trainer::run() {
     }
     if (verdict.update) update(numbers);
     finish_step(numbers, verdict, watch.seconds());
+    if (task_.on_first_step) std::exchange(task_.on_first_step, nullptr)();
     maybe_evaluate();
     if (const auto outcome = ended_early(verdict)) return *outcome;
   }

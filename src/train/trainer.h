@@ -32,6 +32,7 @@ struct TrainTask {
   CheckpointTask checkpoint;
   ExtraMetrics extra;
   TimeLimit limit;  // looked at on rank 0
+  std::function<void()> on_first_step;  // when it is done: what took its time only once is over
 };
 
 // How a run ended: what /status says, on every rank.

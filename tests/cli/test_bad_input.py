@@ -49,10 +49,14 @@ def test_an_unknown_command_or_option_is_named():
 def test_an_output_folder_with_another_run_is_refused_and_left_alone(tmp_path):
     out = tmp_path / "run"
     assert braid("train", DEMO, "--out", out, *sets(SMALL)).returncode == 0
-    before = {p.name: p.read_bytes() for p in out.iterdir()}
+    contents = lambda: {p: p.read_bytes() for p in out.rglob("*") if p.is_file() and p.name != "run.lock"}
+    before = contents()
     for ranks in (0, 2):
-        assert "holds another run" in one_line(braid("train", DEMO, "--out", out, *sets(SMALL), ranks=ranks), 2)
-    assert {p.name: p.read_bytes() for p in out.iterdir()} == before
+        never = braid("train", DEMO, "--out", out, *sets(SMALL), "--resume", "never", ranks=ranks)
+        assert "holds another run" in one_line(never, 2)
+        other = braid("train", DEMO, "--out", out, *sets(SMALL), "--set", "model.layers=3", ranks=ranks)
+        assert "another configuration: model.layers 2 -> 3" in one_line(other, 2)
+    assert contents() == before
 
 
 @pytest.mark.parametrize("ranks", [0, 2])

@@ -18,7 +18,7 @@ def test_a_run_leaves_what_the_documentation_promises(tmp_path):
     done = braid("train", DEMO, "--out", out, *sets(SMALL), ranks=2)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    assert {p.name for p in out.iterdir()} == {"run.h5", "config.toml", "log.jsonl"}
+    assert {p.name for p in out.iterdir()} == {"run.h5", "config.toml", "log.jsonl", "checkpoints", "run.lock"}
     with h5py.File(out / "run.h5", "r", swmr=True, locking=False) as f:
         wanted = {"format", "format_version", "run_id", "created_utc", "config", "config_sha256", "git_commit", "host",
                   "world_size", "mesh", "torch_version", "nccl_version", "cuda_version", "device"}  # fmt: skip
@@ -111,8 +111,9 @@ def test_a_signal_stops_all_ranks_after_the_same_step(tmp_path):
     wait_for_rows(out, 2)
     process.send_signal(signal.SIGUSR1)
     process.communicate(timeout=60)
+    assert process.returncode == 85
     with h5py.File(out / "run.h5", "r", swmr=True, locking=False) as f:
-        assert f["status"][0]["state"] == b"stopped"
+        assert f["status"][0]["state"] == b"preempted"
         assert f["status"][0]["last_step"] == f["train"]["step"][-1]
 
 

@@ -93,7 +93,7 @@ def test_runs_die_with_a_killed_driver_and_being_stopped_uses_up_no_attempt(tmp_
         process.wait()
         time.sleep(1.5)
         with h5py.File(out / NAMES[0] / "run.h5", "r", locking=False, swmr=True) as f:
-            assert f["status"][0]["state"] == b"stopped"
+            assert f["status"][0]["state"] == b"preempted"
     assert states(out)[NAMES[0]] == ("running", 1)
 
 
