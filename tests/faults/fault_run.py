@@ -60,10 +60,10 @@ def on_ranks(command, ranks, *mpi_options):
     return command if ranks == 1 else [*MPIRUN, "-n", str(ranks), *mpi_options, *command]
 
 
-def train(out, *overrides, ranks=1, options=(), code=0, env=None, timeout=120):
+def train(out, *overrides, ranks=1, options=(), code=0, config=None, timeout=120):
     """Runs to the end, which must be `code`; returns what it printed."""
-    command = on_ranks(words(out, *overrides, options=options), ranks)
-    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT | (env or {}), timeout=timeout)
+    command = on_ranks(words(out, *overrides, options=options, config=config), ranks)
+    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=timeout)
     assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
     return done.stdout + done.stderr
 

@@ -124,6 +124,22 @@ def test_a_full_disk_ends_the_run_where_it_is_told_to(tmp_path, small_disk):
     assert list(table(out, "train")["step"]) == list(range(newest + 3))
 
 
+def test_a_run_that_is_stopped_while_the_disk_is_full_says_that_it_has_no_checkpoint(tmp_path, small_disk):
+    out = tmp_path / "run"
+    disk = small_disk(out / "checkpoints", "2m")
+    with started(out, *ENDLESS) as process:
+        wait_for_checkpoint(out)
+        disk.fill_all_but(5)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 1, log_of(out)
+    found = status(out)
+    assert found["state"] == "stopped" and found["message"].endswith(", without a checkpoint")
+    assert steps_of(out) and steps_of(out)[-1] <= found["last_step"]
+    disk.free()
+    train(out, *ENDLESS[1:], f"train.steps={found['last_step'] + 3}")
+    assert list(table(out, "train")["step"]) == list(range(found["last_step"] + 3))
+
+
 def test_two_ranks_agree_when_one_cannot_write(tmp_path, small_disk):
     out = tmp_path / "run"
     disk = small_disk(out / "checkpoints", "2m")

@@ -2,6 +2,7 @@
 """A run that goes on is the run that was never broken; what would make another run of it is refused."""
 
 import os
+import pathlib
 import shutil
 import subprocess
 import time
@@ -124,6 +125,19 @@ class TestWhereToResume:
         train(out, "train.outlier=rewind", options=["--resume", "run/checkpoints/step-00000016/"])
         assert_rows_once(out, 20, sessions=2)
         assert "step-00000016.broken-1" not in names_in(out)  # it is known to be good: no need to save it again
+
+
+@pytest.mark.parametrize("version", [1])
+def test_a_checkpoint_of_every_released_version_goes_on(tmp_path, version):
+    """As if it had been made today: the same losses as a run from step 0."""
+    data = pathlib.Path(__file__).parent / "data"
+    config = data / f"checkpoint-v{version}.toml"
+    train(tmp_path / "whole", config=config)
+    said = train(tmp_path / "run", config=config, options=["--resume", data / f"checkpoint-v{version}"])
+    assert f"resumed: from {data / f'checkpoint-v{version}'} on 1 rank" in said
+    found, expected = table(tmp_path / "run", "train"), table(tmp_path / "whole", "train")[4:]
+    assert list(found["step"]) == [4, 5] == list(expected["step"])
+    assert np.abs(found["loss"] - expected["loss"]).max() < 1e-5
 
 
 @pytest.mark.parametrize(
