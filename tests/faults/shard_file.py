@@ -20,8 +20,9 @@ def crc32c(data):
 
 def write_shard(path, tokens, vocabulary):
     tokens = np.asarray(tokens, np.uint8)
-    with h5py.File(path, "w", track_order=False) as f:
+    texts = dict(format="braid-tokens", dtype="uint8", tokenizer="none", split="train", source="test")
+    digest = crc32c(tokens.tobytes())
+    with h5py.File(path, "w") as f:
         f.create_dataset("tokens", data=tokens)
-        f.attrs.update(format_version=1, vocabulary=vocabulary, token_count=len(tokens), crc32c=crc32c(tokens.tobytes()))
-        for name, text in dict(format="braid-tokens", dtype="uint8", tokenizer="none", split="train", source="test").items():
-            f.attrs[name] = np.bytes_(text)
+        f.attrs.update(format_version=1, vocabulary=vocabulary, token_count=len(tokens), crc32c=digest)
+        f.attrs.update({name: np.bytes_(text) for name, text in texts.items()})

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Damaged checkpoints through the whole of `braid train`: named, passed over for an older one, never loaded, never lost.
+"""Damaged checkpoints through the whole of `braid train`: named, passed over for an older one, never loaded nor lost.
 (500 places of damage and who opens the files: tests/store/checkpoint_damage_test.cpp.)"""
 
 import os
@@ -81,7 +81,8 @@ def test_several_are_passed_over_until_one_verifies(out, unbroken):
     train(out, "train.steps=21")
     assert len(events(out, "checkpoint_skipped")) == 4
     assert table(out, "train")["loss"][:20].tobytes() == table(unbroken(), "train")["loss"].tobytes()
-    assert [name for name in names_in(out) if "broken" in name] == [f"step-{step:08d}.broken-1" for step in (8, 12, 16, 20)]
+    aside = [f"step-{step:08d}.broken-1" for step in (8, 12, 16, 20)]
+    assert [name for name in names_in(out) if "broken" in name] == aside
 
 
 def test_without_any_that_verifies_the_run_begins_anew(out, unbroken):
@@ -124,7 +125,8 @@ def test_a_newer_version_is_not_passed_over_but_named(out, name):
 def test_what_a_killed_save_left_is_removed(out, unbroken):
     shutil.copytree(checkpoint(out, 8), out / "checkpoints" / "step-00000024.tmp")
     train(out, "train.steps=21")
-    assert "step-00000024.tmp" not in names_in(out) and events(out, "resumed")[0].startswith(f"from {checkpoint(out, 20)}")
+    assert "step-00000024.tmp" not in names_in(out)
+    assert events(out, "resumed")[0].startswith(f"from {checkpoint(out, 20)}")
 
 
 def test_a_run_file_that_cannot_be_read_is_kept_and_the_run_goes_on(out, unbroken):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A disk that fills up, or a folder that may not be written any more, while a run saves: it goes on or stops as configured,
-older checkpoints stay whole, and later saves succeed."""
+"""A disk that fills up, or a folder that may not be written any more, while a run saves: it goes on or stops as
+configured, older checkpoints stay whole, and later saves succeed."""
 
 import os
 import pathlib
@@ -10,8 +10,8 @@ import subprocess
 import tempfile
 
 import pytest
-from fault_run import (BRAID, ENVIRONMENT, REQUEUE, events, log_of, names_in, started, state, status, steps_of, table, train, wait_for,
-                       wait_for_checkpoint, words)  # fmt: skip
+from fault_run import (BRAID, ENVIRONMENT, REQUEUE, checkpoint, events, log_of, names_in, started, state, status,
+                       steps_of, table, train, wait_for, wait_for_checkpoint, words)  # fmt: skip
 
 NOBODY = 65534
 PAGE = 4096
@@ -24,7 +24,8 @@ class SmallDisk:
     def __init__(self, path, size):
         self.path, self.filler = path, path / "filler"
         path.mkdir(parents=True, exist_ok=True)
-        tried = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "braid-test", str(path)], capture_output=True, text=True)
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "braid-test", str(path)]
+        tried = subprocess.run(command, capture_output=True, text=True)
         if tried.returncode != 0:
             pytest.skip(f"a tmpfs cannot be mounted here: {tried.stderr.strip()}")
 
@@ -72,7 +73,7 @@ def wait_for_failures(out, count):
 def newest_that_verifies(out, step, tmp_path):
     """Goes on from a copy of it for one step, so that every digest is checked."""
     copy = tmp_path / f"proof-{step}"
-    said = train(copy, f"train.steps={step + 1}", "train.eval_every=0", options=["--resume", out / "checkpoints" / f"step-{step:08d}"])
+    said = train(copy, f"train.steps={step + 1}", "train.eval_every=0", options=["--resume", checkpoint(out, step)])
     assert f"step-{step:08d} on 1 rank" in said
 
 
@@ -91,10 +92,10 @@ def test_a_full_disk_costs_no_older_checkpoint_and_later_saves_succeed(tmp_path,
         disk.fill_all_but(free_pages)
         wait_for_failures(out, 2)
         kept = steps_of(out)
-        before = {step: contents(out / "checkpoints" / f"step-{step:08d}") for step in kept}
+        before = {step: contents(checkpoint(out, step)) for step in kept}
         wait_for_failures(out, 2)
         assert process.poll() is None and 1 <= len(kept) <= 3
-        assert {step: contents(out / "checkpoints" / f"step-{step:08d}") for step in kept} == before
+        assert {step: contents(checkpoint(out, step)) for step in kept} == before
         disk.free()
         newest = wait_for_checkpoint(out, kept[-1] + 1)[-1]
         stop(process, out)
@@ -115,7 +116,8 @@ def test_a_full_disk_ends_the_run_where_it_is_told_to(tmp_path, small_disk):
         assert process.wait(60) == 1, log_of(out)
     found = status(out)
     assert (found["state"], found["exit_code"]) == ("stopped", 1) and "checkpoint.on_failure = stop" in found["message"]
-    assert names_in(out) == sorted([f"step-{step:08d}" for step in steps_of(out)] + ["filler"])  # the space is given back
+    left = ["filler", *(f"step-{step:08d}" for step in steps_of(out))]
+    assert names_in(out) == left  # the space is given back
     assert "No space left on device" in events(out, "checkpoint_failed")[0]
     disk.free()
     newest = steps_of(out)[-1]

@@ -10,14 +10,15 @@ import signal
 import time
 
 import pytest
-from fault_run import (BUILD, assert_rows_once, assert_same_bits, events, names_in, on_ranks, ranks_of, started, status, table, train,
-                       wait_for, words)  # fmt: skip
+from fault_run import (BUILD, assert_rows_once, assert_same_bits, events, names_in, on_ranks, ranks_of, started, status,
+                       table, train, wait_for, words)  # fmt: skip
 
 RUNS = int(os.environ.get("BRAID_KILLED_RUNS", "5"))
 FIRST_SEED = int(os.environ.get("BRAID_KILL_SEED", random.SystemRandom().randrange(10**6)))
 SLOW_DISK = BUILD / "tests" / "libslow_disk.so"
 STEPS = 40
-OVERRIDES = ["optim.schedule=cosine", "optim.warmup_steps=5", f"train.steps={STEPS}", "checkpoint.every=3", "checkpoint.keep=2"]
+OVERRIDES = ["optim.schedule=cosine", "optim.warmup_steps=5", f"train.steps={STEPS}", "checkpoint.every=3",
+             "checkpoint.keep=2"]  # fmt: skip
 
 
 def is_alive(pid):
@@ -58,9 +59,9 @@ def kill(chance, process):
     process.members |= set(ranks)
     if process.poll() is not None:
         return None
-    victims = {"one rank": [chance.choice(ranks)] if ranks else [], "all": [process.pid, *ranks], "mpirun": [process.pid]}
-    what = chance.choice(list(victims))
-    for pid in victims[what] or [process.pid]:
+    what = chance.choice(["one rank", "all", "mpirun"])
+    victims = {"one rank": ranks and [chance.choice(ranks)], "all": [process.pid, *ranks]}
+    for pid in victims.get(what) or [process.pid]:
         os.kill(pid, signal.SIGKILL)
     return what
 
@@ -76,7 +77,7 @@ def killed_until_done(out, seed, reference_seconds):
             process.wait(60)
             if what:
                 done.append(f"{what} {moment}")
-            wait_for(lambda: not any(is_alive(pid) for pid in process.members), 30, f"seed {seed}: the end of all ranks")
+            wait_for(lambda: not any(map(is_alive, process.members)), 30, f"seed {seed}: the end of all ranks")
     train(out, *OVERRIDES, ranks=ranks)
     return ranks, done
 
@@ -109,7 +110,8 @@ def test_killed_runs_end_as_the_unbroken_one(tmp_path, unbroken, reference_secon
             assert names_in(out) == ["step-00000039", "step-00000040"]  # nothing half-written, nothing broken
             assert not events(out, "checkpoint_skipped") and not list(out.glob("run.h5.*"))
         except AssertionError as problem:
-            raise AssertionError(f"BRAID_KILL_SEED={seed} BRAID_KILLED_RUNS=1, {ranks} ranks, killed: {done}") from problem
+            again = f"BRAID_KILL_SEED={seed} BRAID_KILLED_RUNS=1"
+            raise AssertionError(f"{again}: {ranks} ranks, killed: {done}") from problem
     with capsys.disabled():
         kinds = ", ".join(f"{kills.count(kind)} x {kind}" for kind in sorted(set(kills)))
         print(f"\n{RUNS} runs, {len(kills)} kills ({kinds}), seeds {FIRST_SEED} to {FIRST_SEED + RUNS - 1}")

@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Signals and the time limit stop all ranks after the same step, with a checkpoint; the run goes on to the same result."""
+"""Signals and the time limit stop all ranks after the same step, with a checkpoint, from which the run goes on."""
 
 import os
 import signal
 import time
 
 import pytest
-from fault_run import (REQUEUE, assert_rows_once, assert_same_bits, checkpoint, log_of, ranks_of, started, status, steps_of, table, train,
-                       wait_for, wait_for_checkpoint)  # fmt: skip
+from fault_run import (REQUEUE, assert_rows_once, assert_same_bits, checkpoint, log_of, ranks_of, started, status,
+                       steps_of, table, train, wait_for, wait_for_checkpoint)  # fmt: skip
 
 STEPS = 240
 LONG = [f"train.steps={STEPS}", "checkpoint.every=16", "checkpoint.keep=2"]
 # A step takes a second or so.
-SLOW = ["model.width=256", "model.heads=4", "model.mlp_width=512", "model.context=128", "train.batch=32", "train.eval_every=0",
-        "train.steps=100000", "checkpoint.every=0"]  # fmt: skip
+SLOW = ["model.width=256", "model.heads=4", "model.mlp_width=512", "model.context=128", "train.batch=32",
+        "train.eval_every=0", "train.steps=100000", "checkpoint.every=0"]  # fmt: skip
 
 
 def assert_preempted(out, reason):
@@ -88,13 +88,14 @@ def test_another_signal_after_an_interrupt_is_no_reason_to_leave(tmp_path):
 def test_a_time_limit_is_kept_with_a_checkpoint(tmp_path, ranks):
     out, limit = tmp_path / "run", 6
     begin = time.time()
-    train(out, "train.steps=10000000", "checkpoint.every=0", "train.eval_every=0", ranks=ranks, options=["--time-limit", f"0:0{limit}"],
-          code=REQUEUE)  # fmt: skip
+    endless = ["train.steps=10000000", "checkpoint.every=0", "train.eval_every=0"]
+    train(out, *endless, ranks=ranks, options=["--time-limit", f"0:0{limit}"], code=REQUEUE)
     ended = time.time() - begin
     found = status(out)
     assert found["state"] == "preempted" and "time limit: stopped after step" in found["message"]
     assert steps_of(out) == [found["last_step"] + 1]
-    assert checkpoint(out, steps_of(out)[0]).stat().st_mtime - begin < limit + 2  # loading the program comes before it counts
+    saved = checkpoint(out, steps_of(out)[0]).stat().st_mtime - begin
+    assert saved < limit + 2  # loading the program comes before the limit counts
     assert limit / 2 < ended < limit + 4
 
 

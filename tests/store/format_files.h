@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the files in tests/store/data hold: one of each released format_version, which must load for ever. They are never
-// made anew; format_files_writer.cpp makes those of the present version, for the day when there is a new one.
+// What the files in tests/store/data hold: one of each released format_version, which must load for ever. They are
+// never made anew; format_files_writer.cpp makes those of the present version, for the day when there is a new one.
 #pragma once
 
 #include <cmath>
@@ -37,13 +37,16 @@ inline CheckpointState state() {
           {"recent_losses", std::vector<double>{2.5, 0.1}}};
 }
 
-inline RunAttributes attributes() { return {{"run_id", std::string("0123456789abcdef")}, {"config", std::string("[train]\nsteps = 6\n")}}; }
+inline RunAttributes attributes() {
+  return {{"run_id", std::string("0123456789abcdef")}, {"config", std::string("[train]\nsteps = 6\n")}};
+}
 
 inline RunFileSpec run_file_spec() {
-  return {attributes(),
-          {{"train", {{"step", ColumnType::int64, "1", "optimiser step"}, {"loss", ColumnType::float64, "nats", "loss"}}},
-           {"events", {{"step", ColumnType::int64, "1", "step"}, {"kind", ColumnType::text, "", "what happened", 32}}}},
-          {{"gain", 2, "1", "gain"}}};
+  return {
+      attributes(),
+      {{"train", {{"step", ColumnType::int64, "1", "optimiser step"}, {"loss", ColumnType::float64, "nats", "loss"}}},
+       {"events", {{"step", ColumnType::int64, "1", "step"}, {"kind", ColumnType::text, "", "what happened", 32}}}},
+      {{"gain", 2, "1", "gain"}}};
 }
 
 inline double loss(int64_t step) { return step == 3 ? NAN : 1.0 / double(step + 1); }

@@ -6,13 +6,16 @@
 
 #include <filesystem>
 
+#include "base/error.h"
 #include "store/checkpoint_reader.h"
 #include "temp_folder.h"
 
 namespace braid {
 namespace {
 
-std::string data(const std::string& name) { return (std::filesystem::path(__FILE__).parent_path() / "data" / name).string(); }
+std::string data(const std::string& name) {
+  return (std::filesystem::path(__FILE__).parent_path() / "data" / name).string();
+}
 
 class CheckpointOfVersion : public testing::TestWithParam<int> {};
 
@@ -49,7 +52,8 @@ TEST_P(RunFileOfVersion, IsReadAndGoesOn) {
     file->append("train", {{"step", int64_t{5}}, {"loss", 9.0}});
     file->drain();
   }
-  const std::vector<double> step = read_run_column(path, "train", "step"), loss = read_run_column(path, "train", "loss");
+  const std::vector<double> step = read_run_column(path, "train", "step"),
+                            loss = read_run_column(path, "train", "loss");
   ASSERT_EQ(step, (std::vector<double>{0, 1, 2, 3, 4, 5}));
   for (size_t i = 0; i < 5; ++i) {
     const double expected = format_files::loss(static_cast<int64_t>(i));
