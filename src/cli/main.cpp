@@ -68,10 +68,10 @@ int main(int argc, char** argv) {
   try {
     return braid::dispatch(argc, argv);
   } catch (const braid::Error& error) {
-    if (braid::speaks_for_all()) std::cerr << str("braid: ", error.what(), "\n") << std::flush;
+    if (braid::speaks_for_all()) std::cerr << braid::str("braid: ", error.what(), "\n") << std::flush;
     return error.exit_code();
   } catch (const std::exception& error) {
-    std::cerr << str("braid: ", error.what(), "\n") << std::flush;
+    std::cerr << braid::str("braid: ", error.what(), "\n") << std::flush;
     return braid::exit_failed;
   }
 }
