@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <filesystem>
 #include <utility>
 
 #include "base/clock.h"
@@ -36,7 +37,9 @@ void Trainer::resume(const std::string& checkpoint, const Manifest& manifest) {
   });
   task_.model.parameters().refresh_compute();
   optimizer_.resume_at(position_.updates);
-  if (checkpoint == checkpoint_path(task_.checkpoint.root, position_.step)) checkpointer_.trust(position_.step);
+  std::error_code elsewhere;  // a checkpoint of another run
+  const std::string own = checkpoint_path(task_.checkpoint.root, position_.step);
+  if (std::filesystem::equivalent(checkpoint, own, elsewhere)) checkpointer_.trust(position_.step);
 }
 
 RunOutcome Trainer::run() {
