@@ -121,3 +121,12 @@ require_driver() {
 built_with_cuda() {
   ! grep -qsiE '^BRAID_CUDA:BOOL=(OFF|0|NO|FALSE)$' "$(dirname "$binary")/CMakeCache.txt"
 }
+
+# A build of launch/setup --prefix needs what was unpacked there.
+use_prefix() {
+  local prefix
+  prefix=$(sed -n 's/^BRAID_PREFIX:[A-Z]*=//p' "$(dirname "$binary")/CMakeCache.txt" 2>/dev/null) || return 0
+  # shellcheck source=/dev/null
+  if [[ -n $prefix && -r $prefix/env.sh ]]; then source "$prefix/env.sh"; fi
+}
+use_prefix

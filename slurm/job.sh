@@ -60,6 +60,8 @@ start_again() {
     say "$1; not started again: $restarts restarts are the limit (BRAID_MAX_RESTARTS). The same sbatch command goes on"
   elif scontrol requeue "$job"; then
     say "$1; this job waits for its next start"
+  elif [[ $(squeue -h -j "$job" -o %T 2>/dev/null) == PENDING ]]; then
+    say "$1; SLURM has taken this job back"
   else
     say "$1; SLURM does not take the job back. The same sbatch command goes on from here"
   fi
@@ -87,6 +89,32 @@ conclude() {
   fi
 }
 
+# Ends with braid's exit code.
+launch() {
+  local code=0
+  "$@" </dev/null &
+  launcher=$!
+  if [[ -n $stopped_by ]]; then pass_on_stop "$stopped_by"; fi
+  wait_for_launcher || code=$?
+  launcher=""
+  return "$code"
+}
+
+# A node that crashed keeps the sockets and folders of the step that it ran, and SLURM's PMIx cannot make them again: a
+# restarted job whose first step fails at once tries others, which have other numbers.
+launch_patiently() {
+  local code try begin
+  for try in 1 2 3; do
+    rm -rf "$scratch"
+    begin=$SECONDS code=0
+    launch "$@" || code=$?
+    if ((code == 0 || code == 2 || code == 85 || SECONDS > begin + 60)) || [[ -n $stopped_by ]]; then break; fi
+    if ((${SLURM_RESTART_COUNT:-0} == 0 || try == 3)) || ! nodes_answer; then break; fi
+    say "exit code $code at once after a restart; trying another step"
+  done
+  return "$code"
+}
+
 # run COMMAND CONFIG [options of braid…]: never returns.
 run() {
   local words code=0
@@ -99,10 +127,7 @@ run() {
   say "start $((${SLURM_RESTART_COUNT:-0} + 1)) on $SLURM_JOB_NODELIST: $(quoted "${words[@]}")"
   trap 'pass_on_stop TERM' TERM
   trap 'pass_on_stop USR1' USR1
-  "${words[@]}" </dev/null &
-  launcher=$!
-  if [[ -n $stopped_by ]]; then pass_on_stop "$stopped_by"; fi
-  wait_for_launcher || code=$?
+  launch_patiently "${words[@]}" || code=$?
   rm -rf "$scratch"
   conclude "$code"
   exit "$code"
