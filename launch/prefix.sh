@@ -4,7 +4,10 @@
 # turned to it, and its env.sh sets what the compiler, CMake, the loader and Open MPI look at. The C library and the
 # compiler must be this machine's own: the linker would not find the one's files in another place.
 
-readonly not_unpacked='^(libc6|libc6-dev|libc-dev-bin|libc-bin|linux-libc-dev|libcrypt-dev|libcrypt1|libgcc-.*|gcc|gcc-.*|g\+\+|g\+\+-.*|cpp|cpp-.*|libstdc\+\+.*|binutils.*|perl|perl-base|libperl.*|python3|python3-minimal|python3\..*-minimal|python3\.[0-9]+|libpython3.*)='
+not_unpacked='^(libc6|libc6-dev|libc-dev-bin|libc-bin|linux-libc-dev|libcrypt-dev|libcrypt1|binutils.*'
+not_unpacked+='|libgcc-.*|libstdc\+\+.*|gcc|gcc-.*|g\+\+|g\+\+-.*|cpp|cpp-.*|perl|perl-.*|libperl.*'
+not_unpacked+='|python3|python3-minimal|python3\.[0-9]+|python3\.[0-9]+-minimal|libpython3.*)='
+readonly not_unpacked
 
 # apt-get with lists and downloads of our own: those of the system are root's.
 own_apt() {
@@ -25,15 +28,15 @@ download_into() {
   mkdir -p "$folder" && cd "$folder" && own_apt download "$@"
 }
 
-# A link may name a file of /usr, or lead nowhere because its package is installed here already.
+# A link may name a file of /usr by its whole path, or lead nowhere because that one's package is installed here already.
 mend_links() {
   local link target place
-  find "$prefix/usr" -xtype l | while IFS= read -r link; do
+  find "$prefix/usr" -type l | while IFS= read -r link; do
     target=$(readlink "$link")
-    if [[ $target == /* ]]; then place=$target; else place="${link#"$prefix"}" && place="${place%/*}/$target"; fi
-    if [[ -e $prefix$place ]]; then
-      ln -sfn "$prefix$place" "$link"
-    elif [[ -e $place ]]; then
+    place="${link#"$prefix"}" && place="${place%/*}/$target"
+    if [[ $target == /* && -e $prefix$target ]]; then
+      ln -sfn "$prefix$target" "$link"
+    elif [[ ! -e $link && $target != /* && -e $place ]]; then
       ln -sfn "$place" "$link"
     fi
   done
@@ -45,11 +48,10 @@ mend_names_and_texts() {
   for file in "$prefix"/usr/bin/*.openmpi; do
     if [[ -e $file ]]; then ln -sfn "${file##*/}" "${file%.openmpi}"; fi
   done
-  find "$prefix/usr/bin" "$prefix/usr/lib" "$prefix/usr/share/pkgconfig" \
-    \( -name 'h5*cc' -o -name '*.pc' -o -name '*.cmake' \) -type f 2>/dev/null | while IFS= read -r file; do
-    grep -qI /usr "$file" && sed -i -E "s#(^|[^A-Za-z0-9_./-])/usr/(include|lib|bin|share)#\1$prefix/usr/\2#g; s#^prefix=([\"']?)/usr\1\$#prefix=\1$prefix/usr\1#" "$file"
+  find "$prefix/usr" \( -name 'h5*cc' -o -name '*.pc' -o -name '*.cmake' \) -type f | while IFS= read -r file; do
+    sed -i -E "s#(^|[^A-Za-z0-9_./-])/usr/(include|lib|bin|share)#\1$prefix/usr/\2#g
+      s#^prefix=([\"']?)/usr\1\$#prefix=\1$prefix/usr\1#" "$file"
   done
-  return 0
 }
 
 write_env() {

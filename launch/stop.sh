@@ -28,10 +28,9 @@ process_tree() {
 end_launcher() {
   local tree deadline=$((SECONDS + 5))
   mapfile -t tree < <(process_tree "$launcher")
-  kill -TERM "${tree[@]}" 2>/dev/null
+  kill -TERM "${tree[@]}" 2>/dev/null || true
   while kill -0 "$launcher" 2>/dev/null && ((SECONDS < deadline)); do sleep 0.1; done
-  kill -KILL "${tree[@]}" 2>/dev/null
-  return 0
+  kill -KILL "${tree[@]}" 2>/dev/null || true
 }
 
 # wait_for_launcher: its exit code. A signal that has a trap ends bash's wait before the launcher has ended. 138 is a
