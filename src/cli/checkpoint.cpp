@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <iostream>
 #include <span>
 
@@ -149,6 +150,10 @@ int export_file(const CheckpointRequest& request) {
 }
 
 int import_file(const CheckpointRequest& request) {
+  std::error_code problem;
+  if (!std::filesystem::is_regular_file(request.paths[0], problem)) {
+    throw UsageError(str(request.paths[0], ": no such file"));
+  }
   const Versions versions = library_versions();
   const RunAttributes attributes = {{"braid_version", versions.braid},
                                     {"git_commit", versions.commit},
@@ -220,6 +225,7 @@ void check_request(const cxxopts::ParseResult& parsed, const CheckpointAction& a
   if (!enough || (action.takes("out") && request.out.empty())) {
     throw UsageError(str("braid checkpoint: expected ", action.usage));
   }
+  if (parsed.count("all") && parsed.count("prefix")) throw UsageError("--all takes every tensor; it has no --prefix");
   if (!request.dtype.empty() && request.dtype != "bf16" && request.dtype != "fp32") {
     throw UsageError(str("--dtype ", request.dtype, ": expected bf16 or fp32"));
   }

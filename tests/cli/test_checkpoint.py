@@ -376,6 +376,8 @@ def test_import_refuses_what_it_cannot_store_and_leaves_nothing(tmp_path):
     (["inspect", "none/there"], "none/there: no such folder"),
     (["inspect", "/dev/null"], "/dev/null: not a folder"),
     (["verify", "/dev"], "/dev: neither a checkpoint nor a run with checkpoints"),
+    (["import", "none.safetensors", "--out", "x"], "none.safetensors: no such file"),
+    (["export", ".", "--out", "x", "--all", "--prefix", "a/"], "--all takes every tensor"),
     (["export", ".", "--out", "x", "--dtype", "fp16"], "--dtype fp16: expected bf16 or fp32"),
 ])
 def test_wrong_use_is_one_line(words, message, tmp_path):
