@@ -182,7 +182,7 @@ void Trainer::rewind(const StepNumbers& numbers, const Verdict& verdict) {
   position_.data.skip(skipped);
   position_.data.skip(batch);
   recorder_.rewind(position_.step);
-  recorder_.alarm(position_.step, "rewind",
+  recorder_.alarm(position_.step - 1, "rewind",  // before the step: going back here again must not drop it
                   str("step ", bad_step, ": ", verdict.reason, "; back to step ", position_.step, ", samples ",
                       batch.front().first, " to ", batch.back().first + batch.back().count - 1, " are left out"));
 }

@@ -34,8 +34,9 @@ std::map<std::string, bool> keys_that_may_change() {
 
 // The configuration with one key set to another value of its kind; nothing where none was found.
 std::optional<RunConfig> with_another(const std::string& key) {
-  for (const char* value : {"7", "0.25", "true", "false", "\"llama\"", "\"sdpa\"", "\"standard\"", "\"hc\"", "\"bytes\"", "\"matrices\"", "\"cosine\"",
-                            "\"bf16\"", "\"stop\"", "\"elsewhere\"", "[4]", "[\"hc\"]"}) {
+  for (const char* value :
+       {"7", "0.25", "true", "false", "\"llama\"", "\"sdpa\"", "\"standard\"", "\"hc\"", "\"bytes\"", "\"matrices\"",
+        "\"cosine\"", "\"bf16\"", "\"stop\"", "\"elsewhere\"", "[4]", "[\"hc\"]"}) {
     RunConfig config;
     try {
       ConfigDocument document = ConfigDocument::from_text(text_of(config), "test");

@@ -70,9 +70,7 @@ TEST(RunLock, WaitsAMomentForAJobThatIsJustEnding) {
   ending.join();
 }
 
-TEST(RunLock, OfAFolderThatIsNotThereIsAUsageError) {
-  EXPECT_THROW(RunLock lock("/no/such/folder"), UsageError);
-}
+TEST(RunLock, OfAFolderThatIsNotThereIsAUsageError) { EXPECT_THROW(RunLock lock("/no/such/folder"), UsageError); }
 
 }  // namespace
 }  // namespace braid

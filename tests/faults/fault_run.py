@@ -14,7 +14,8 @@ import numpy as np
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("BRAID_BUILD", ROOT / "build"))
 BRAID = BUILD / "braid"
-ENVIRONMENT = dict(os.environ, OMP_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE", OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
+ENVIRONMENT = dict(os.environ, OMP_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE", OMPI_ALLOW_RUN_AS_ROOT="1",
+                   OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")  # fmt: skip
 MPIRUN = ["mpirun", "-q", "--oversubscribe", "--bind-to", "none"]
 
 REQUEUE = 85
@@ -60,10 +61,10 @@ def on_ranks(command, ranks, *mpi_options):
     return command if ranks == 1 else [*MPIRUN, "-n", str(ranks), *mpi_options, *command]
 
 
-def train(out, *overrides, ranks=1, options=(), code=0, env=None, timeout=120):
+def train(out, *overrides, ranks=1, options=(), code=0, config=None, timeout=120):
     """Runs to the end, which must be `code`; returns what it printed."""
-    command = on_ranks(words(out, *overrides, options=options), ranks)
-    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT | (env or {}), timeout=timeout)
+    command = on_ranks(words(out, *overrides, options=options, config=config), ranks)
+    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=timeout)
     assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
     return done.stdout + done.stderr
 
@@ -161,8 +162,13 @@ def events(out, kind=None):
 def tensors(folder):
     """The whole tensors of a checkpoint, read the way a user does."""
     found = {}
+
+    def take(name, item):
+        if isinstance(item, h5py.Dataset):
+            found[name] = item[()]
+
     with h5py.File(folder / "manifest.h5", "r") as f:
-        f["view"].visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+        f["view"].visititems(take)
     return found
 
 
@@ -187,7 +193,7 @@ def assert_same_bits(out, reference, step):
     for name, columns in (("train", ("loss", "grad_norm", "learning_rate", "tokens")), ("eval", ("loss", "accuracy"))):
         found, expected = table(out, name), table(reference, name)
         for column in columns:
-            assert found[column].tobytes() == expected[column].tobytes(), (name, column, found[column], expected[column])
+            assert found[column].tobytes() == expected[column].tobytes(), (name, column, found, expected)
     found, expected = tensors(checkpoint(out, step)), tensors(checkpoint(reference, step))
     assert found.keys() == expected.keys() and len(found) > 20
     for name, values in expected.items():

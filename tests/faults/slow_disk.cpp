@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Preloaded into a run, makes its disk slow: a write at a position, an fsync and a rename take longer, so that a kill at
-// a random moment often hits a save.
+// Preloaded into a run, makes its disk slow: a write at a position, an fsync and a rename take longer, so that a kill
+// at a random moment often hits a save.
 #include <dlfcn.h>
 #include <sys/types.h>
 #include <unistd.h>

@@ -2,14 +2,16 @@
 """A run that goes on is the run that was never broken; what would make another run of it is refused."""
 
 import os
+import pathlib
 import shutil
 import subprocess
 import time
 
 import numpy as np
 import pytest
-from fault_run import (BRAID, ENVIRONMENT, MPIRUN, assert_rows_once, assert_same_bits, checkpoint, events, log_of, names_in,
-                       open_h5, started, state, status, steps_of, table, tensors, train, wait_for, wait_for_checkpoint, words)  # fmt: skip
+from fault_run import (BRAID, ENVIRONMENT, MPIRUN, assert_rows_once, assert_same_bits, checkpoint, events, log_of,
+                       names_in, open_h5, started, status, steps_of, table, train, wait_for_checkpoint,
+                       words)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +128,19 @@ class TestWhereToResume:
         assert "step-00000016.broken-1" not in names_in(out)  # it is known to be good: no need to save it again
 
 
+@pytest.mark.parametrize("version", [1])
+def test_a_checkpoint_of_every_released_version_goes_on(tmp_path, version):
+    """As if it had been made today: the same losses as a run from step 0."""
+    data = pathlib.Path(__file__).parent / "data"
+    config = data / f"checkpoint-v{version}.toml"
+    train(tmp_path / "whole", config=config)
+    said = train(tmp_path / "run", config=config, options=["--resume", data / f"checkpoint-v{version}"])
+    assert f"resumed: from {data / f'checkpoint-v{version}'} on 1 rank" in said
+    found, expected = table(tmp_path / "run", "train"), table(tmp_path / "whole", "train")[4:]
+    assert list(found["step"]) == [4, 5] == list(expected["step"])
+    assert np.abs(found["loss"] - expected["loss"]).max() < 1e-5
+
+
 @pytest.mark.parametrize(
     "change, key",
     [
@@ -159,7 +174,7 @@ def test_steps_and_intervals_may_change(tmp_path, unbroken):
     shutil.copytree(unbroken(), out)
     train(out, "train.steps=24", "train.eval_every=6", "checkpoint.every=3", "checkpoint.keep=2", "train.micro_batch=4")
     (message,) = events(out, "config_changed")
-    for part in ("checkpoint.every 4 -> 3", "checkpoint.keep 9 -> 2", "train.eval_every 5 -> 6", "train.steps 20 -> 24"):
+    for part in ("every 4 -> 3", "keep 9 -> 2", "eval_every 5 -> 6", "micro_batch 0 -> 4", "steps 20 -> 24"):
         assert part in message
     assert list(table(out, "train")["step"]) == list(range(24))
     assert steps_of(out)[-2:] == [21, 24]
@@ -174,7 +189,8 @@ def test_other_shards_are_refused_wherever_they_lie(tmp_path, text):
         shutil.copytree(text, folder)
         for path in sorted(folder.iterdir())[:9]:
             path.write_text(first_text * 20)
-        subprocess.run([BRAID, "data", "bytes", folder, "--out", tmp_path / name], check=True, capture_output=True, env=ENVIRONMENT)
+        command = [BRAID, "data", "bytes", folder, "--out", tmp_path / name]
+        subprocess.run(command, check=True, capture_output=True, env=ENVIRONMENT)
         return f'data.path="{tmp_path / name}"'
 
     one, other = shards("one", "One text and "), shards("other", "Another one. ")

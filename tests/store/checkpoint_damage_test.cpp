@@ -99,7 +99,8 @@ TEST_F(Damaged, MetadataIsOftenReadByHdf5WithoutAnError) {
     const Damage damage = random_damage();
     if (!damage.file.ends_with(manifest_name) || damage.what.starts_with("cut")) continue;
     write_bytes(folder_ / "copy.h5", damage.content);
-    unnoticed += thrown_message([&] { h5::int_attribute(h5::File::open(folder_ / "copy.h5"), "step"); }) == "nothing was thrown";
+    unnoticed +=
+        thrown_message([&] { h5::int_attribute(h5::File::open(folder_ / "copy.h5"), "step"); }) == "nothing was thrown";
   }
   EXPECT_GT(unnoticed, 10);
 }

@@ -44,8 +44,8 @@ TEST(CheckpointFolder, NamesStepsWithEightDigitsOrMore) {
 
 TEST(CheckpointFolder, ListsCompleteOnesByNumberNewestFirst) {
   const TempFolder folder;
-  for (const char* name : {"step-00000004", "step-00000100", "step-1234567890", "step-00000020.tmp", "step-00000030.broken-1",
-                           "step-", "step-x", "step-00000004x", "notes", "step--0000001"}) {
+  for (const char* name : {"step-00000004", "step-00000100", "step-1234567890", "step-00000020.tmp",
+                           "step-00000030.broken-1", "step-", "step-x", "step-00000004x", "notes", "step--0000001"}) {
     make(folder.path(), name);
   }
   EXPECT_EQ(listed(folder.path()), (std::vector<int64_t>{1'234'567'890, 100, 4}));
@@ -88,7 +88,8 @@ TEST(CheckpointFolder, TemporaryIsEmptyAndCanBeDiscarded) {
 
 TEST(CheckpointFolder, OnlyStaleTemporariesAreRemoved) {
   const TempFolder folder;
-  for (const char* name : {"step-00000004", "step-00000008.tmp", "step-00000012.tmp", "step-00000004.broken-1", "mine.tmp"}) {
+  for (const char* name :
+       {"step-00000004", "step-00000008.tmp", "step-00000012.tmp", "step-00000004.broken-1", "mine.tmp"}) {
     make(folder.path(), name);
   }
   remove_stale(folder.path());
@@ -98,7 +99,8 @@ TEST(CheckpointFolder, OnlyStaleTemporariesAreRemoved) {
 
 TEST(CheckpointFolder, LaterOnesAreSetAsideNotLost) {
   const TempFolder folder;
-  for (const char* name : {"step-00000004", "step-00000008", "step-00000012", "step-00000012.broken-1"}) make(folder.path(), name);
+  for (const char* name : {"step-00000004", "step-00000008", "step-00000012", "step-00000012.broken-1"})
+    make(folder.path(), name);
   EXPECT_EQ(set_aside_later(folder.path(), 4), (std::vector<int64_t>{12, 8}));
   EXPECT_EQ(names_in(folder.path()),
             (Names{"step-00000004", "step-00000008.broken-1", "step-00000012.broken-1", "step-00000012.broken-2"}));
@@ -130,11 +132,11 @@ INSTANTIATE_TEST_SUITE_P(
     Rules, Prune,
     testing::Values(Pruning{{3, 0}, {4, 8, 12, 16, 20, 24}, {16, 20, 24}},
                     Pruning{{1, 0}, {4, 8, 12, 16, 20, 24}, {24}},
-                    Pruning{{0, 0}, {4, 8, 12, 16, 20, 24}, {24}},          // never none
+                    Pruning{{0, 0}, {4, 8, 12, 16, 20, 24}, {24}},  // never none
                     Pruning{{9, 0}, {4, 8, 12, 16, 20, 24}, {4, 8, 12, 16, 20, 24}},
                     Pruning{{2, 8}, {4, 8, 12, 16, 20, 24}, {8, 16, 20, 24}},
-                    Pruning{{2, 0}, {16, 24}, {16, 20, 24}},                // 20 may be broken: 16 keeps its place
-                    Pruning{{2, 0}, {24}, {4, 8, 12, 16, 20, 24}},          // nothing else is known to be good
+                    Pruning{{2, 0}, {16, 24}, {16, 20, 24}},        // 20 may be broken: 16 keeps its place
+                    Pruning{{2, 0}, {24}, {4, 8, 12, 16, 20, 24}},  // nothing else is known to be good
                     Pruning{{2, 0}, {}, {4, 8, 12, 16, 20, 24}}));
 
 }  // namespace

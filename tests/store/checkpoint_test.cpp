@@ -122,7 +122,8 @@ TEST(Shard, ThatCannotBeWrittenLeavesNothing) {
 TEST(Manifest, KeepsStateOfEveryKindAttributesAndStep) {
   const TempFolder folder;
   Manifest manifest = manifest_of(two_halves(folder.path()));
-  manifest.attributes = {{"run_id", std::string("abc")}, {"world_size", int64_t{4}}, {"config", std::string(100'000 / 2, 'x')}};
+  manifest.attributes = {
+      {"run_id", std::string("abc")}, {"world_size", int64_t{4}}, {"config", std::string(100'000 / 2, 'x')}};
   manifest.state = {{"integer", std::numeric_limits<int64_t>::min()},
                     {"number", 0.1},
                     {"infinite", std::numeric_limits<double>::infinity()},
@@ -252,7 +253,9 @@ TEST(Reader, FindsASliceThatWasDamagedAfterItWasVerified) {
   bytes[static_cast<size_t>(shards[1].slices[0].offset)] ^= 1;
   write_bytes(folder / shards[1].file, bytes);
   std::vector<std::byte> out(24);
-  EXPECT_TRUE(contains(thrown_message([&] { reader.read(whole_tensor("w", h5::Element::float32, {2, 3}), out.data()); }),
+  EXPECT_TRUE(contains(thrown_message([&] {
+                         reader.read(whole_tensor("w", h5::Element::float32, {2, 3}), out.data());
+                       }),
                        "shard-001-of-002.h5: damaged: the CRC-32C of tensor w does not fit"));
 }
 

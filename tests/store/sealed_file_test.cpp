@@ -90,7 +90,8 @@ TEST(Seal, OfANewerVersionIsAUsageErrorThatNamesBoth) {
 TEST(Seal, IsNotFoundInOtherFilesOrWhereThereIsNone) {
   const TempFolder folder;
   write_bytes(folder / "other", std::string(2000, 'x'));
-  EXPECT_TRUE(contains(thrown_message([&] { verify_sealed_file(folder / "other"); }), "not a checkpoint file of Braid"));
+  EXPECT_TRUE(
+      contains(thrown_message([&] { verify_sealed_file(folder / "other"); }), "not a checkpoint file of Braid"));
   EXPECT_TRUE(contains(thrown_message([&] { verify_sealed_file(folder / "missing"); }), "No such file or directory"));
 }
 

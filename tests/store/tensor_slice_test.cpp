@@ -113,7 +113,8 @@ TEST(WholeTensor, HoldsAllOfIt) {
 }
 
 TEST(ExtentText, ComesBack) {
-  for (const Extent& extent : {Extent{}, Extent{7}, Extent{128, 512}, Extent{0, 1, std::numeric_limits<int64_t>::max()}}) {
+  for (const Extent& extent :
+       {Extent{}, Extent{7}, Extent{128, 512}, Extent{0, 1, std::numeric_limits<int64_t>::max()}}) {
     EXPECT_EQ(parse_extent(extent_text(extent)), extent);
   }
   EXPECT_EQ(extent_text({128, 512}), "128,512");

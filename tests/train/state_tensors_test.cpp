@@ -37,7 +37,8 @@ TEST_P(State, HasWeightsAndBothMomentsOfEachParameter) {
   std::set<std::string> names, expected;
   for (const StateTensor& tensor : tensors_) names.insert(tensor.slice.name);
   for (const Parameter& parameter : model_.parameters().all()) {
-    for (const char* prefix : {"model/", "optim/exp_avg/", "optim/exp_avg_sq/"}) expected.insert(prefix + parameter.name);
+    for (const char* prefix : {"model/", "optim/exp_avg/", "optim/exp_avg_sq/"})
+      expected.insert(prefix + parameter.name);
   }
   EXPECT_EQ(names, expected);
   EXPECT_EQ(tensors_.size(), expected.size());
@@ -63,9 +64,11 @@ TEST_P(State, IsSharedOutOnceAndCutAtMultiplesOfTheAlignment) {
     for (int rank = 0; rank < ranks; ++rank) {
       const std::vector<StateTensor> share = share_of(tensors_, rank, ranks);
       bytes += bytes_of(share);
-      EXPECT_LT(std::abs(double(bytes_of(share)) - double(all_bytes) / ranks), 2 * 256 * 8 + 8) << rank << " of " << ranks;
+      EXPECT_LT(std::abs(double(bytes_of(share)) - double(all_bytes) / ranks), 2 * 256 * 8 + 8)
+          << rank << " of " << ranks;
       for (const StateTensor& part : share) {
-        EXPECT_EQ(part.slice.first, reached[part.slice.name]) << part.slice.name << ", rank " << rank << " of " << ranks;
+        EXPECT_EQ(part.slice.first, reached[part.slice.name])
+            << part.slice.name << ", rank " << rank << " of " << ranks;
         reached[part.slice.name] += part.slice.count;
         EXPECT_EQ(part.values.numel(), part.slice.count);
         EXPECT_EQ(part.slice.first % ParameterSet::alignment, 0) << part.slice.name;

@@ -39,22 +39,17 @@ constexpr bool yes = true, no = false;
 
 INSTANTIATE_TEST_SUITE_P(
     Steps, Judge,
-    testing::Values(Case{"skip", 1.0, 1.0, 0, 0, no, yes, no, no, no},
-                    Case{"skip", NAN, 1.0, 0, 0, yes, no, no, no, no},
-                    Case{"skip", INFINITY, 1.0, 0, 1, yes, no, no, no, no},
-                    Case{"skip", NAN, NAN, 5, 2, yes, no, no, yes, yes},  // the third in a row
-                    Case{"skip", 1.0, 1.0, 2, 0, yes, no, no, no, no},
-                    Case{"skip", 1.0, INFINITY, 0, 0, no, no, no, no, no},
-                    Case{"skip", 1.0, INFINITY, 0, 2, no, no, no, yes, yes},
-                    Case{"skip", 1.0, 1.0, 0, 99, no, yes, no, no, no},
-                    Case{"apply", NAN, NAN, 9, 99, yes, yes, no, no, no},
-                    Case{"apply", 1.0, NAN, 0, 0, no, yes, no, no, no},
-                    Case{"stop", 1.0, 1.0, 0, 0, no, yes, no, no, no},
-                    Case{"stop", NAN, 1.0, 0, 0, yes, no, no, yes, yes},
-                    Case{"stop", 1.0, NAN, 0, 0, no, no, no, yes, yes},
-                    Case{"rewind", 1.0, 1.0, 0, 99, no, yes, no, no, no},
-                    Case{"rewind", NAN, 1.0, 0, 0, yes, no, yes, no, no},
-                    Case{"rewind", 1.0, INFINITY, 0, 99, no, no, yes, no, no}));
+    testing::Values(
+        Case{"skip", 1.0, 1.0, 0, 0, no, yes, no, no, no}, Case{"skip", NAN, 1.0, 0, 0, yes, no, no, no, no},
+        Case{"skip", INFINITY, 1.0, 0, 1, yes, no, no, no, no},
+        Case{"skip", NAN, NAN, 5, 2, yes, no, no, yes, yes},  // the third in a row
+        Case{"skip", 1.0, 1.0, 2, 0, yes, no, no, no, no}, Case{"skip", 1.0, INFINITY, 0, 0, no, no, no, no, no},
+        Case{"skip", 1.0, INFINITY, 0, 2, no, no, no, yes, yes}, Case{"skip", 1.0, 1.0, 0, 99, no, yes, no, no, no},
+        Case{"apply", NAN, NAN, 9, 99, yes, yes, no, no, no}, Case{"apply", 1.0, NAN, 0, 0, no, yes, no, no, no},
+        Case{"stop", 1.0, 1.0, 0, 0, no, yes, no, no, no}, Case{"stop", NAN, 1.0, 0, 0, yes, no, no, yes, yes},
+        Case{"stop", 1.0, NAN, 0, 0, no, no, no, yes, yes}, Case{"rewind", 1.0, 1.0, 0, 99, no, yes, no, no, no},
+        Case{"rewind", NAN, 1.0, 0, 0, yes, no, yes, no, no},
+        Case{"rewind", 1.0, INFINITY, 0, 99, no, no, yes, no, no}));
 
 struct Outlier {
   const char* policy;

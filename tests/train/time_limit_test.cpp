@@ -22,7 +22,8 @@ TEST(ParseTimeLimit, TakesSecondsMinutesAndHours) {
 }
 
 TEST(ParseTimeLimit, RefusesEverythingElseWithItsText) {
-  for (const char* text : {"", "0", "00:00", "-5", "1h", "1:", ":5", "1::2", "1:2:3:4", "ten", "nan", "inf", "1e12", "5 "}) {
+  for (const char* text :
+       {"", "0", "00:00", "-5", "1h", "1:", ":5", "1::2", "1:2:3:4", "ten", "nan", "inf", "1e12", "5 "}) {
     try {
       parse_time_limit(text);
       FAIL() << text;
@@ -79,7 +80,8 @@ TEST_F(SlurmEndTime, IsElseWhatScontrolSays) {
 
 TEST_F(SlurmEndTime, IsNothingWithoutALimitOrAnAnswer) {
   environment_ = {{"SLURM_JOB_ID", "17"}};
-  for (const char* answer : {"", "JobId=17 EndTime=Unknown Deadline=N/A", "slurm_load_jobs error: Invalid job id", "EndTime="}) {
+  for (const char* answer :
+       {"", "JobId=17 EndTime=Unknown Deadline=N/A", "slurm_load_jobs error: Invalid job id", "EndTime="}) {
     EXPECT_EQ(find(answer), std::nullopt) << answer;
   }
 }
