@@ -159,5 +159,6 @@ def test_one_run_of_a_sweep_ends_as_a_run_does(tmp_path):
     assert "ended already" in braid(*words, "--only", "2").stdout
     assert "--only 5: this sweep has the runs 1 to 4" in one_line(braid(*words, "--only", "5"), 2)
     assert "--only needs --out" in one_line(braid(*words[:2], *words[4:], "--only", "1"), 2)
-    other = [word.replace("[2,3]", "[2,4]") for word in words[2:] if isinstance(word, str)]
-    assert "holds another sweep" in one_line(braid("sweep", DEMO, "--out", tmp_path / "out", *other[0:], "--only", "1"), 2)
+    other = [assignment.replace("[2,3]", "[2,4]") for assignment in GRID]
+    refused = braid(*words[:4], *sets(other), "--only", "1")
+    assert "holds another sweep" in one_line(refused, 2)
