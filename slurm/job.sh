@@ -74,10 +74,13 @@ nodes_answer() {
       --ntasks-per-node=1 --cpus-per-task=1 --quiet true
 }
 
+# SIGTERM comes with scancel, which ends the job, or with preemption, which gives it time: then it is RUNNING still.
+cancelled() { [[ $stopped_by == TERM && $(squeue -h -j "$job" -o %T 2>/dev/null) != RUNNING ]]; }
+
 conclude() {
   local code=$1
-  if ((code == 85)) && [[ $stopped_by == TERM ]]; then
-    say "cancelled or preempted, with a checkpoint; the same sbatch command goes on unless SLURM does"
+  if ((code == 85)) && cancelled; then
+    say "cancelled, with a checkpoint; the same sbatch command goes on"
   elif ((code == 85)); then
     start_again "stopped before its end"
   elif ((code == 0 || code == 2)); then
