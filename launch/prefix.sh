@@ -57,7 +57,7 @@ mend_names_and_texts() {
 # Folders with shared libraries; those that the links of their names are missing from get them, as at an installation.
 library_folders() {
   local folder
-  find "$prefix/lib" "$prefix/usr/lib" -name 'lib*.so.*' -type f -printf '%h\n' 2>/dev/null | sort -u |
+  find "$prefix" -name 'lib*.so.*' -type f -printf '%h\n' | sort -u |
     while IFS= read -r folder; do
       PATH="$PATH:/sbin:/usr/sbin" ldconfig -n "$folder" 2>>"$log" || true
       printf '%s\n' "$folder"
