@@ -11,15 +11,17 @@ readonly not_unpacked
 
 # apt-get with lists and downloads of our own: those of the system are root's.
 own_apt() {
-  local apt="$prefix/apt"
+  local apt="$prefix/.apt"
   mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial"
   apt-get -o Dir::State::Lists="$apt/lists" -o Dir::Cache="$apt/cache" -o Debug::NoLocking=1 "$@"
 }
 
-# NAME=VERSION of everything that installing the given packages would bring here.
-packages_to_unpack() {
-  own_apt -s install --no-install-recommends "$@" 2>>"$log" |
-    sed -nE 's/^Inst ([^ ]+) (\[[^]]*\] )?\(([^ ]+) .*/\1=\3/p' | grep -vE "$not_unpacked" || true
+# NAME=VERSION of everything that installing the given packages would bring here, into the file PLAN.
+plan_packages() {
+  local plan=$1
+  shift
+  own_apt -s install --no-install-recommends "$@" >"$plan.all" || return
+  sed -nE 's/^Inst ([^ ]+) (\[[^]]*\] )?\(([^ ]+) .*/\1=\3/p' "$plan.all" | { grep -vE "$not_unpacked" || true; } >"$plan"
 }
 
 download_into() {
@@ -99,17 +101,18 @@ unpack_packages() {
   command -v g++ >/dev/null || fail 1 "--prefix needs a C++ compiler on this machine (g++ 12 or newer, or a module)"
   say "packages: unpacking $* and what they need into $prefix"
   logged "apt-get update" own_apt update
-  mapfile -t found < <(packages_to_unpack "$@")
+  logged "working out what the packages need" plan_packages "$prefix/.apt/plan" "$@"
+  mapfile -t found <"$prefix/.apt/plan"
   if ((${#found[@]})); then
-    (logged "apt-get download" download_into "$prefix/apt/debs" "${found[@]}") || exit
+    (logged "apt-get download" download_into "$prefix/.apt/debs" "${found[@]}") || exit
   fi
-  for deb in "$prefix"/apt/debs/*.deb; do
+  for deb in "$prefix"/.apt/debs/*.deb; do
     if [[ -e $deb ]]; then logged "dpkg-deb -x ${deb##*/}" dpkg-deb -x "$deb" "$prefix"; fi
   done
   mend_links
   mend_names_and_texts
   write_env
-  rm -rf "$prefix/apt"
+  rm -rf "$prefix/.apt"
   printf '%s\n' "$@" >>"$prefix/packages"
   say "packages: ${#found[@]} unpacked"
 }

@@ -6,7 +6,7 @@ from batch import STEPS
 from fault_run import status, steps_of, table
 
 
-@pytest.mark.parametrize("launcher, started_by", [("srun", "srun --mpi=pmix"), ("mpirun", "mpirun -q -n 2"), ("files", "BRAID_RENDEZVOUS")])
+@pytest.mark.parametrize("launcher, started_by", [("srun", "srun --mpi=pmix"), ("mpirun", "mpirun -n 2"), ("files", "BRAID_RENDEZVOUS")])
 def test_a_run_over_both_nodes_is_the_run_of_a_plain_mpirun(batch, unbroken, launcher, started_by):
     job = batch.submit("--nodes=2", f"--launcher={launcher}")
     batch.wait_until_done(job, restarts=0)
