@@ -56,8 +56,19 @@ mend_names_and_texts() {
   done
 }
 
+# Folders with shared libraries; those that the links of their names are missing from get them, as at an installation.
+library_folders() {
+  local folder
+  find "$prefix" -name 'lib*.so.*' -type f -printf '%h\n' | sort -u |
+    while IFS= read -r folder; do
+      PATH="$PATH:/sbin:/usr/sbin" ldconfig -n "$folder" 2>>"$log" || true
+      printf '%s\n' "$folder"
+    done
+}
+
 write_env() {
-  local triplet
+  local triplet folders
+  folders=$(library_folders | paste -sd :)
   triplet=$(gcc -print-multiarch 2>/dev/null || dpkg-architecture -qDEB_HOST_MULTIARCH)
   cat >"$prefix/env.sh" <<END
 # shellcheck shell=bash
@@ -66,14 +77,16 @@ if [[ \${BRAID_PREFIX_IN_USE:-} != '$prefix' ]]; then
   BRAID_PREFIX_IN_USE='$prefix'
   usr='$prefix/usr' libraries='$prefix/usr/lib/$triplet'
   export BRAID_PREFIX_IN_USE PATH="\$usr/bin:\$PATH" CMAKE_PREFIX_PATH="\$usr\${CMAKE_PREFIX_PATH:+:\$CMAKE_PREFIX_PATH}"
-  LD_LIBRARY_PATH="\$libraries:\$libraries/openmpi/lib:\$libraries/hdf5/serial:\$libraries/pmix2/lib\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH}"
-  export LD_LIBRARY_PATH
+  export LD_LIBRARY_PATH="$folders\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH}"
   export LIBRARY_PATH="\$libraries\${LIBRARY_PATH:+:\$LIBRARY_PATH}"
   export CPLUS_INCLUDE_PATH="\$usr/include:\$usr/include/$triplet\${CPLUS_INCLUDE_PATH:+:\$CPLUS_INCLUDE_PATH}"
   export C_INCLUDE_PATH="\$usr/include:\$usr/include/$triplet\${C_INCLUDE_PATH:+:\$C_INCLUDE_PATH}"
   export PKG_CONFIG_PATH="\$libraries/pkgconfig:\$usr/share/pkgconfig\${PKG_CONFIG_PATH:+:\$PKG_CONFIG_PATH}"
   if [[ -x \$usr/bin/orted ]]; then export OPAL_PREFIX="\$usr" OPAL_SYSCONFDIR='$prefix/etc/openmpi'; fi
-  if [[ -d \$libraries/pmix2 ]]; then export PMIX_PREFIX="\$libraries/pmix2"; fi
+  if [[ -d \$libraries/pmix2 ]]; then
+    export PMIX_LIBDIR="\$libraries/pmix2/lib" PMIX_PKGLIBDIR="\$libraries/pmix2/lib/pmix"
+    export PMIX_DATADIR="\$libraries/pmix2/share" PMIX_PKGDATADIR="\$libraries/pmix2/share/pmix"
+  fi
   if [[ -d \$usr/lib/git-core ]]; then export GIT_EXEC_PATH="\$usr/lib/git-core"; fi
   unset usr libraries
 fi

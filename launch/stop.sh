@@ -18,10 +18,8 @@ pass_on_stop() {
 process_tree() {
   local child
   printf '%s\n' "$1"
-  for child in $(awk -v parent="$1" '$1 == "PPid:" && $2 == parent {split(FILENAME, part, "/"); print part[3]}' \
-    /proc/[0-9]*/status 2>/dev/null); do
-    process_tree "$child"
-  done
+  while IFS= read -r child; do process_tree "$child"; done < <(
+    grep -sH "^PPid:[[:space:]]*$1\$" /proc/[0-9]*/status | cut -d/ -f3)
 }
 
 # Ends the launcher and all below it: asked first, killed five seconds later.

@@ -32,7 +32,7 @@ launch_words() {
   case ${BRAID_LAUNCHER:-srun} in
     srun) srun_words pmix ;;
     mpirun)
-      printf '%s\n' mpirun -q -n "$ranks" --bind-to none --oversubscribe
+      printf '%s\n' mpirun -n "$ranks" --bind-to none --oversubscribe
       if [[ $(id -u) == 0 ]]; then printf '%s\n' --allow-run-as-root; fi
       ;;
     files)
@@ -74,10 +74,13 @@ nodes_answer() {
       --ntasks-per-node=1 --cpus-per-task=1 --quiet true
 }
 
+# SIGTERM comes with scancel, which ends the job, or with preemption, which gives it time: then it is RUNNING still.
+cancelled() { [[ $stopped_by == TERM && $(squeue -h -j "$job" -o %T 2>/dev/null) != RUNNING ]]; }
+
 conclude() {
   local code=$1
-  if ((code == 85)) && [[ $stopped_by == TERM ]]; then
-    say "cancelled or preempted, with a checkpoint; the same sbatch command goes on unless SLURM does"
+  if ((code == 85)) && cancelled; then
+    say "cancelled, with a checkpoint; the same sbatch command goes on"
   elif ((code == 85)); then
     start_again "stopped before its end"
   elif ((code == 0 || code == 2)); then
@@ -120,7 +123,7 @@ run() {
   local words code=0
   [[ -x $binary ]] || fail 1 "$binary is missing: run launch/setup first, on a login node"
   scratch="$SLURM_SUBMIT_DIR/.meeting-$job-${SLURM_RESTART_COUNT:-0}"
-  export OMP_NUM_THREADS=${OMP_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-1}}
+  export OMPI_MCA_orte_execute_quiet=1 OMP_NUM_THREADS=${OMP_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-1}}
   words=$(launch_words) || exit
   mapfile -t words <<<"$words"
   mapfile -t -O "${#words[@]}" words < <(printf '%s\n' "$binary" "$@" && default_out "$@")

@@ -50,13 +50,13 @@ def refused(result, *words) -> None:
 def test_without_a_gpu_the_ranks_share_the_cores(local):
     call = only_call(local, local.local("one.toml"))
     assert call == ("OMP=2 WAIT=PASSIVE GPUS=unset | "
-                    "mpirun -q -n 2 --bind-to none --allow-run-as-root build/braid train one.toml")
+                    "mpirun -n 2 --bind-to none --allow-run-as-root build/braid train one.toml")
 
 
 def test_the_printed_line_is_the_line_that_ran(local):
     result = local.local("-n", "2", "one.toml", "--set", "data.note=two words")
     printed = result.stdout.splitlines()[-1]
-    assert printed.startswith("launch/local: OMP_NUM_THREADS=2 OMP_WAIT_POLICY=PASSIVE mpirun -q -n 2 ")
+    assert printed.startswith("launch/local: OMP_NUM_THREADS=2 OMP_WAIT_POLICY=PASSIVE OMPI_MCA_orte_execute_quiet=1 mpirun -n 2 ")
     assert printed.endswith("--set data.note=two\\ words")
     assert local.calls()[0].endswith("--set data.note=two words")
 
@@ -101,7 +101,7 @@ def test_two_equal_gpus_get_a_rank_each_and_no_warning(local):
     local.gpus(H200, H200)
     result = local.local("one.toml")
     call = only_call(local, result)
-    assert "GPUS=0,1 | mpirun -q -n 2 " in call
+    assert "GPUS=0,1 | mpirun -n 2 " in call
     assert "warning" not in result.stderr
     assert "CUDA_DEVICE_ORDER=PCI_BUS_ID" in result.stdout
 
@@ -118,7 +118,7 @@ def test_different_gpus_are_named_with_the_one_that_limits(local):
 def test_gpus_that_are_not_used_do_not_warn(local):
     local.gpus(H200, L4, H200)
     result = local.local("--gpus", "0,2", "one.toml")
-    assert "GPUS=0,2 | mpirun -q -n 2 " in only_call(local, result)
+    assert "GPUS=0,2 | mpirun -n 2 " in only_call(local, result)
     assert result.stderr == ""
 
 
@@ -126,7 +126,7 @@ def test_gpus_that_are_not_used_do_not_warn(local):
 def test_cuda_visible_devices_is_honoured(local, visible, ranks):
     local.gpus(H200, H200, H200)
     result = local.local("one.toml", CUDA_VISIBLE_DEVICES=visible)
-    assert f"GPUS={visible} | mpirun -q -n {ranks} " in only_call(local, result)
+    assert f"GPUS={visible} | mpirun -n {ranks} " in only_call(local, result)
     assert "CUDA_DEVICE_ORDER" not in result.stdout
 
 
@@ -138,7 +138,7 @@ def test_hidden_gpus_mean_cpu_ranks(local, visible):
 
 def test_the_option_beats_the_variable(local):
     local.gpus(H200, H200, H200)
-    assert "GPUS=2 | mpirun -q -n 1 " in only_call(local, local.local("--gpus=2", "one.toml", CUDA_VISIBLE_DEVICES="0"))
+    assert "GPUS=2 | mpirun -n 1 " in only_call(local, local.local("--gpus=2", "one.toml", CUDA_VISIBLE_DEVICES="0"))
 
 
 def test_fewer_ranks_than_gpus_use_the_first_ones(local):

@@ -258,9 +258,9 @@ def test_what_was_unpacked_leads_to_the_prefix(without_root):
     assert (libraries / "libpmix.so.2").resolve() == libraries / "pmix2/lib/libpmix.so.2"
     assert (usr / "lib/env").resolve() == Path("/usr/bin/env").resolve()  # its package is installed here
     assert (libraries / "pkgconfig/pmix.pc").read_text() == f"prefix={usr}\nlibdir={usr}/lib/x\n"
-    path, loader, opal, pmix = sourced(without_root, "PATH", "LD_LIBRARY_PATH", "OPAL_PREFIX", "PMIX_PREFIX")
-    assert path.startswith(f"{usr}/bin:") and str(libraries / "openmpi/lib") in loader.split(":")
-    assert (opal, pmix) == (str(usr), str(libraries / "pmix2"))
+    path, loader, opal, pmix = sourced(without_root, "PATH", "LD_LIBRARY_PATH", "OPAL_PREFIX", "PMIX_PKGLIBDIR")
+    assert path.startswith(f"{usr}/bin:") and loader == str(libraries / "pmix2/lib")
+    assert (opal, pmix) == (str(usr), str(libraries / "pmix2/lib/pmix"))
 
 
 def test_the_prefix_is_remembered_and_left_alone(without_root):

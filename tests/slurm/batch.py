@@ -2,6 +2,7 @@
 """Jobs of a small run, submitted the way a user does, and what became of them."""
 
 import re
+import shutil
 import subprocess
 
 from cluster import wait_for
@@ -26,14 +27,26 @@ class Batch:
         (folder / "run.toml").write_text(CONFIG)
         self.jobs = []
 
-    def submit(self, *options, config="run.toml", braid=(), **environment):
-        """launch/submit; the job's number."""
-        words = [ROOT / "launch/submit", "--sbatch=--output=%x-%A.out", *options, config, "--out", self.out, "--device", "cpu", *braid]
+    def submit(self, *options, config="run.toml", braid=(), without=(), **environment):
+        """launch/submit; the job's number. `without`: beginnings of lines that the batch script shall not have."""
+        words = [self._checkout(without) / "launch/submit", "--sbatch=--output=%x-%A.out", *options, config, "--out", self.out, "--device", "cpu", *braid]
         done = subprocess.run(list(map(str, words)), cwd=self.folder, text=True, capture_output=True, timeout=60,
                               env=self.cluster.environment | ENVIRONMENT_OF_JOBS | {"PATH": self.cluster.environment["PATH"]} | environment)
         assert done.returncode == 0, done.stdout + done.stderr
         self.jobs.append(re.search(r"Submitted batch job (\d+)", done.stdout)[1])
         return self.jobs[-1]
+
+    def _checkout(self, without):
+        if not without:
+            return ROOT
+        copy = self.folder / "checkout"
+        for name in ("launch", "slurm"):
+            shutil.copytree(ROOT / name, copy / name)
+        script = copy / "slurm/train.sbatch"
+        lines = [line for line in script.read_text().splitlines() if not line.startswith(tuple(without))]
+        assert len(lines) < len(script.read_text().splitlines())
+        script.write_text("\n".join(lines) + "\n")
+        return copy
 
     def output(self, job):
         texts = [path.read_text(errors="replace") for path in self.folder.glob(f"*-{job}.out")]

@@ -6,7 +6,7 @@ from batch import STEPS
 from fault_run import status, steps_of, table
 
 
-@pytest.mark.parametrize("launcher, started_by", [("srun", "srun --mpi=pmix"), ("mpirun", "mpirun -q -n 2"), ("files", "BRAID_RENDEZVOUS")])
+@pytest.mark.parametrize("launcher, started_by", [("srun", "srun --mpi=pmix"), ("mpirun", "mpirun -n 2"), ("files", "BRAID_RENDEZVOUS")])
 def test_a_run_over_both_nodes_is_the_run_of_a_plain_mpirun(batch, unbroken, launcher, started_by):
     job = batch.submit("--nodes=2", f"--launcher={launcher}")
     batch.wait_until_done(job, restarts=0)
@@ -26,16 +26,6 @@ def test_a_signal_saves_the_run_and_slurm_starts_it_again(batch, unbroken, launc
     batch.assert_is(unbroken, sessions=2)
 
 
-def test_the_last_allowed_start_ends_with_85(batch):
-    job = batch.submit("--nodes=2", BRAID_MAX_RESTARTS="0")
-    batch.wait_for_step(job, 60)
-    batch.cluster.ask("scancel", "--batch", "--signal=USR1", job)
-    fields = batch.wait(job)
-    assert (fields["JobState"], fields["ExitCode"]) == ("FAILED", "85:0")
-    assert "0 restarts are the limit" in batch.output(job)
-    assert status(batch.out)["state"] == "preempted" and batch.checkpoints()[-1] == status(batch.out)["last_step"] + 1
-
-
 def test_a_cancelled_run_is_saved_and_not_started_again(batch):
     job = batch.submit("--nodes=2")
     batch.wait_for_step(job, 60)
@@ -45,15 +35,17 @@ def test_a_cancelled_run_is_saved_and_not_started_again(batch):
     assert status(batch.out)["state"] == "preempted" and batch.checkpoints()[-1] == status(batch.out)["last_step"] + 1
 
 
-@pytest.mark.parametrize("launcher", ["srun", "mpirun"])
-def test_a_job_of_higher_priority_has_the_nodes_meanwhile(batch, unbroken, launcher):
-    job = batch.submit("--nodes=2", f"--launcher={launcher}", "--partition=low")
+@pytest.mark.parametrize("notice", ["USR1", "TERM"])
+def test_a_job_of_higher_priority_has_the_nodes_meanwhile(batch, unbroken, notice):
+    """SIGUSR1 where the site sends the job's own signal (preempt_send_user_signal), else SIGTERM."""
+    job = batch.submit("--nodes=2", "--partition=low", without=() if notice == "USR1" else ["#SBATCH --signal="])
     batch.wait_for_step(job, 60)
     urgent = batch.cluster.submit("--partition=high", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=sleep 1")
     batch.jobs.append(urgent)
     assert batch.wait(urgent)["JobState"] == "COMPLETED"
     assert STEPS not in batch.checkpoints()
     batch.wait_until_done(job, restarts=1)
+    assert table(batch.out, "sessions")["first_step"][1] > 60, batch.output(job)  # saved then, not only every 50 steps
     batch.assert_is(unbroken, sessions=2)
 
 
@@ -79,5 +71,6 @@ def test_a_run_stops_by_itself_before_the_time_limit(batch):
     job = batch.submit("--nodes=2", "--time=1", "--sbatch=--signal=B:CONT@1", braid=["--set", "train.steps=1000000"], BRAID_MAX_RESTARTS="0")
     fields = batch.wait(job)
     assert (fields["JobState"], fields["ExitCode"]) == ("FAILED", "85:0"), batch.output(job)
+    assert "not started again: 0 restarts are the limit" in batch.output(job)
     assert status(batch.out)["state"] == "preempted" and "time" in status(batch.out)["message"]
     assert batch.checkpoints()[-1] == len(table(batch.out, "train"))
