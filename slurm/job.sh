@@ -21,11 +21,11 @@ job=${job:-$SLURM_JOB_ID}
 ranks=${SLURM_NTASKS:-$((SLURM_JOB_NUM_NODES * ${SLURM_NTASKS_PER_NODE:-1}))}
 scratch=""  # where ranks without PMIx meet
 
-# All ranks of a node see all of its GPUs and each takes the one of its place there: peers can then reach each other's.
+# No GPU binding: all ranks of a node see all of its GPUs, each takes the one of its place there, and peers can reach each
+# other's. (--gpu-bind=none is something else: in SLURM 22.05 it takes CUDA_VISIBLE_DEVICES away.)
 srun_words() {
   printf '%s\n' srun "--mpi=$1" --kill-on-bad-exit=0 --ntasks="$ranks"
   if [[ -n ${SLURM_CPUS_PER_TASK:-} ]]; then printf '%s\n' --cpus-per-task="$SLURM_CPUS_PER_TASK"; fi
-  if [[ -n ${SLURM_GPUS_ON_NODE:-} ]]; then printf '%s\n' --gpu-bind=none; fi
 }
 
 launch_words() {

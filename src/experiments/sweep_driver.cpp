@@ -24,7 +24,7 @@ namespace {
 // Open MPI's slots are physical cores; how many ranks a machine takes is the user's choice here.
 std::vector<std::string> mpirun_command(int64_t ranks, bool as_root) {
   std::vector<std::string> command = {"mpirun", "-n", std::to_string(ranks), "--bind-to", "none", "--oversubscribe"};
-  if (as_root) command.push_back("--allow-run-as-root");
+  if (as_root) command.emplace_back("--allow-run-as-root");
   return command;
 }
 

@@ -46,6 +46,7 @@ PreemptMode=REQUEUE
 SlurmctldParameters=preempt_send_user_signal
 KillWait=6
 SlurmdTimeout=300
+GresTypes=gpu
 {nodes}
 PartitionName=low Nodes=ALL Default=YES PriorityTier=1 GraceTime=60 MaxTime=INFINITE
 PartitionName=high Nodes=ALL PriorityTier=2 PreemptMode=OFF MaxTime=INFINITE
@@ -132,10 +133,12 @@ class Cluster:
     def _write_config(self):
         host = socket.gethostname().split(".")[0]
         ports = free_ports(1 + len(NODES))
-        lines = [f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=2 RealMemory=1000"
+        lines = [f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=2 RealMemory=1000 Gres=gpu:2"
                  for node, port in zip(NODES, ports[1:])]
         (self.root / "slurm.conf").write_text(
             CONFIG.format(root=self.root, host=host, controller_port=ports[0], nodes="\n".join(lines)))
+        # Two devices of every machine, which play GPUs.
+        (self.root / "gres.conf").write_text("Name=gpu File=/dev/zero\nName=gpu File=/dev/full\n")
         for name in ("state", *(f"{kind}-{node}" for kind in ("spool", "tmp") for node in NODES)):
             (self.root / name).mkdir()
 

@@ -14,6 +14,30 @@ def test_a_run_over_both_nodes_is_the_run_of_a_plain_mpirun(batch, unbroken, lau
     batch.assert_is(unbroken, sessions=1)
 
 
+@pytest.fixture
+def seen(batch):
+    """What each rank's environment says, by launch/submit's options."""
+    program = batch.folder / "braid"
+    program.write_text('#!/bin/bash\necho "rank on $SLURMD_NODENAME: GPUs $CUDA_VISIBLE_DEVICES, threads $OMP_NUM_THREADS; $*"\n')
+    program.chmod(0o755)
+
+    def submit(*options):
+        job = batch.submit("--nodes=2", *options, BRAID_BINARY=str(program), OMP_NUM_THREADS="")
+        batch.wait_until_done(job, restarts=0)
+        return sorted(line.split(";")[0] for line in batch.output(job).splitlines() if line.startswith("rank on "))
+    return submit
+
+
+@pytest.mark.parametrize("launcher", ["srun", "mpirun", "files"])
+def test_each_rank_sees_all_gpus_of_its_node(seen, launcher):
+    assert seen("--gpus-per-node=2", f"--launcher={launcher}") == [
+        f"rank on {node}: GPUs 0,1, threads 1" for node in ("n1", "n1", "n2", "n2")]
+
+
+def test_a_rank_has_as_many_threads_as_slurm_gives_it_cores(seen):
+    assert seen("--cpus-per-rank=2") == ["rank on n1: GPUs , threads 2", "rank on n2: GPUs , threads 2"]
+
+
 @pytest.mark.parametrize("launcher", ["srun", "mpirun"])
 def test_a_signal_saves_the_run_and_slurm_starts_it_again(batch, unbroken, launcher):
     job = batch.submit("--nodes=2", f"--launcher={launcher}")
