@@ -13,7 +13,7 @@ from pages import ENVIRONMENT, ROOT, braid, code_lines, pages
 PAGES = pages()
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 every_page = pytest.mark.parametrize("page", PAGES, ids=NAMES)
-SCRIPTS = ("launch/setup", "launch/demo", "launch/test", "launch/local", "launch/bench", "tools/braid-report")
+SCRIPTS = ("launch/setup", "launch/demo", "launch/test", "launch/local", "launch/submit", "launch/bench", "tools/braid-report")
 
 
 def anchor(heading):
@@ -105,7 +105,7 @@ def wrong_script_words(words):
         help_text = script_help((words[0], words[1])) or ""
         if not help_text:
             yield f"braid-report has no {words[1]}"
-    if words[0] == "launch/local":
+    if words[0] in ("launch/local", "launch/submit"):
         help_text += braid_help(("train",))
         for value in [w for flag, w in zip(words, words[1:]) if flag == "--set"]:
             if value.split("=")[0] not in keys():

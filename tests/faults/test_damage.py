@@ -122,10 +122,13 @@ def test_a_newer_version_is_not_passed_over_but_named(out, name):
     assert (names_in(out), (out / "run.h5").read_bytes()) == before
 
 
-def test_what_a_killed_save_left_is_removed(out, unbroken):
+def test_what_killed_starts_and_saves_left_is_removed(out):
     shutil.copytree(checkpoint(out, 8), out / "checkpoints" / "step-00000024.tmp")
-    train(out, "train.steps=21")
-    assert "step-00000024.tmp" not in names_in(out)
+    left = [out / "run.h5.new", out / "config.toml.new", out / ".shared-123-4"]
+    for path in left:
+        path.write_bytes(b"half")
+    train(out, "train.steps=21", ranks=2)
+    assert "step-00000024.tmp" not in names_in(out) and not any(path.exists() for path in left)
     assert events(out, "resumed")[0].startswith(f"from {checkpoint(out, 20)}")
 
 

@@ -169,6 +169,22 @@ def test_a_disk_full_of_everything_loses_no_row_and_saves_again(tmp_path, small_
     assert events(out, "checkpoint_failed")
 
 
+def test_a_start_on_a_full_disk_changes_nothing(tmp_path, small_disk):
+    disk = small_disk(tmp_path / "disk", "4m")
+    out = disk.path / "run"
+    train(out)
+    before = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file() and path.name != "run.lock"}
+    for pages, code in ((0, 2), (1, 1), (8, 1)):  # the configuration, then the run file
+        disk.fill_all_but(pages)
+        said = train(out, code=code, options=["--resume", out])
+        assert "No space left on device" in said and len(said.strip().splitlines()) == 1, said
+        after = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file() and path.name != "run.lock"}
+        assert after == before and steps_of(out) == [4, 8, 12, 16, 20]
+    disk.free()
+    train(out, "train.steps=22")
+    assert list(table(out, "train")["step"]) == list(range(22))
+
+
 def as_nobody(command):
     """Root may write anywhere: someone else must try."""
     if os.geteuid() != 0:
