@@ -29,7 +29,7 @@ def parse(arguments):
     parser.add_argument("--ranks", type=common.counts(1), default=[1, 2], metavar="LIST", help="default: 1,2")
     parser.add_argument("--bytes", type=size, default=GIB, metavar="SIZE", help="what each rank stores (default: 1GiB)")
     parser.add_argument("--folder", default=".", metavar="DIR", help="on the disk to measure (default: here)")
-    common.add_common(parser, rounds=5)
+    common.add_common(parser, rounds=6)
     options = common.resolve(parser.parse_args(arguments))
     if options.quick:
         options.rounds, options.bytes = 1, 4 * 2**20
