@@ -12,7 +12,7 @@ import numpy as np
 from cluster import wait_for
 from fault_run import BRAID, ENVIRONMENT, MPIRUN, ROOT, TINY, assert_rows_once, assert_same_bits, steps_of, table
 
-UNDER_WAY_SECONDS = 6  # what happens to a run must happen before it is done
+UNDER_WAY_SECONDS = 4  # what happens to a run must happen before it is done
 
 
 def config_of(count):
