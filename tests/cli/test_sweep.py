@@ -64,14 +64,12 @@ def test_a_sweep_killed_and_started_again_ends_with_the_same_table(tmp_path, who
             killed += 1
         process.wait()
     assert killed > 0
-    # A run may have been killed twice: its record says so and a third start would call it failed.
-    first = {name for name, (state, attempts) in states(out).items() if attempts >= 2 and state == "running"}
+    # A run that loses its driver saves its state and ends, so that it goes on; but it may have died twice before it could.
+    twice = {name for name, (state, attempts) in states(out).items() if attempts >= 2 and state == "running"}
     done = braid("sweep", DEMO, "--out", out, "--device", "cpu", *grid)
-    if first:
-        assert done.returncode == 1 and all(states(out)[name][0] == "failed" for name in first)
-    else:
-        assert done.returncode == 0, done.stderr + done.stdout
-        assert same(losses(out), whole)
+    failed = {name for name, (state, _) in states(out).items() if state == "failed"}
+    assert failed <= twice and done.returncode == (1 if failed else 0), done.stderr + done.stdout
+    assert failed or same(losses(out), whole)
 
 
 def wait_for_new_file(path, since):

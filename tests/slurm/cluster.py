@@ -89,7 +89,8 @@ class Cluster:
     def __init__(self, root: pathlib.Path):
         self.root = root
         self.processes = {}
-        self.environment = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "SBATCH_"))}
+        outer = ("SLURM_", "SBATCH_")
+        self.environment = {name: value for name, value in os.environ.items() if not name.startswith(outer)}
         self.environment |= {
             "PATH": f"/usr/sbin:{os.environ['PATH']}",
             "SLURM_CONF": str(root / "slurm.conf"),
@@ -125,9 +126,9 @@ class Cluster:
         folder.mkdir(mode=0o711)
         subprocess.run(["mungekey", "--create", f"--keyfile={folder}/key"], env=self.environment, check=True)
         # --force: pytest's folders are closed to other users, which munged takes for a mistake.
-        self._start("munged", "munged", "--foreground", "--force", f"--socket={folder}/socket", f"--key-file={folder}/key",
-                    f"--pid-file={folder}/pid", f"--log-file={folder}/munged.log", f"--seed-file={folder}/seed",
-                    "--num-threads=2", "--origin=127.0.0.1")
+        self._start("munged", "munged", "--foreground", "--force", f"--socket={folder}/socket",
+                    f"--key-file={folder}/key", f"--pid-file={folder}/pid", f"--log-file={folder}/munged.log",
+                    f"--seed-file={folder}/seed", "--num-threads=2", "--origin=127.0.0.1")
         wait_for((folder / "socket").exists, 10, lambda: f"munged\n{tail(self.root / 'munged.out')}")
 
     def _write_config(self):
@@ -188,18 +189,9 @@ class Cluster:
         line = self.ask("scontrol", "show", "job", "-o", number)
         return dict(word.split("=", 1) for word in line.split() if "=" in word)
 
-    def wait(self, number, states, seconds, output=None):
-        """Waits for a job to be in one of `states`; its fields."""
-        def found():
-            fields = self.job(number)
-            return fields if fields["JobState"] in states else None
-        def seen():
-            return f"job {number} {states}, but {self.job(number)}\n{tail(output, 40) if output else ''}\n{self.logs()}"
-        return wait_for(found, seconds, seen)
-
     def logs(self):
-        names = [path for path in sorted(self.root.glob("*.out")) + sorted(self.root.glob("*.log")) if path.stat().st_size]
-        return "\n".join(f"--- {path.name}\n{tail(path)}" for path in names)
+        paths = sorted(self.root.glob("*.out")) + sorted(self.root.glob("*.log"))
+        return "\n".join(f"--- {path.name}\n{tail(path)}" for path in paths if path.stat().st_size)
 
 
 def processes_with(*variables):
