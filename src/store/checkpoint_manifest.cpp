@@ -151,7 +151,7 @@ void write_contents(h5::File& file, const Manifest& manifest) {
   write_shard_table(file, manifest);
   const std::vector<Row> slices = slice_rows(manifest);
   write_table(file, slice_table(slices), slices);
-  for (const auto& [name, tensor] : manifest.tensors()) add_view(file, tensor, manifest.shards);
+  add_views(file, manifest.tensors(), manifest.shards);
 }
 
 }  // namespace

@@ -40,9 +40,12 @@ bool is_float(h5::Element element) {
          element == h5::Element::float64;
 }
 
-}  // namespace
+struct Piece {
+  const StoredSlice* slice;
+  const std::string* shard;  // its file
+};
 
-void add_view(h5::File& file, const TensorSlice& tensor, const std::vector<ShardRecord>& shards) {
+void add_view(h5::File& file, const TensorSlice& tensor, const std::vector<Piece>& pieces) {
   if (tensor.shape.empty() || tensor.count == 0) return;
   const std::string name = "view/" + tensor.name, label = file.path() + ": /" + name;
   const std::vector<hsize_t> shape = sizes(tensor.shape);
@@ -50,15 +53,21 @@ void add_view(h5::File& file, const TensorSlice& tensor, const std::vector<Shard
   const H5Id creation = own(H5Pcreate(H5P_DATASET_CREATE), H5Pclose, label);
   const float missing = std::numeric_limits<float>::quiet_NaN();
   if (is_float(tensor.element)) check(H5Pset_fill_value(creation, H5T_NATIVE_FLOAT, &missing), label);
-  for (const ShardRecord& shard : shards) {
-    for (const StoredSlice& stored : shard.slices) {
-      if (stored.slice.name == tensor.name) map_slice(creation, view, stored, shard.file, label);
-    }
-  }
+  for (const Piece& piece : pieces) map_slice(creation, view, *piece.slice, *piece.shard, label);
   const H5Id links = own(H5Pcreate(H5P_LINK_CREATE), H5Pclose, label);
   check(H5Pset_create_intermediate_group(links, 1), label);
   H5Id(check(H5Dcreate2(file, name.c_str(), h5::element_type(tensor.element), view, links, creation, H5P_DEFAULT), label),
        H5Dclose);
+}
+
+}  // namespace
+
+void add_views(h5::File& file, const std::map<std::string, TensorSlice>& tensors, const std::vector<ShardRecord>& shards) {
+  std::map<std::string, std::vector<Piece>> pieces;
+  for (const ShardRecord& shard : shards) {
+    for (const StoredSlice& stored : shard.slices) pieces[stored.slice.name].push_back({&stored, &shard.file});
+  }
+  for (const auto& [name, tensor] : tensors) add_view(file, tensor, pieces.at(name));
 }
 
 }  // namespace braid

@@ -66,6 +66,17 @@ void PosixFile::sync() {
   if (fsync(descriptor_) != 0) fail(path_, "fsync");
 }
 
+void PosixFile::reserve(int64_t bytes) {
+  while (fallocate(descriptor_, 0, 0, bytes) != 0) {
+    if (errno == ENOSPC || errno == EDQUOT || errno == EIO) fail(path_, "cannot be written");
+    if (errno != EINTR) return;
+  }
+}
+
+void PosixFile::start_writing_out(int64_t position, int64_t bytes) {
+  sync_file_range(descriptor_, position, bytes, SYNC_FILE_RANGE_WRITE);  // where it fails, sync() does it all
+}
+
 void PosixFile::expect_in_order() { posix_fadvise(descriptor_, 0, 0, POSIX_FADV_SEQUENTIAL); }
 
 void remove_file(const std::string& path) noexcept { unlink(path.c_str()); }

@@ -23,6 +23,11 @@ class PosixFile {
   void read(void* out, size_t bytes, int64_t position) const;  // all of them, or Error
   void write(const void* data, size_t bytes, int64_t position);
   void sync();              // fsync
+  // Takes room on the disk for the first `bytes` of the file, which becomes that long where it was shorter. Error when there
+  // is not enough; nothing happens on file systems that cannot.
+  void reserve(int64_t bytes);
+  // Has the kernel begin to write [position, position + bytes) to the disk, and does not wait.
+  void start_writing_out(int64_t position, int64_t bytes);
   void expect_in_order();   // the kernel may read ahead
   int descriptor() const { return descriptor_; }
   const std::string& path() const { return path_; }

@@ -163,7 +163,7 @@ def mpirun(ranks, command):
 def braid_run(config, sets, folder, ranks, options):
     """braid train; the /train table as a dict of lists."""
     command = [BRAID, "train", str(config), "--out", str(folder), "--device", options.device]
-    for assignment in sets:
+    for assignment in [*sets, "checkpoint.every=0", "checkpoint.at_end=false"]:
         command += ["--set", assignment]
     run("braid", [mpirun(ranks, command)], environment(max(1, options.threads // ranks), options.wait_policy))
     with h5py.File(pathlib.Path(folder) / "run.h5", "r", locking=False, swmr=True) as file:

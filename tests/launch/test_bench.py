@@ -17,6 +17,7 @@ sys.path.insert(0, str(ROOT / "tests" / "bench"))
 import attention_bench  # noqa: E402
 import bench_common as common  # noqa: E402
 import collectives_bench  # noqa: E402
+import io_bench  # noqa: E402
 import step_bench  # noqa: E402
 
 
@@ -34,7 +35,7 @@ def one_line(done, code, words):
 
 def test_the_script_names_what_there_is():
     done = subprocess.run([ROOT / "launch/bench", "--help"], capture_output=True, text=True)
-    assert done.returncode == 0 and all(word in done.stdout for word in ("step", "attention", "collectives"))
+    assert done.returncode == 0 and all(word in done.stdout for word in ("step", "attention", "collectives", " io "))
     one_line(subprocess.run([ROOT / "launch/bench", "steps"], capture_output=True, text=True), 2, "unknown 'steps'")
     one_line(subprocess.run([ROOT / "launch/bench"], capture_output=True, text=True), 2, "say what to measure")
 
@@ -49,6 +50,9 @@ def test_the_script_names_what_there_is():
     ("collectives", ["--sizes", "1MB"], "expected bytes"),
     ("collectives", ["--collectives", "all_reduc"], "is none of"),
     ("collectives", ["--ranks", "1"], "2 or more"),
+    ("io", ["--bytes", "1MB"], "expected bytes"),
+    ("io", ["--folder", "/no/such"], "no such folder"),
+    ("io", ["--ranks", "0"], "1 or more"),
 ])  # fmt: skip
 def test_wrong_use_is_one_line(what, arguments, words):
     one_line(bench(what, "--device", "cpu", *arguments), 2, words)
@@ -146,3 +150,37 @@ def test_braid_bench_prints_what_its_bus_bandwidth_is(tmp_path):
 def test_braid_bench_alone_is_one_line():
     done = subprocess.run([BUILD / "braid", "bench", "collectives", "--device", "cpu"], capture_output=True, text=True, timeout=60)
     one_line(done, 2, "2 ranks or more")
+
+
+def test_checkpoints_are_timed_beside_plain_files_and_nothing_is_left(tmp_path):
+    out = tmp_path / "io.json"
+    done = bench("io", "--quick", "--ranks", "1,2", "--folder", tmp_path, "--json", out)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["io.json"]
+    results = json.loads(out.read_text())["results"]
+    assert [result["ranks"] for result in results] == [1, 2]
+    for result in results:
+        seconds = {name: spread["median"] for name, spread in result["seconds"].items()}
+        assert set(seconds) == set(io_bench.TIMES) and min(seconds.values()) > 0
+        rates = result["bytes_per_second"]
+        assert rates["save"]["median"] == pytest.approx(result["ranks"] * result["bytes_per_rank"] / seconds["save"])
+        assert result["save_over_plain"]["median"] == pytest.approx(rates["save"]["median"] / rates["plain_write"]["median"])
+        assert result["digest_share_of_save"]["median"] == pytest.approx(seconds["digest"] / seconds["save"])
+        gib = result["bytes_per_rank"] / 2**30
+        assert result["ms_per_gib"]["blocked"]["median"] == pytest.approx(1e3 * seconds["blocked"] / gib)
+    assert "save / plain write" in done.stdout
+
+
+def test_io_ratios_are_of_the_same_round():
+    times = dict.fromkeys(io_bench.TIMES, 1.0)
+    rounds = [times | {"plain_write": 2.0, "save": 1.0}, times | {"plain_write": 9.0, "save": 3.0}, times | {"plain_write": 4.0, "save": 8.0}]
+    result = io_bench.summarise(2, {"bytes": 2**20, "save": 1.0, "blocked": 0.5}, rounds)
+    assert result["save_over_plain"] == {"median": 2.0, "lowest": 0.5, "highest": 3.0, "rounds": [2.0, 3.0, 0.5]}
+    assert result["bytes_per_second"]["save"]["highest"] == 2 * 2**20
+    assert result["first_blocked_ms_per_gib"] == 500 * 1024
+
+
+def test_braid_bench_io_refuses_what_it_does_not_take():
+    for arguments, words in ((["io", "--sizes", "1MiB"], "takes no --sizes"), (["collectives", "--bytes", "1MiB"], "takes no --bytes"),
+                             (["io", "--rounds", "0"], "1 or more"), (["disk"], "there are: collectives, io"), ([], "say what to measure")):  # fmt: skip
+        one_line(subprocess.run([BUILD / "braid", "bench", *arguments], capture_output=True, text=True, timeout=60), 2, words)

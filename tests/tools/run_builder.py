@@ -56,6 +56,23 @@ def write_run(folder, depth=12, variant="mhc", seed=0, table=None, state="done",
         f["status"] = status_row(state, len(table) - 1, message)
 
 
+SESSIONS = np.dtype([("session", "i8"), ("first_step", "i8"), ("started_utc", "S24"), ("world_size", "i8")])
+RANKS = np.dtype([("session", "i8"), ("rank", "i8"), ("host", "S64"), ("device", "S96")])
+ENVIRONMENT = np.dtype([("session", "i8"), ("rank", "i8"), ("name", "S64"), ("value", "S512")])
+
+
+def write_starts(folder, *starts):
+    """Adds /sessions, /ranks and /environment: a (first step, ranks, threads) each start."""
+    sessions, ranks, environment = [], [], []
+    for number, (first_step, world_size, threads) in enumerate(starts):
+        sessions.append((number, first_step, b"2026-01-02T03:04:05.678Z", world_size))
+        ranks += [(number, rank, f"node{number}".encode(), b"cpu") for rank in range(world_size)]
+        environment.append((number, 0, b"OMP_NUM_THREADS", str(threads).encode()))
+    with h5py.File(folder / "run.h5", "r+", libver="latest") as f:
+        for name, table, kind in (("sessions", sessions, SESSIONS), ("ranks", ranks, RANKS), ("environment", environment, ENVIRONMENT)):
+            f.create_dataset(name, data=np.array(table, kind), maxshape=(None,), chunks=(256,))
+
+
 def write_layers(folder, name, steps, layers):
     """/layers/name [step, layer] with its dimension scales; the values."""
     values = np.arange(steps * layers, dtype=float).reshape(steps, layers) / 7

@@ -16,7 +16,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 REPORT = ROOT / "tools" / "braid-report"
 sys.path[:0] = [str(ROOT / "tools"), str(pathlib.Path(__file__).parent)]
 
-from run_builder import write_layers, write_run  # noqa: E402
+from run_builder import rows, write_layers, write_run, write_starts  # noqa: E402
 
 # Appends rows of 100 bytes in SWMR mode, with a layer metric beside them, until it is killed without closing.
 WRITER = """
@@ -138,3 +138,12 @@ def test_a_file_that_is_no_hdf5_leaves_no_copy(tmp_path):
     (tmp_path / "run/run.h5").write_text("this is no HDF5 file")
     words = clean(tmp_path / "run", "--out", tmp_path / "copy.h5", code=1)
     assert words.count("\n") == 1 and sorted(path.name for path in tmp_path.iterdir()) == ["run"]
+
+
+def test_every_start_of_a_run_is_copied(tmp_path):
+    write_run(tmp_path / "run", table=rows(20)[4:], state="preempted")
+    write_starts(tmp_path / "run", (4, 2, 1), (9, 1, 2))
+    clean(tmp_path / "run", "--out", tmp_path / "copy.h5")
+    with h5py.File(tmp_path / "copy.h5", "r") as f:
+        assert list(f["sessions"]["first_step"]) == [4, 9] and list(f["ranks"]["session"]) == [0, 0, 1]
+        assert f["train"]["step"][0] == 4 and f["status"][0]["state"] == b"preempted"

@@ -16,7 +16,7 @@ REPORT = ROOT / "tools" / "braid-report"
 sys.path[:0] = [str(ROOT / "tools"), str(pathlib.Path(__file__).parent)]
 
 from braid_report import comparison, table, terminal  # noqa: E402
-from run_builder import rows, write_run  # noqa: E402
+from run_builder import rows, write_run, write_starts  # noqa: E402
 
 
 def compare(*arguments, columns=100, code=0, **environment):
@@ -216,6 +216,23 @@ def test_differing_environment_of_rank_0_is_shown(tmp_path):
     assert as_json(tmp_path)["differing_records"] == {"environment.OMP_NUM_THREADS": ["1", "2"]}
     write_run(tmp_path / "older")  # has no such table
     assert as_json(tmp_path)["differing_records"] == {}
+
+
+def test_the_environment_compared_is_that_of_the_last_start(tmp_path):
+    for name, starts in (("a", [(0, 2, 1), (8, 1, 4)]), ("b", [(0, 1, 4)])):
+        write_run(tmp_path / name)
+        write_starts(tmp_path / name, *starts)
+    assert as_json(tmp_path)["differing_records"] == {}
+    assert "All runs are equal" in compare(tmp_path)
+
+
+def test_a_preempted_run_that_began_elsewhere_is_held_against_the_steps_it_has(tmp_path):
+    write_run(tmp_path / "a")
+    write_run(tmp_path / "b", table=rows(15)[6:], state="preempted", message="stopped on request after step 14")
+    found = as_json(tmp_path)
+    assert [(run["state"], run["steps_done"]) for run in found["runs"]] == [("done", 20), ("preempted", 15)]
+    assert found["partings"][0]["common_steps"] == 9 and found["partings"][0]["step"] is None
+    assert "preempted" in section(compare(tmp_path), "Final values")[2]
 
 
 @pytest.mark.parametrize("columns", (60, 80, 140))

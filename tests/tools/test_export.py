@@ -16,7 +16,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 REPORT = ROOT / "tools" / "braid-report"
 sys.path[:0] = [str(ROOT / "tools"), str(pathlib.Path(__file__).parent)]
 
-from run_builder import rows, write_layers, write_run  # noqa: E402
+from run_builder import rows, write_layers, write_run, write_starts  # noqa: E402
 
 FIELDS = ["step", "loss", "grad_norm", "nan_or_inf", "nan_or_inf_total", "gain_proxy_log10_max_entry", "elapsed_sec"]
 
@@ -106,3 +106,13 @@ def test_a_live_file_is_exported(tmp_path):
     with h5py.File(tmp_path / "a" / "run.h5", "r+", libver="latest") as f:
         f.swmr_mode = True
         assert len(strict(export(tmp_path / "a", "--format", "jsonl").stdout)) == 20
+
+
+def test_starts_are_a_table_and_a_run_with_a_gap_keeps_its_step_numbers(tmp_path):
+    write_run(tmp_path / "a", table=rows(12)[5:], state="preempted")
+    write_starts(tmp_path / "a", (5, 2, 1), (9, 1, 2))
+    sessions = pandas.read_csv(io.StringIO(export(tmp_path / "a", "--table", "sessions").stdout))
+    assert list(sessions["first_step"]) == [5, 9] and list(sessions["world_size"]) == [2, 1]
+    ranks = pandas.read_csv(io.StringIO(export(tmp_path / "a", "--table", "ranks").stdout))
+    assert list(ranks["session"]) == [0, 0, 1]
+    assert [line["step"] for line in strict(export(tmp_path / "a", "--format", "jsonl").stdout)] == list(range(5, 12))

@@ -21,7 +21,7 @@ HERE = pathlib.Path(__file__).parent
 sys.path[:0] = [str(ROOT / "tools"), str(HERE)]
 
 from braid_report import folders, panels, runs, style, summaries  # noqa: E402
-from run_builder import STATUS, rows, write_run  # noqa: E402
+from run_builder import STATUS, rows, write_run, write_starts  # noqa: E402
 
 
 def report(*arguments):
@@ -161,6 +161,18 @@ def test_a_live_a_failed_and_a_stopped_run_say_so(tmp_path):
     assert row_of(page, "live")[1]["state"] == "running, step 8 of 20"
     assert row_of(page, "failed")[1]["state"] == "failed: rank 1 on n2: &lt;out&gt; of memory"
     assert row_of(page, "stopped")[1]["state"] == "stopped after step 5 of 20"
+
+
+def test_a_preempted_run_says_where_it_went_on_and_who_computed_last(tmp_path):
+    write_run(tmp_path / "a", state="preempted", table=rows(9), message="stopped on request after step 8")
+    write_starts(tmp_path / "a", (0, 4, 1), (3, 2, 1), (6, 2, 2))
+    write_run(tmp_path / "b")
+    write_starts(tmp_path / "b", (0, 2, 1))
+    page = made(tmp_path)
+    assert row_of(page, "a")[1]["state"] == "preempted after step 9 of 20: stopped on request after step 8"
+    assert "<dt>starts</dt><dd>3, at steps 0, 3, 6</dd>" in page and page.count("<dt>starts</dt>") == 1
+    assert "Starts (3)" in page and "Starts (1)" not in page
+    assert "<dt>ranks</dt><dd>2 on node2 (cpu)</dd>" in page and page.count("Ranks (2)") == 2
 
 
 def test_steps_that_were_skipped_are_not_called_the_end(tmp_path):

@@ -86,13 +86,20 @@ def test_once_shows_each_run_in_a_line(tmp_path):
 
 
 def test_a_silent_heartbeat_means_lost(tmp_path):
-    write_live(tmp_path / "quiet", age=59)
+    write_live(tmp_path / "quiet", age=45)
     write_live(tmp_path / "gone", age=200)
     write_run(tmp_path / "old", table=table_of(20))
     set_status(tmp_path / "old", "done", 19, age=9999)
     text = once(tmp_path)
     assert [row_of(text, name).split()[1] for name in ("quiet", "gone", "old")] == ["running", "lost", "done"]
     assert row_of(text, "gone").endswith("3m")
+
+
+def test_a_preempted_run_has_ended_and_says_why(tmp_path):
+    write_run(tmp_path / "a", table=table_of(10), state="preempted", message="time limit: stopped after step 9")
+    text = once(tmp_path)
+    assert "preempted" in row_of(text, "a") and "1 of 1 ended (1 preempted)" in text
+    assert "a: time limit: stopped after step 9" in text
 
 
 def test_the_time_left_is_that_of_the_recent_steps(tmp_path):

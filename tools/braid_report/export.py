@@ -35,7 +35,7 @@ def add_arguments(parser):
     parser.add_argument("--format", choices=["csv", "jsonl"], default="csv", help="default %(default)s")
     parser.add_argument("--out", help="file to write, or folder for a file a run; without it one run goes to stdout")
     content = parser.add_mutually_exclusive_group()
-    content.add_argument("--table", metavar="NAME", help="train (default), eval, events, ranks, environment or status")
+    content.add_argument("--table", metavar="NAME", help="train (default), eval, events, sessions, ranks, environment or status")
     content.add_argument("--layers", metavar="NAME", help="a metric of every layer, as rows of step, layer and value")
 
 

@@ -12,6 +12,8 @@ VERSIONS = {"braid_version": "Braid", "torch_version": "torch", "cuda_version": 
 UNCOMMITTED = {0: "none", 1: "yes: the sources differed from this commit when built", -1: "unknown"}
 RANK_COLUMNS = {"rank": "rank", "host": "host", "device": "device", "gpu_uuid": "GPU UUID", "cpus": "CPUs",
                 "threads": "threads", "pid": "process"}  # fmt: skip
+START_COLUMNS = {"session": "start", "first_step": "first step", "started_utc": "when", "world_size": "ranks",
+                 "mesh": "mesh", "host": "host", "git_commit": "commit"}  # fmt: skip
 
 
 def uncommitted(run):
@@ -49,7 +51,7 @@ def facts(run):
         "data": str(attributes.get("data_digest", "")), "parameters": parameters(attributes),
         "attention": str(attributes.get("attention_backend", "")),
         "deterministic": {0: "no", 1: "yes"}.get(attributes.get("deterministic"), ""),
-        "versions": versions(attributes), "ranks": ranks_in_words(run),
+        "versions": versions(attributes), "ranks": ranks_in_words(run), "starts": starts_in_words(run),
     }  # fmt: skip
     return {heading: words for heading, words in there.items() if words}
 
@@ -61,6 +63,16 @@ def ranks_in_words(run):
                       for name in ("host", "device"))  # fmt: skip
     where = hosts[0] if len(hosts) == 1 else f"{len(hosts)} hosts"
     return f"{len(run.ranks)} on {where}" + (f" ({', '.join(devices[:4])}{' …' * (len(devices) > 4)})" if devices else "")
+
+
+def starts_in_words(run):
+    """Where the run went on after a stop, or where it began when not at step 0; "" for one start from step 0."""
+    if run.sessions is None or "first_step" not in run.sessions.dtype.names:
+        return ""
+    steps = run.sessions["first_step"].tolist()
+    if len(steps) == 0 or steps == [0]:
+        return ""
+    return f"{len(steps)}, at step{'s' * (len(steps) > 1)} " + ", ".join(map(str, steps[:8])) + " …" * (len(steps) > 8)
 
 
 def grid(headings, lines):
@@ -86,6 +98,12 @@ def ranks(run):
     return folded(f"Ranks ({len(run.ranks)})", grid(*columns_of(run.ranks, RANK_COLUMNS)))
 
 
+def starts(run):
+    if run.sessions is None or len(run.sessions) < 2:
+        return ""
+    return folded(f"Starts ({len(run.sessions)})", grid(*columns_of(run.sessions, START_COLUMNS)))
+
+
 def environment(run):
     if run.environment is None or len(run.environment) == 0:
         return ""
@@ -98,4 +116,4 @@ def record(run):
     bad = uncommitted(run) == 1
     rows = "".join(f'<dt>{heading}</dt><dd{" class=bad" * (bad and heading == "uncommitted changes")}>'
                    f"{html.escape(words)}</dd>" for heading, words in facts(run).items())  # fmt: skip
-    return (f"<dl>{rows}</dl>" if rows else "") + ranks(run) + environment(run)
+    return (f"<dl>{rows}</dl>" if rows else "") + starts(run) + ranks(run) + environment(run)

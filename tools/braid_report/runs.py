@@ -43,6 +43,7 @@ class Run:
     planned_steps: int = 0
     train: np.ndarray | None = None
     eval: np.ndarray | None = None
+    sessions: np.ndarray | None = None  # a row per start of the run
     ranks: np.ndarray | None = None
     environment: np.ndarray | None = None
     layers: dict = dataclasses.field(default_factory=dict)  # name → LayerMetric
@@ -128,6 +129,13 @@ def text(value):
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
+def of_last_start(table):
+    """The rows of /ranks or /environment that the run's last start wrote; all of older files, which had one start."""
+    if table is None or len(table) == 0 or "session" not in table.dtype.names:
+        return table
+    return table[table["session"] == table["session"].max()]
+
+
 def open_readonly(path):
     """Live, crashed and finished files alike; no lock is taken. Raises the first error: it says more."""
     import h5py  # here, because a process that has its files read by a child needs it nowhere else
@@ -209,8 +217,10 @@ def read_run(folder):
             fill_from_config(run, str(run.attributes.get("config", "")))
             read_status(run, file)
             end = rows.end_of_file(file)
-            for table in ("train", "eval", "ranks", "environment"):
+            for table in ("train", "eval", "sessions"):
                 setattr(run, table, read_table(file, table, end))
+            for table in ("ranks", "environment"):
+                setattr(run, table, of_last_start(read_table(file, table, end)))
             run.layers = read_layers(file, end)
     except UNREADABLE as problem:
         run.state, run.message = "unreadable", (str(problem).splitlines() or [type(problem).__name__])[0]
