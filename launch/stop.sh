@@ -36,7 +36,7 @@ launcher_ends() {
 # mpirun, asked while it ends, crashes with a page of text.
 end_launcher() {
   local tree
-  if launcher_ends 10; then return 1; fi
+  if launcher_ends 20; then return 1; fi
   mapfile -t tree < <(process_tree "$launcher")
   kill -TERM "${tree[@]}" 2>/dev/null || true
   launcher_ends 50 || true

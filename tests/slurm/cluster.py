@@ -3,6 +3,7 @@
 keys, state and logs of their own, so that a SLURM which is installed here for other ends is left alone."""
 
 import contextlib
+import ctypes
 import os
 import pathlib
 import shutil
@@ -85,6 +86,12 @@ def wait_for(condition, seconds, what):
     raise AssertionError(f"not within {seconds} s: {what() if callable(what) else what}")
 
 
+def end_with_parent():
+    """For a child that is being started: SIGTERM when this process dies, however it does."""
+    set_parent_death_signal = 1  # PR_SET_PDEATHSIG
+    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
+
+
 class Cluster:
     def __init__(self, root: pathlib.Path):
         self.root = root
@@ -146,7 +153,8 @@ class Cluster:
     def _start(self, name, *command):
         with open(self.root / f"{name}.out", "ab") as log:
             self.processes[name] = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                                    env=self.environment, start_new_session=True)
+                                                    env=self.environment, start_new_session=True,
+                                                    preexec_fn=end_with_parent)
 
     def start_node(self, node):
         self._start(f"slurmd-{node}", "slurmd", "-D", "-N", node)
@@ -225,4 +233,5 @@ def step_daemons(pids):
 if __name__ == "__main__":  # by hand: cluster.py FOLDER; then SLURM_CONF=FOLDER/slurm.conf sbatch …
     with Cluster(pathlib.Path(sys.argv[1])) as cluster:
         print(cluster.node_states(), flush=True)
-        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.pause()
