@@ -50,10 +50,10 @@ class Scratch {
   std::string path_;
 };
 
-// Tensors like a transformer's, weights and moments, as many as fill a flat buffer; `copies` of them under names of their
-// own, so that each of as many ranks stores the whole buffer while it has it only once.
+// Tensors like a transformer's, weights and moments, as many as fill a flat buffer (1 GiB: 12 layers of width 768);
+// `copies` of them under names of their own, so that each of as many ranks stores the whole buffer while it has it once.
 std::vector<StateTensor> transformer_like(const at::Tensor& flat, int copies) {
-  const int64_t total = flat.numel(), width = total >= (int64_t{64} << 20) ? 512 : 64;
+  const int64_t total = flat.numel(), width = total >= (int64_t{64} << 20) ? 768 : 64;
   const std::vector<std::pair<const char*, Extent>> parts = {
       {"attn.in.weight", {3 * width, width}}, {"attn.in.bias", {3 * width}},       {"attn.out.weight", {width, width}},
       {"attn.out.bias", {width}},             {"ln1.weight", {width}},             {"ff1.weight", {4 * width, width}},
