@@ -22,12 +22,24 @@ process_tree() {
     grep -sH "^PPid:[[:space:]]*$1\$" /proc/[0-9]*/status | cut -d/ -f3)
 }
 
-# Ends the launcher and all below it: asked first, killed five seconds later.
+# launcher_ends TENTHS: within so many tenths of a second.
+launcher_ends() {
+  local tenths
+  for ((tenths = $1; tenths > 0; --tenths)); do
+    kill -0 "$launcher" 2>/dev/null || return 0
+    sleep 0.1
+  done
+  return 1
+}
+
+# Ends the launcher and all below it: asked first, killed five seconds later. False when it ended by itself meanwhile:
+# mpirun, asked while it ends, crashes with a page of text.
 end_launcher() {
-  local tree deadline=$((SECONDS + 5))
+  local tree
+  if launcher_ends 20; then return 1; fi
   mapfile -t tree < <(process_tree "$launcher")
   kill -TERM "${tree[@]}" 2>/dev/null || true
-  while kill -0 "$launcher" 2>/dev/null && ((SECONDS < deadline)); do sleep 0.1; done
+  launcher_ends 50 || true
   kill -KILL "${tree[@]}" 2>/dev/null || true
 }
 

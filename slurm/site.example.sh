@@ -11,7 +11,7 @@
 # export OMPI_MCA_btl_tcp_if_include=ib0 OMPI_MCA_oob_tcp_if_include=ib0
 
 # srun, mpirun or files (no PMIx in this SLURM: `srun --mpi=list`):
-# export BRAID_LAUNCHER=mpirun
+# export BRAID_LAUNCHER=${BRAID_LAUNCHER:-mpirun}
 
 # What every sbatch of yours needs:
 # export SBATCH_ACCOUNT=myproject SBATCH_PARTITION=gpu

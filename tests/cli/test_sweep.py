@@ -53,8 +53,7 @@ def test_runs_under_mpirun_and_side_by_side_give_the_same_losses(tmp_path, whole
 
 def test_a_sweep_killed_and_started_again_ends_with_the_same_table(tmp_path, whole):
     out = tmp_path / "out"
-    grid = sets(GRID + ["checkpoint.at_end=false"])  # without a checkpoint a death uses up an attempt
-    command = [BRAID, "sweep", DEMO, "--out", out, "--device", "cpu", *grid]
+    command = [BRAID, "sweep", DEMO, "--out", out, "--device", "cpu", *sets(GRID)]
     killed = 0
     for delay in (1.2, 2.2):
         process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
@@ -64,14 +63,12 @@ def test_a_sweep_killed_and_started_again_ends_with_the_same_table(tmp_path, who
             killed += 1
         process.wait()
     assert killed > 0
-    # A run may have been killed twice: its record says so and a third start would call it failed.
-    first = {name for name, (state, attempts) in states(out).items() if attempts >= 2 and state == "running"}
-    done = braid("sweep", DEMO, "--out", out, "--device", "cpu", *grid)
-    if first:
-        assert done.returncode == 1 and all(states(out)[name][0] == "failed" for name in first)
-    else:
-        assert done.returncode == 0, done.stderr + done.stdout
-        assert same(losses(out), whole)
+    # A run that loses its driver saves its state and ends, so that it goes on; but it may have died twice before it could.
+    twice = {name for name, (state, attempts) in states(out).items() if attempts >= 2 and state == "running"}
+    done = braid("sweep", DEMO, "--out", out, "--device", "cpu", *sets(GRID))
+    failed = {name for name, (state, _) in states(out).items() if state == "failed"}
+    assert failed <= twice and done.returncode == (1 if failed else 0), done.stderr + done.stdout
+    assert failed or same(losses(out), whole)
 
 
 def wait_for_new_file(path, since):

@@ -257,6 +257,16 @@ def test_only_a_second_interrupt_leaves_at_once(listening):
     assert "goes on from the last one" in messages
 
 
+def test_a_launcher_that_is_about_to_end_may(listening):
+    listening.program("mpirun", 'trap "sleep 1; exit 85" USR1; echo ready >>"$CALLS"; while :; do sleep 0.05; done')
+    process = listening.listen()
+    os.killpg(process.pid, signal.SIGINT)
+    time.sleep(0.3)
+    os.killpg(process.pid, signal.SIGINT)
+    code, messages = stopped(process)
+    assert code == 85 and "without a new checkpoint" not in messages
+
+
 def test_a_launcher_that_does_not_leave_is_killed(listening):
     process = listening.listen(LIVES="2")
     os.killpg(process.pid, signal.SIGINT)

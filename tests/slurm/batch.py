@@ -1,22 +1,46 @@
 # SPDX-License-Identifier: Apache-2.0
 """Jobs of a small run, submitted the way a user does, and what became of them."""
 
+import functools
+import pathlib
 import re
 import shutil
 import subprocess
+import tempfile
 
+import numpy as np
 from cluster import wait_for
 from fault_run import BRAID, ENVIRONMENT, MPIRUN, ROOT, TINY, assert_rows_once, assert_same_bits, steps_of, table
 
-STEPS = 300
-CONFIG = TINY.replace("steps = 20", f"steps = {STEPS}").replace("every = 4", "every = 50")
+UNDER_WAY_SECONDS = 4  # what happens to a run must happen before it is done
+
+
+def config_of(count):
+    """A run of that many steps with a checkpoint at each sixth of it."""
+    return TINY.replace("steps = 20", f"steps = {count}").replace("every = 4", f"every = {count // 6}")
+
+
+@functools.cache
+def steps():
+    """How many of them a run is under way for that long, on this machine, today."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = make_run(pathlib.Path(folder), 60)
+        return max(180, 60 * round(UNDER_WAY_SECONDS / np.median(table(out, "train")["step_seconds"]) / 60))
+
+
+def some_steps():
+    """When something may happen to a run: it has a checkpoint, and much of it is still to come."""
+    return steps() // 4
+
+
 ENDED = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "PREEMPTED"}
 
 
-def unbroken_run(folder, ranks=2):
-    (folder / "run.toml").write_text(CONFIG)
-    command = [*MPIRUN, "-n", str(ranks), BRAID, "train", folder / "run.toml", "--out", folder / "run", "--device", "cpu"]
-    subprocess.run(command, env=ENVIRONMENT, check=True, capture_output=True, timeout=120)
+def make_run(folder, count, ranks=2):
+    """A run under a plain mpirun."""
+    (folder / "run.toml").write_text(config_of(count))
+    command = [BRAID, "train", folder / "run.toml", "--out", folder / "run", "--device", "cpu"]
+    subprocess.run([*MPIRUN, "-n", str(ranks), *command], env=ENVIRONMENT, check=True, capture_output=True, timeout=120)
     return folder / "run"
 
 
@@ -24,14 +48,15 @@ class Batch:
     def __init__(self, cluster, folder):
         self.cluster, self.folder = cluster, folder
         self.out = folder / "run"
-        (folder / "run.toml").write_text(CONFIG)
+        (folder / "run.toml").write_text(config_of(steps()))
         self.jobs = []
 
     def submit(self, *options, config="run.toml", braid=(), without=(), **environment):
         """launch/submit; the job's number. `without`: beginnings of lines that the batch script shall not have."""
-        words = [self._checkout(without) / "launch/submit", "--sbatch=--output=%x-%A.out", *options, config, "--out", self.out, "--device", "cpu", *braid]
+        words = [self._checkout(without) / "launch/submit", "--sbatch=--output=%x-%A.out", *options,
+                 config, "--out", self.out, "--device", "cpu", *braid]  # fmt: skip
         done = subprocess.run(list(map(str, words)), cwd=self.folder, text=True, capture_output=True, timeout=60,
-                              env=self.cluster.environment | ENVIRONMENT_OF_JOBS | {"PATH": self.cluster.environment["PATH"]} | environment)
+                              env=self.cluster.environment | ENVIRONMENT_OF_JOBS | environment)
         assert done.returncode == 0, done.stdout + done.stderr
         self.jobs.append(re.search(r"Submitted batch job (\d+)", done.stdout)[1])
         return self.jobs[-1]
@@ -52,9 +77,8 @@ class Batch:
         texts = [path.read_text(errors="replace") for path in self.folder.glob(f"*-{job}.out")]
         return "\n".join(texts)
 
-    def wait_for_step(self, job, step):
-        """Until that many steps are in the run file."""
-        wait_for(lambda: self.rows() > step, 60, lambda: f"step {step} of job {job}\n{self.output(job)}\n{self.cluster.logs()}")
+    def wait_for_some_steps(self, job):
+        wait_for(lambda: self.rows() > some_steps(), 60, lambda: f"{some_steps()} steps of a run\n{self.all_about(job)}")
 
     def rows(self):
         try:
@@ -68,7 +92,10 @@ class Batch:
         def found():
             fields = self.cluster.job(job)
             return fields if fields["JobState"] in wanted else None
-        return wait_for(found, seconds, lambda: f"{wanted}, but {self.cluster.job(job)}\n{self.output(job)}\n{self.cluster.logs()}")
+        return wait_for(found, seconds, lambda: f"{wanted}\n{self.all_about(job)}")
+
+    def all_about(self, job):
+        return f"{self.cluster.job(job)}\n{self.output(job)}\n{self.cluster.logs()}"
 
     def wait_until_done(self, job, restarts):
         fields = self.wait(job)
@@ -77,8 +104,8 @@ class Batch:
 
     def assert_is(self, reference, sessions):
         """Losses, evaluations and final weights, and each step once."""
-        assert_same_bits(self.out, reference, STEPS)
-        assert_rows_once(self.out, STEPS, sessions)
+        assert_same_bits(self.out, reference, steps())
+        assert_rows_once(self.out, steps(), sessions)
 
     def checkpoints(self):
         return steps_of(self.out)
@@ -91,4 +118,5 @@ class Batch:
                  lambda: f"no jobs left\n{self.cluster.ask('squeue')}")
 
 
-ENVIRONMENT_OF_JOBS = {name: value for name, value in ENVIRONMENT.items() if name.startswith(("OMP", "BRAID"))} | {"BRAID_BINARY": str(BRAID)}
+ENVIRONMENT_OF_JOBS = {name: value for name, value in ENVIRONMENT.items() if name.startswith("OMP")}
+ENVIRONMENT_OF_JOBS["BRAID_BINARY"] = str(BRAID)

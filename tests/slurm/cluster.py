@@ -3,6 +3,7 @@
 keys, state and logs of their own, so that a SLURM which is installed here for other ends is left alone."""
 
 import contextlib
+import ctypes
 import os
 import pathlib
 import shutil
@@ -85,11 +86,18 @@ def wait_for(condition, seconds, what):
     raise AssertionError(f"not within {seconds} s: {what() if callable(what) else what}")
 
 
+def end_with_parent():
+    """For a child that is being started: SIGTERM when this process dies, however it does."""
+    set_parent_death_signal = 1  # PR_SET_PDEATHSIG
+    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
+
+
 class Cluster:
     def __init__(self, root: pathlib.Path):
         self.root = root
         self.processes = {}
-        self.environment = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM_", "SBATCH_"))}
+        outer = ("SLURM_", "SBATCH_")
+        self.environment = {name: value for name, value in os.environ.items() if not name.startswith(outer)}
         self.environment |= {
             "PATH": f"/usr/sbin:{os.environ['PATH']}",
             "SLURM_CONF": str(root / "slurm.conf"),
@@ -125,9 +133,9 @@ class Cluster:
         folder.mkdir(mode=0o711)
         subprocess.run(["mungekey", "--create", f"--keyfile={folder}/key"], env=self.environment, check=True)
         # --force: pytest's folders are closed to other users, which munged takes for a mistake.
-        self._start("munged", "munged", "--foreground", "--force", f"--socket={folder}/socket", f"--key-file={folder}/key",
-                    f"--pid-file={folder}/pid", f"--log-file={folder}/munged.log", f"--seed-file={folder}/seed",
-                    "--num-threads=2", "--origin=127.0.0.1")
+        self._start("munged", "munged", "--foreground", "--force", f"--socket={folder}/socket",
+                    f"--key-file={folder}/key", f"--pid-file={folder}/pid", f"--log-file={folder}/munged.log",
+                    f"--seed-file={folder}/seed", "--num-threads=2", "--origin=127.0.0.1")
         wait_for((folder / "socket").exists, 10, lambda: f"munged\n{tail(self.root / 'munged.out')}")
 
     def _write_config(self):
@@ -145,7 +153,8 @@ class Cluster:
     def _start(self, name, *command):
         with open(self.root / f"{name}.out", "ab") as log:
             self.processes[name] = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                                    env=self.environment, start_new_session=True)
+                                                    env=self.environment, start_new_session=True,
+                                                    preexec_fn=end_with_parent)
 
     def start_node(self, node):
         self._start(f"slurmd-{node}", "slurmd", "-D", "-N", node)
@@ -188,18 +197,9 @@ class Cluster:
         line = self.ask("scontrol", "show", "job", "-o", number)
         return dict(word.split("=", 1) for word in line.split() if "=" in word)
 
-    def wait(self, number, states, seconds, output=None):
-        """Waits for a job to be in one of `states`; its fields."""
-        def found():
-            fields = self.job(number)
-            return fields if fields["JobState"] in states else None
-        def seen():
-            return f"job {number} {states}, but {self.job(number)}\n{tail(output, 40) if output else ''}\n{self.logs()}"
-        return wait_for(found, seconds, seen)
-
     def logs(self):
-        names = [path for path in sorted(self.root.glob("*.out")) + sorted(self.root.glob("*.log")) if path.stat().st_size]
-        return "\n".join(f"--- {path.name}\n{tail(path)}" for path in names)
+        paths = sorted(self.root.glob("*.out")) + sorted(self.root.glob("*.log"))
+        return "\n".join(f"--- {path.name}\n{tail(path)}" for path in paths if path.stat().st_size)
 
 
 def processes_with(*variables):
@@ -233,4 +233,5 @@ def step_daemons(pids):
 if __name__ == "__main__":  # by hand: cluster.py FOLDER; then SLURM_CONF=FOLDER/slurm.conf sbatch …
     with Cluster(pathlib.Path(sys.argv[1])) as cluster:
         print(cluster.node_states(), flush=True)
-        signal.sigwait({signal.SIGINT, signal.SIGTERM})
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.pause()

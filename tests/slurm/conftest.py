@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "faults"))  # fault_run.py
-from batch import Batch, unbroken_run
+from batch import Batch, make_run, steps
 from cluster import Cluster, missing
 
 
@@ -20,7 +20,7 @@ def cluster(tmp_path_factory):
 @pytest.fixture(scope="session")
 def unbroken(tmp_path_factory):
     """The run that nothing happens to, under a plain mpirun."""
-    return unbroken_run(tmp_path_factory.mktemp("unbroken"))
+    return make_run(tmp_path_factory.mktemp("unbroken"), steps())
 
 
 @pytest.fixture

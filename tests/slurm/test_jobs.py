@@ -2,15 +2,16 @@
 """Runs under a real SLURM: both launchers over both nodes, and every way in which a job ends before its run does."""
 
 import pytest
-from batch import STEPS
-from fault_run import status, steps_of, table
+from batch import some_steps, steps
+from fault_run import status, table
 
 
-@pytest.mark.parametrize("launcher, started_by", [("srun", "srun --mpi=pmix"), ("mpirun", "mpirun -n 2"), ("files", "BRAID_RENDEZVOUS")])
+@pytest.mark.parametrize("launcher, started_by", [
+    ("srun", "srun --mpi=pmix"), ("mpirun", "mpirun -n 2"), ("files", "BRAID_RENDEZVOUS")])
 def test_a_run_over_both_nodes_is_the_run_of_a_plain_mpirun(batch, unbroken, launcher, started_by):
     job = batch.submit("--nodes=2", f"--launcher={launcher}")
     batch.wait_until_done(job, restarts=0)
-    assert f"start 1 on n[1-2]: " in batch.output(job) and started_by in batch.output(job)
+    assert "start 1 on n[1-2]: " in batch.output(job) and started_by in batch.output(job)
     batch.assert_is(unbroken, sessions=1)
 
 
@@ -41,18 +42,18 @@ def test_a_rank_has_as_many_threads_as_slurm_gives_it_cores(seen):
 @pytest.mark.parametrize("launcher", ["srun", "mpirun"])
 def test_a_signal_saves_the_run_and_slurm_starts_it_again(batch, unbroken, launcher):
     job = batch.submit("--nodes=2", f"--launcher={launcher}")
-    batch.wait_for_step(job, 60)
+    batch.wait_for_some_steps(job)
     batch.cluster.ask("scancel", "--batch", "--signal=USR1", job)
     batch.wait_until_done(job, restarts=1)
     assert "stopped before its end; this job waits for its next start" in batch.output(job)
     stopped_after = table(batch.out, "sessions")["first_step"][1]
-    assert 60 < stopped_after < STEPS and stopped_after in batch.checkpoints()
+    assert some_steps() < stopped_after < steps() and stopped_after in batch.checkpoints()
     batch.assert_is(unbroken, sessions=2)
 
 
 def test_a_cancelled_run_is_saved_and_not_started_again(batch):
     job = batch.submit("--nodes=2")
-    batch.wait_for_step(job, 60)
+    batch.wait_for_some_steps(job)
     batch.cluster.ask("scancel", job)
     fields = batch.wait(job)
     assert (fields["JobState"], fields["Restarts"]) == ("CANCELLED", "0"), batch.output(job)
@@ -63,13 +64,13 @@ def test_a_cancelled_run_is_saved_and_not_started_again(batch):
 def test_a_job_of_higher_priority_has_the_nodes_meanwhile(batch, unbroken, notice):
     """SIGUSR1 where the site sends the job's own signal (preempt_send_user_signal), else SIGTERM."""
     job = batch.submit("--nodes=2", "--partition=low", without=() if notice == "USR1" else ["#SBATCH --signal="])
-    batch.wait_for_step(job, 60)
+    batch.wait_for_some_steps(job)
     urgent = batch.cluster.submit("--partition=high", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=sleep 1")
     batch.jobs.append(urgent)
     assert batch.wait(urgent)["JobState"] == "COMPLETED"
-    assert STEPS not in batch.checkpoints()
+    assert steps() not in batch.checkpoints()
     batch.wait_until_done(job, restarts=1)
-    assert table(batch.out, "sessions")["first_step"][1] > 60, batch.output(job)  # saved then, not only every 50 steps
+    assert table(batch.out, "sessions")["first_step"][1] > some_steps(), batch.output(job)
     batch.assert_is(unbroken, sessions=2)
 
 
@@ -77,7 +78,7 @@ def test_a_job_of_higher_priority_has_the_nodes_meanwhile(batch, unbroken, notic
 def test_a_lost_node_costs_the_steps_since_the_last_checkpoint(batch, unbroken, found_by):
     """SLURM sees a lost node after minutes, unless told; the ranks that are left see it at once."""
     job = batch.submit("--nodes=2")
-    batch.wait_for_step(job, 60)
+    batch.wait_for_some_steps(job)
     batch.cluster.kill_node("n2")
     if found_by == "slurm":
         batch.cluster.ask("scontrol", "update", "NodeName=n2", "State=DOWN", "Reason=test")
@@ -86,13 +87,15 @@ def test_a_lost_node_costs_the_steps_since_the_last_checkpoint(batch, unbroken, 
         assert "a node of this job does not answer" in batch.output(job)
     batch.cluster.start_node("n2")
     batch.wait_until_done(job, restarts=1)
-    assert list(table(batch.out, "sessions")["first_step"]) == [0, 50]
+    went_on_at = table(batch.out, "sessions")["first_step"][1]
+    assert 0 < went_on_at < steps() and went_on_at % (steps() // 6) == 0
     batch.assert_is(unbroken, sessions=2)
 
 
 def test_a_run_stops_by_itself_before_the_time_limit(batch):
     # SIGCONT: a signal that says nothing to anybody.
-    job = batch.submit("--nodes=2", "--time=1", "--sbatch=--signal=B:CONT@1", braid=["--set", "train.steps=1000000"], BRAID_MAX_RESTARTS="0")
+    job = batch.submit("--nodes=2", "--time=1", "--sbatch=--signal=B:CONT@1", BRAID_MAX_RESTARTS="0",
+                       braid=["--set", "train.steps=1000000"])
     fields = batch.wait(job)
     assert (fields["JobState"], fields["ExitCode"]) == ("FAILED", "85:0"), batch.output(job)
     assert "not started again: 0 restarts are the limit" in batch.output(job)
