@@ -118,3 +118,6 @@ require_driver() {
 built_with_cuda() {
   ! grep -qsiE '^BRAID_CUDA:BOOL=(OFF|0|NO|FALSE)$' "$(dirname "$binary")/CMakeCache.txt"
 }
+
+# is_sweep CONFIG: whether it has a [sweep] table.
+is_sweep() { grep -Eq '^[[:space:]]*(\[[[:space:]]*sweep[[:space:]]*[].]|sweep[[:space:]]*[.=])' "$1"; }

@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""launch/local: which ranks on which GPUs with which threads, shown by what a pretended mpirun is called with."""
+"""launch/local: which ranks on which GPUs with which threads, shown by what a pretended mpirun is called with; and what
+the job hears when the script gets a signal."""
+
+import signal
+import subprocess
+import time
 
 import pytest
 
@@ -220,3 +225,88 @@ def test_a_visible_device_that_does_not_exist_is_refused(local):
 
 def test_a_missing_binary_is_one_line(local):
     refused(local.local("one.toml", BRAID_BINARY="/nowhere/braid"), "/nowhere/braid", "launch/setup")
+
+
+# Writes down each signal it gets; USR1 ends it with 85 after half a second, TERM ends it at once with 143.
+LISTENER = """
+trap 'echo USR1 >>"$CALLS"; sleep 0.5; exit 85' USR1
+trap 'echo TERM >>"$CALLS"; exit 143' TERM
+trap 'echo INT >>"$CALLS"' INT
+echo "started stdin=$(readlink /proc/$$/fd/0) group=$(ps -o pgid= -p $$)" >>"$CALLS"
+for i in {1..200}; do sleep 0.1; done"""
+
+
+def start_listener(local, config="one.toml", script=LISTENER, program="mpirun"):
+    local.program(program, script, folder=local.checkout / "build" if program == "braid" else None)
+    process = subprocess.Popen(
+        [local.checkout / "launch/local", config], env=local.environment, cwd=local.checkout, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 20
+    while not local.calls() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.2)  # the script sets its traps right after it started the job
+    return process
+
+
+def finish(process):
+    stdout, stderr = process.communicate(timeout=30)
+    return process.returncode, stderr.splitlines()
+
+
+def test_the_job_has_a_group_of_its_own_and_no_input(local):
+    process = start_listener(local)
+    process.send_signal(signal.SIGTERM)
+    finish(process)
+    started = local.calls()[0]
+    assert "stdin=/dev/null" in started and not started.endswith(f"group={process.pid}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_request_to_stop_becomes_one_usr1_and_is_told_in_one_line(local, number):
+    process = start_listener(local)
+    process.send_signal(number)
+    code, lines = finish(process)
+    assert code == 85 and local.calls()[1:] == ["USR1"]
+    assert lines == ["launch/local: the run saves its state and stops (a second Ctrl-C leaves at once)"]
+
+
+def test_a_sweep_hears_the_same(local):
+    process = start_listener(local, "many.toml", program="braid")
+    process.send_signal(signal.SIGINT)
+    assert finish(process)[0] == 85 and local.calls()[1:] == ["USR1"]
+
+
+def test_only_a_second_interrupt_leaves_at_once(local):
+    process = start_listener(local, script=LISTENER.replace("sleep 0.5; exit 85", ""))
+    for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
+        process.send_signal(number)
+        time.sleep(0.4)
+    assert process.poll() is None and local.calls()[1:] == ["USR1"]
+    process.send_signal(signal.SIGINT)
+    code, lines = finish(process)
+    assert code == 130 and local.calls()[1:] == ["USR1", "TERM"]
+    assert len(lines) == 2 and "leaving at once" in lines[1]
+
+
+def test_a_job_that_does_not_leave_is_killed(local):
+    process = start_listener(local, script="trap '' TERM USR1; echo started >>\"$CALLS\"; sleep 987 & wait; sleep 987")
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+    start = time.monotonic()
+    assert finish(process)[0] == 130 and 3 < time.monotonic() - start < 15
+    assert "sleep 987" not in subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout.splitlines()
+
+
+def test_a_job_that_ends_of_itself_while_it_is_asked_keeps_its_exit_code(local):
+    process = start_listener(local, script="trap 'exit 1' USR1; echo started >>\"$CALLS\"; for i in {1..200}; do sleep 0.1; done")
+    process.send_signal(signal.SIGINT)
+    assert finish(process)[0] == 1
+
+
+def test_a_killed_script_lets_the_job_save(local):
+    process = start_listener(local)
+    process.kill()
+    process.wait()
+    time.sleep(1)
+    assert local.calls()[1:] == ["USR1"]
