@@ -31,6 +31,7 @@ int command_train(const Arguments& arguments);
 int command_sweep(const Arguments& arguments);
 int command_data(const Arguments& arguments);
 int command_doctor(const Arguments& arguments);
+int command_checkpoint(const Arguments& arguments);
 int command_config(const Arguments& arguments);
 int command_status(const Arguments& arguments);
 int command_bench(const Arguments& arguments);

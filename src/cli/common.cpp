@@ -100,7 +100,7 @@ int with_world(const WorldOptions& options, const std::function<int(World&, Logg
   try {
     return act(*world, logger);
   } catch (const AgreedError& error) {
-    if (world->rank() == 0) std::cerr << "braid: " << error.what() << std::endl;
+    if (world->rank() == 0) std::cerr << str("braid: ", error.what(), "\n") << std::flush;
     return error.exit_code();
   } catch (const Error& error) {
     if (world->size() == 1) throw;

@@ -14,6 +14,7 @@ const std::vector<Command>& commands() {
       {"sweep", "depths x connections x seeds, one run after another or side by side", command_sweep},
       {"data", "make and check token shards", command_data},
       {"config", "a configuration in full, or what its keys mean", command_config},
+      {"checkpoint", "look into checkpoints, verify, compare and convert them", command_checkpoint},
       {"status", "how far runs and sweeps are, from their folders", command_status},
       {"doctor", "what this machine, its GPUs and its ranks can do", command_doctor},
       {"bench", "bandwidth and latency of collectives between ranks", command_bench},
@@ -27,7 +28,7 @@ void print_usage() {
   std::cout << "braid " << library_versions().braid << ": trains language models over many GPUs and machines\n\n"
             << "usage: braid COMMAND [options]\n\n";
   for (const Command& command : commands()) {
-    std::cout << "  " << command.name << std::string(10 - command.name.size(), ' ') << command.summary << "\n";
+    std::cout << "  " << command.name << std::string(12 - command.name.size(), ' ') << command.summary << "\n";
   }
   std::cout
       << "\nbraid COMMAND --help tells a command's options, with examples; braid --version: version and commit.\n\n"
@@ -68,10 +69,10 @@ int main(int argc, char** argv) {
   try {
     return braid::dispatch(argc, argv);
   } catch (const braid::Error& error) {
-    if (braid::speaks_for_all()) std::cerr << "braid: " << error.what() << std::endl;
+    if (braid::speaks_for_all()) std::cerr << braid::str("braid: ", error.what(), "\n") << std::flush;
     return error.exit_code();
   } catch (const std::exception& error) {
-    std::cerr << "braid: " << error.what() << std::endl;
+    std::cerr << braid::str("braid: ", error.what(), "\n") << std::flush;
     return braid::exit_failed;
   }
 }

@@ -31,7 +31,8 @@ Examples:
   watch -n 5 braid status runs/sweep
 
 States: running, done, diverged (the loss is not finite any more), preempted (stopped with a
-checkpoint), stopped (without one, or by a bad step), failed; lost: its file says running, but its heartbeat, which comes every 5 s, is older than --lost-after.
+checkpoint), stopped (without one, or by a bad step), failed; lost: its file says running, but its
+heartbeat, which comes every 5 s, is older than --lost-after.
 Exit codes: 0 every folder could be read; 1 one holds no run, or its file is unreadable (the others
 are listed all the same); 2 wrong use.
 )";

@@ -24,7 +24,12 @@ void write_run_config(const std::string& out, const std::string& config_toml) {
   std::ofstream file(fresh);
   file << config_toml;
   file.close();
-  if (!file) throw UsageError(str(path, ": cannot be written: ", std::strerror(errno)));
+  if (!file) {
+    const std::string reason = std::strerror(errno);
+    std::error_code ignored;
+    fs::remove(fresh, ignored);
+    throw UsageError(str(path, ": cannot be written: ", reason));
+  }
   fs::rename(fresh, path);
 }
 

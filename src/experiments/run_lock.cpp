@@ -94,6 +94,14 @@ std::string read_when_there(const std::string& path) {
   return text;
 }
 
+// Tokens of jobs that were killed while their ranks looked for them; no other job is here.
+void remove_old_tokens(const std::string& out) {
+  std::error_code ignored;
+  for (std::filesystem::directory_iterator at(out, ignored), end; !ignored && at != end; at.increment(ignored)) {
+    if (at->path().filename().string().starts_with(".shared-")) unlink(at->path().c_str());
+  }
+}
+
 }  // namespace
 
 void require_shared_folder(Communicator& host, const std::string& out) {
@@ -101,6 +109,7 @@ void require_shared_folder(Communicator& host, const std::string& out) {
   const std::string token = broadcast_text(host, str(std::random_device{}(), "-", getpid()), 0);
   const std::string path = str(out, "/.shared-", token);
   agree_on_root(host, [&] {
+    remove_old_tokens(out);
     std::ofstream file(path);
     file << token << "\n";
     file.close();

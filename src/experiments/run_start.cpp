@@ -129,6 +129,19 @@ void find_verified(const Findings& found, const ResumeOptions& resume, Communica
   }
 }
 
+// For /events: where the run begins, unless it is a new one's step 0.
+void note_beginning(const Findings& found, Communicator& host, RunStart& start) {
+  if (start.checkpoint.empty()) {
+    if (found.continues) start.events.emplace_back("restarted", "no checkpoint: from step 0");
+    return;
+  }
+  const char* ranks = host.size() == 1 ? " rank" : " ranks";
+  start.events.emplace_back("resumed", str("from ", start.checkpoint, " on ", host.size(), ranks));
+  if (!start.manifest.imported()) return;
+  start.events.emplace_back("optimizer_fresh", str("weights of ", start.manifest.text("imported"),
+                                                   ": the optimiser starts with zeros, after 0 updates"));
+}
+
 }  // namespace
 
 RunStart decide_start(const std::string& out, const RunConfig& config, const ResumeOptions& resume, Communicator& host,
@@ -161,11 +174,7 @@ RunStart decide_start(const std::string& out, const RunConfig& config, const Res
       }
     });
   }
-  if (!start.checkpoint.empty()) {
-    start.events.emplace_back("resumed", str("from ", start.checkpoint, " on ", host.size(), host.size() == 1 ? " rank" : " ranks"));
-  } else if (start.continues) {
-    start.events.emplace_back("restarted", "no checkpoint: from step 0");
-  }
+  note_beginning(found, host, start);
   return start;
 }
 

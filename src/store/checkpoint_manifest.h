@@ -26,6 +26,8 @@ struct Manifest {
   // The whole tensors, by name.
   std::map<std::string, TensorSlice> tensors() const;
   int64_t bytes() const;  // of all shards
+  // Made of a file of weights (checkpoint_convert.h): a run that begins with it has an optimiser without a past.
+  bool imported() const { return !text("imported").empty(); }
 };
 
 inline constexpr const char* manifest_name = "manifest.h5";

@@ -35,17 +35,24 @@ std::string CheckpointReader::shard_path(const StoredSlice& stored) const {
   return folder_ + "/" + manifest_.shards.at(static_cast<size_t>(stored.shard)).file;
 }
 
+const CheckpointReader::Tensor& CheckpointReader::find(const std::string& tensor) const {
+  const auto found = tensors_.find(tensor);
+  if (found == tensors_.end()) throw Error(str(folder_, ": has no tensor ", tensor));
+  return found->second;
+}
+
+h5::Element CheckpointReader::element(const std::string& tensor) const { return find(tensor).whole.element; }
+
 void CheckpointReader::read(const TensorSlice& target, std::byte* out) const {
-  const auto found = tensors_.find(target.name);
-  if (found == tensors_.end()) throw Error(str(folder_, ": has no tensor ", target.name));
-  const TensorSlice& whole = found->second.whole;
+  const Tensor& found = find(target.name);
+  const TensorSlice& whole = found.whole;
   if (whole.shape != target.shape || whole.element != target.element) {
     throw Error(str(folder_, ": tensor ", target.name, " is ", h5::element_name(whole.element), " [",
                     extent_text(whole.shape), "], expected ", h5::element_name(target.element), " [",
                     extent_text(target.shape), "]"));
   }
   int64_t filled = 0;
-  for (const StoredSlice& stored : found->second.slices) filled += read_part(stored, target, out);
+  for (const StoredSlice& stored : found.slices) filled += read_part(stored, target, out);
   if (filled != target.count) {
     throw Error(str(folder_, ": tensor ", target.name, ": ", target.count - filled, " elements are in no shard"));
   }

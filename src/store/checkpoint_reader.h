@@ -18,6 +18,7 @@ class CheckpointReader {
 
   const Manifest& manifest() const { return manifest_; }
   bool has(const std::string& tensor) const { return tensors_.count(tensor) > 0; }
+  h5::Element element(const std::string& tensor) const;  // as it is stored. Error: no such tensor
   // Fills `target`'s elements. Slices that are read whole are held against their CRC-32C again. Error: no such tensor,
   // another shape or element type, elements that no shard has.
   void read(const TensorSlice& target, std::byte* out) const;
@@ -27,6 +28,7 @@ class CheckpointReader {
     TensorSlice whole;
     std::vector<StoredSlice> slices;
   };
+  const Tensor& find(const std::string& tensor) const;
   int64_t read_part(const StoredSlice& stored, const TensorSlice& target, std::byte* out) const;
   void read_whole_slice(const StoredSlice& stored, std::byte* out) const;
   std::string shard_path(const StoredSlice& stored) const;

@@ -61,16 +61,9 @@ uint32_t write_digested(PosixFile& file, const SliceData& slice, int64_t offset)
 // An HDF5 file under construction: datasets first, then the elements outside of HDF5, then the digests.
 class ShardFile {
  public:
-  ShardFile(const std::string& path, const ShardName& name, const RunAttributes& attributes,
-            std::span<const SliceData> slices)
-      : path_(path), shard_(name.index) {
+  explicit ShardFile(const std::string& path) : path_(path) {
     const auto alone = h5::library_lock();
     file_ = h5::File::create(path, h5::Exists::refuse, h5::Layout::compatible, seal_bytes);
-    describe_file(file_, name, attributes);
-    for (const SliceData& slice : slices) {
-      datasets_.push_back(add_dataset(file_, slice.slice));
-      stored_.push_back({slice.slice, shard_, slice.slice.count > 0 ? datasets_.back().offset() : 0, 0});
-    }
   }
 
   // After a failure HDF5 must not touch the disk again.
@@ -80,6 +73,15 @@ class ShardFile {
     file_.abandon();
     for (h5::Dataset& dataset : datasets_) dataset.release();
     unlink(path_.c_str());
+  }
+
+  void lay_out(const ShardName& name, const RunAttributes& attributes, std::span<const SliceData> slices) {
+    const auto alone = h5::library_lock();
+    describe_file(file_, name, attributes);
+    for (const SliceData& slice : slices) {
+      datasets_.push_back(add_dataset(file_, slice.slice));
+      stored_.push_back({slice.slice, name.index, slice.slice.count > 0 ? datasets_.back().offset() : 0, 0});
+    }
   }
 
   void write_elements(std::span<const SliceData> slices) {
@@ -102,7 +104,6 @@ class ShardFile {
 
  private:
   std::string path_;
-  int64_t shard_;
   h5::File file_;
   std::vector<h5::Dataset> datasets_;
   std::vector<StoredSlice> stored_;
@@ -149,7 +150,8 @@ ShardRecord parse_shard_record(const std::string& text) {
 ShardRecord write_shard(const std::string& folder, const ShardName& name, const RunAttributes& attributes,
                         std::span<const SliceData> slices) {
   const std::string path = folder + "/" + name.file();
-  ShardFile shard(path, name, attributes, slices);
+  ShardFile shard(path);
+  shard.lay_out(name, attributes, slices);
   shard.write_elements(slices);
   shard.close();
   try {

@@ -6,7 +6,9 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
+#include <filesystem>
 
 #include "base/error.h"
 
@@ -20,12 +22,14 @@ namespace {
 
 }  // namespace
 
-PosixFile::PosixFile(const std::string& path, int flags) : descriptor_(open(path.c_str(), flags | O_CLOEXEC)), path_(path) {
+PosixFile::PosixFile(const std::string& path, int flags)
+    : descriptor_(open(path.c_str(), flags | O_CLOEXEC, 0666)), path_(path) {
   if (descriptor_ < 0) fail(path, "cannot be opened");
 }
 
 PosixFile PosixFile::open_to_read(const std::string& path) { return PosixFile(path, O_RDONLY); }
 PosixFile PosixFile::open_to_change(const std::string& path) { return PosixFile(path, O_RDWR); }
+PosixFile PosixFile::create(const std::string& path) { return PosixFile(path, O_RDWR | O_CREAT | O_TRUNC); }
 
 PosixFile::~PosixFile() {
   if (descriptor_ >= 0) close(descriptor_);
@@ -63,6 +67,13 @@ void PosixFile::sync() {
 }
 
 void PosixFile::expect_in_order() { posix_fadvise(descriptor_, 0, 0, POSIX_FADV_SEQUENTIAL); }
+
+void remove_file(const std::string& path) noexcept { unlink(path.c_str()); }
+
+void rename_file(const std::string& from, const std::string& to) {
+  if (std::rename(from.c_str(), to.c_str()) != 0) fail(to, "cannot be written");
+  sync_folder(std::filesystem::path(to).parent_path().string());
+}
 
 void sync_folder(const std::string& folder) {
   const int descriptor = open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);

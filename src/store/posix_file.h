@@ -14,6 +14,7 @@ class PosixFile {
  public:
   static PosixFile open_to_read(const std::string& path);
   static PosixFile open_to_change(const std::string& path);  // an existing file
+  static PosixFile create(const std::string& path);          // empties one that is there
   PosixFile(PosixFile&& other) noexcept
       : descriptor_(std::exchange(other.descriptor_, -1)), path_(std::move(other.path_)) {}
   ~PosixFile();
@@ -23,6 +24,7 @@ class PosixFile {
   void write(const void* data, size_t bytes, int64_t position);
   void sync();              // fsync
   void expect_in_order();   // the kernel may read ahead
+  int descriptor() const { return descriptor_; }
   const std::string& path() const { return path_; }
 
  private:
@@ -30,6 +32,10 @@ class PosixFile {
   int descriptor_ = -1;
   std::string path_;
 };
+
+void remove_file(const std::string& path) noexcept;  // if it is there
+// Replaces `to` and makes the new name last. Error.
+void rename_file(const std::string& from, const std::string& to);
 
 // Makes names made, renamed or removed in a folder last. Network file systems that refuse are not an error.
 void sync_folder(const std::string& folder);

@@ -2,13 +2,17 @@
 #include "train/state_tensors.h"
 
 #include <algorithm>
+#include <set>
 
 #include "base/error.h"
 #include "nn/precompiled.h"
+#include "store/element_convert.h"
 
 namespace braid {
 
 namespace {
+
+constexpr const char* model_prefix = "model/";
 
 h5::Element stored_element(const at::Tensor& tensor) {
   switch (tensor.scalar_type()) {
@@ -34,7 +38,7 @@ std::vector<StateTensor> state_tensors(ParameterSet& parameters, const AdamW& op
   const auto add = [&](const std::string& prefix, const at::Tensor& flat) {
     for (const Parameter* parameter : order) all.push_back(describe(prefix + parameter->name, *parameter, flat));
   };
-  add("model/", parameters.master());
+  add(model_prefix, parameters.master());
   add("optim/exp_avg/", optimizer.first_moment());
   add("optim/exp_avg_sq/", optimizer.second_moment());
   return all;
@@ -68,12 +72,43 @@ int64_t bytes_of(const std::vector<StateTensor>& tensors) {
   return bytes;
 }
 
+namespace {
+
+// Values of the stored type as values of the wider one that is asked for.
+void read_widened(const CheckpointReader& reader, const TensorSlice& target, std::byte* out) {
+  TensorSlice stored = target;
+  stored.element = reader.element(target.name);
+  if (stored.element == target.element || !widens(stored.element, target.element)) return reader.read(target, out);
+  std::vector<std::byte> narrow(stored.bytes());
+  reader.read(stored, narrow.data());
+  convert_elements(stored.element, narrow.data(), target.element, out, static_cast<size_t>(target.count));
+}
+
+// Weights without a place would be left out in silence.
+void require_places(const CheckpointReader& reader, const std::vector<StateTensor>& tensors) {
+  std::set<std::string> places;
+  for (const StateTensor& tensor : tensors) places.insert(tensor.slice.name);
+  for (const auto& [name, tensor] : reader.manifest().tensors()) {
+    if (!name.starts_with(model_prefix) || places.count(name)) continue;
+    throw UsageError(str("imported tensor ", name, " [", extent_text(tensor.shape), "] has no place in this model"));
+  }
+}
+
+}  // namespace
+
 void load_tensors(const CheckpointReader& reader, const std::vector<StateTensor>& tensors) {
   const at::NoGradGuard no_gradient;
+  const bool imported = reader.manifest().imported();
+  if (imported) require_places(reader, tensors);
   for (const StateTensor& tensor : tensors) {
     at::Tensor values = tensor.values;  // a handle
+    if (imported && !tensor.slice.name.starts_with(model_prefix)) {
+      values.zero_();
+      continue;
+    }
     at::Tensor host = values.is_cpu() ? values : at::empty(values.sizes(), values.options().device(at::kCPU));
-    reader.read(tensor.slice, static_cast<std::byte*>(host.mutable_data_ptr()));
+    auto* out = static_cast<std::byte*>(host.mutable_data_ptr());
+    imported ? read_widened(reader, tensor.slice, out) : reader.read(tensor.slice, out);
     if (!values.is_cpu()) values.copy_(host);
   }
 }

@@ -25,7 +25,8 @@ std::vector<StateTensor> state_tensors(ParameterSet& parameters, const AdamW& op
 std::vector<StateTensor> share_of(const std::vector<StateTensor>& tensors, int rank, int ranks);
 int64_t bytes_of(const std::vector<StateTensor>& tensors);
 
-// Fills the tensors from a checkpoint of any layout. Error.
+// Fills the tensors from a checkpoint of any layout. Error. One that was imported has weights only: these may be stored
+// in a narrower type, the optimiser's tensors become zeros, and a weight without a place in the model is a UsageError.
 void load_tensors(const CheckpointReader& reader, const std::vector<StateTensor>& tensors);
 
 }  // namespace braid

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
+#include <filesystem>
 #include <utility>
 
 #include "base/clock.h"
@@ -36,7 +37,9 @@ void Trainer::resume(const std::string& checkpoint, const Manifest& manifest) {
   });
   task_.model.parameters().refresh_compute();
   optimizer_.resume_at(position_.updates);
-  if (checkpoint == checkpoint_path(task_.checkpoint.root, position_.step)) checkpointer_.trust(position_.step);
+  std::error_code elsewhere;  // a checkpoint of another run
+  const std::string own = checkpoint_path(task_.checkpoint.root, position_.step);
+  if (std::filesystem::equivalent(checkpoint, own, elsewhere)) checkpointer_.trust(position_.step);
 }
 
 RunOutcome Trainer::run() {
@@ -179,7 +182,7 @@ void Trainer::rewind(const StepNumbers& numbers, const Verdict& verdict) {
   position_.data.skip(skipped);
   position_.data.skip(batch);
   recorder_.rewind(position_.step);
-  recorder_.alarm(position_.step, "rewind",
+  recorder_.alarm(position_.step - 1, "rewind",  // before the step: going back here again must not drop it
                   str("step ", bad_step, ": ", verdict.reason, "; back to step ", position_.step, ", samples ",
                       batch.front().first, " to ", batch.back().first + batch.back().count - 1, " are left out"));
 }

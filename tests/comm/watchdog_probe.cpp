@@ -103,7 +103,7 @@ int main(int argc, char** argv) {
   try {
     work(*world, arguments);
   } catch (const AgreedError& error) {
-    if (world->rank() == 0) std::cerr << error.what() << std::endl;
+    if (world->rank() == 0) std::cerr << str(error.what(), "\n") << std::flush;
     return error.exit_code();
   } catch (const std::exception& error) {
     world->abort(error.what(), exit_failed);

@@ -193,6 +193,44 @@ def test_an_exception_is_told_instead_of_a_lost_rank(tmp_path, failed):
     assert said[0].startswith(f"rank {failed} on ")
 
 
+def state_of(process):
+    """The letter of /proc: T stopped, Z ended and not yet collected, "" gone."""
+    try:
+        return open(f"/proc/{process}/stat").read().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return ""
+
+
+def test_ranks_end_even_where_aborting_the_job_hangs(tmp_path):
+    """The launcher is stopped too: MPI_Abort has nobody who does what it asks for."""
+    options = {"act": "stop", "rank": 1, "after": 40, "calls": 1000, "heartbeat": 2, "collective": 60, "abort": 2}
+    command = ["mpirun", "-q", "--oversubscribe", "--bind-to", "none", "-n", str(RANKS), *arguments(tmp_path, options)]
+    launcher = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    ranks = []
+    try:
+        while len(ranks) < RANKS:
+            time.sleep(0.1)
+            ranks = [int(p) for p in open(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read().split()]
+        time.sleep(1)
+        launcher.send_signal(signal.SIGSTOP)
+        start = time.monotonic()
+        while sum(state_of(rank) in "Z" for rank in ranks) < 2:
+            assert time.monotonic() - start < 2 + 30
+            time.sleep(0.1)
+        assert [state_of(rank) for rank in ranks].count("T") == 1
+        assert (tmp_path / "status.txt").exists()
+    finally:
+        launcher.send_signal(signal.SIGCONT)
+        try:
+            launcher.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            launcher.kill()
+            launcher.wait()
+        for rank in ranks:
+            if state_of(rank) not in ("", "Z"):
+                os.kill(rank, signal.SIGKILL)
+
+
 def test_ranks_without_a_launcher_end_with_the_one_that_failed(tmp_path):
     outcome = run_by_rendezvous(tmp_path, act="throw", rank=1)
     assert outcome.code == {0: 1, 1: 1, 2: 1}

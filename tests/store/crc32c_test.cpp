@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -53,7 +54,48 @@ TEST_P(Crc32c, ContinuesOverPiecesOfAnyLengthAndAlignment) {
   }
 }
 
+std::vector<uint8_t> random_bytes(size_t count, uint32_t seed) {
+  std::mt19937 chance(seed);
+  std::vector<uint8_t> bytes(count);
+  for (uint8_t& byte : bytes) byte = static_cast<uint8_t>(chance());
+  return bytes;
+}
+
+// Long inputs may be digested in several streams at a time: lengths around powers of two, and odd starts.
+TEST_P(Crc32c, OfLongInputsAgreesWithTheTableByteForByte) {
+  const std::vector<uint8_t> bytes = random_bytes((size_t{1} << 20) + 77, 1);
+  for (const size_t length : {1023, 1024, 1025, 3071, 3072, 3073, 8191, 24'575, 24'576, 24'577, 100'003, 1 << 20}) {
+    for (const size_t start : {0, 1, 7, 64}) {
+      uint32_t slow = 0;
+      for (size_t i = 0; i < length; ++i) slow = crc32c_table(&bytes[start + i], 1, slow);
+      EXPECT_EQ(GetParam()(&bytes[start], length, 0), slow) << length << " bytes from " << start;
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Ways, Crc32c, testing::Values(crc32c, crc32c_table, crc32c_hardware));
+
+TEST(Crc32cCombine, IsTheDigestOfBothParts) {
+  const std::vector<uint8_t> bytes = random_bytes(5000, 2);
+  const uint32_t whole = crc32c(bytes.data(), bytes.size());
+  for (size_t cut = 0; cut <= bytes.size(); cut += cut < 600 ? 1 : 137) {
+    const uint32_t front = crc32c(bytes.data(), cut), back = crc32c(bytes.data() + cut, bytes.size() - cut);
+    EXPECT_EQ(crc32c_combine(front, back, bytes.size() - cut), whole) << "cut at " << cut;
+  }
+}
+
+// Beyond 4 GiB, without the bytes: n zeros after A are n/2 zeros twice.
+TEST(Crc32cCombine, TakesLengthsBeyondFourGiB) {
+  const std::vector<uint8_t> zeros(1 << 16, 0);
+  const uint32_t of_a = crc32c("checkpoint", 10);
+  uint32_t of_zeros = crc32c(zeros.data(), zeros.size());
+  uint64_t length = zeros.size();
+  for (; length < uint64_t{1} << 40; length *= 2) of_zeros = crc32c_combine(of_zeros, of_zeros, length);
+  const uint32_t half = crc32c_combine(of_zeros, of_zeros, length);
+  EXPECT_EQ(crc32c_combine(of_a, half, 2 * length),
+            crc32c_combine(crc32c_combine(of_a, of_zeros, length), of_zeros, length));
+  EXPECT_NE(crc32c_combine(of_a, of_zeros, length), crc32c_combine(of_a, of_zeros, length + 1));
+}
 
 }  // namespace
 }  // namespace braid

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// Checkpoints to safetensors files and back.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "store/checkpoint_manifest.h"
+
+namespace braid {
+
+struct Converted {
+  int64_t tensors = 0, bytes = 0;  // bytes: of elements
+};
+
+struct ExportOptions {
+  std::string prefix = "model/";       // of the tensors that are taken; not part of their names in the file
+  bool all = false;                    // every tensor, under its whole name
+  std::optional<h5::Element> element;  // what floats become: bfloat16 or float32; none: as they are stored
+};
+// Verifies the checkpoint first, then writes tensor by tensor; `path` is replaced when all is there. The file's
+// metadata say format "braid", step, run_id and config. UsageError: no such tensors. Error.
+Converted export_safetensors(const std::string& folder, const std::string& path, const ExportOptions& options);
+
+struct ImportOptions {
+  std::string prefix = "model/";  // put before the names of the file
+  RunAttributes attributes;       // of the checkpoint, besides `imported`
+  CheckpointState state;          // where a run begins
+};
+// Makes `folder`, a checkpoint of step 0 whose attribute `imported` names the file. UsageError: the folder is there, or
+// a name that a checkpoint cannot hold. Error.
+Converted import_safetensors(const std::string& path, const std::string& folder, const ImportOptions& options);
+
+}  // namespace braid

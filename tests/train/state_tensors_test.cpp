@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+// A run's state as named tensors, shared out to ranks and back.
+#include "train/state_tensors.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "../nn/support.h"
+#include "../store/temp_folder.h"
+#include "store/checkpoint_manifest.h"
+
+namespace braid {
+namespace {
+
+class State : public testing::TestWithParam<Precision> {
+ protected:
+  State()
+      : model_(test::small_model("poc", "mhc"), GetParam(), at::Device(at::kCPU)),
+        optimizer_(model_.parameters(), OptimConfig{}),
+        tensors_(state_tensors(model_.parameters(), optimizer_)) {
+    at::Generator generator = seeded_generator(7);
+    const at::NoGradGuard no_gradient;
+    for (const StateTensor& tensor : tensors_) {
+      at::Tensor values = tensor.values;
+      values.normal_(0.0, 1.0, generator);
+    }
+  }
+  Transformer model_;
+  AdamW optimizer_;
+  std::vector<StateTensor> tensors_;
+};
+
+TEST_P(State, HasWeightsAndBothMomentsOfEachParameter) {
+  std::set<std::string> names, expected;
+  for (const StateTensor& tensor : tensors_) names.insert(tensor.slice.name);
+  for (const Parameter& parameter : model_.parameters().all()) {
+    for (const char* prefix : {"model/", "optim/exp_avg/", "optim/exp_avg_sq/"})
+      expected.insert(prefix + parameter.name);
+  }
+  EXPECT_EQ(names, expected);
+  EXPECT_EQ(tensors_.size(), expected.size());
+}
+
+TEST_P(State, IsViewsOfWhatTrainingUses) {
+  const Parameter& head = model_.parameters().named("head.weight");
+  const auto found = std::find_if(tensors_.begin(), tensors_.end(),
+                                  [](const StateTensor& tensor) { return tensor.slice.name == "model/head.weight"; });
+  ASSERT_NE(found, tensors_.end());
+  EXPECT_EQ(found->slice.shape, head.shape);
+  EXPECT_EQ(found->values.const_data_ptr(), head.master.const_data_ptr());
+  EXPECT_EQ(found->values.scalar_type(), master_type(GetParam()));  // masters, not bf16 copies
+}
+
+TEST_P(State, IsSharedOutOnceAndCutAtMultiplesOfTheAlignment) {
+  std::map<std::string, int64_t> wholes;
+  int64_t all_bytes = bytes_of(tensors_);
+  for (const StateTensor& tensor : tensors_) wholes[tensor.slice.name] = tensor.slice.count;
+  for (int ranks = 1; ranks <= 7; ++ranks) {
+    std::map<std::string, int64_t> reached;  // of each tensor, so many elements, in the order of the ranks
+    int64_t bytes = 0;
+    for (int rank = 0; rank < ranks; ++rank) {
+      const std::vector<StateTensor> share = share_of(tensors_, rank, ranks);
+      bytes += bytes_of(share);
+      EXPECT_LT(std::abs(double(bytes_of(share)) - double(all_bytes) / ranks), 2 * 256 * 8 + 8)
+          << rank << " of " << ranks;
+      for (const StateTensor& part : share) {
+        EXPECT_EQ(part.slice.first, reached[part.slice.name])
+            << part.slice.name << ", rank " << rank << " of " << ranks;
+        reached[part.slice.name] += part.slice.count;
+        EXPECT_EQ(part.values.numel(), part.slice.count);
+        EXPECT_EQ(part.slice.first % ParameterSet::alignment, 0) << part.slice.name;
+      }
+    }
+    EXPECT_EQ(reached, wholes) << ranks << " ranks";
+    EXPECT_EQ(bytes, all_bytes);
+  }
+}
+
+// Written by three ranks, read whole.
+TEST_P(State, ComesBackFromACheckpoint) {
+  const TempFolder folder;
+  Manifest manifest;
+  for (int rank = 0; rank < 3; ++rank) {
+    std::vector<SliceData> slices;
+    for (const StateTensor& part : share_of(tensors_, rank, 3)) {
+      slices.push_back({part.slice, static_cast<const std::byte*>(part.values.const_data_ptr())});
+    }
+    manifest.shards.push_back(write_shard(folder.path(), {rank, 3}, {}, slices));
+  }
+  write_manifest(folder.path(), manifest);
+  std::vector<at::Tensor> before;
+  const at::NoGradGuard no_gradient;
+  for (const StateTensor& tensor : tensors_) {
+    before.push_back(tensor.values.clone());
+    at::Tensor values = tensor.values;
+    values.zero_();
+  }
+  load_tensors(CheckpointReader(folder.path(), verify_checkpoint(folder.path())), tensors_);
+  for (size_t i = 0; i < tensors_.size(); ++i) {
+    EXPECT_TRUE(at::equal(tensors_[i].values, before[i])) << tensors_[i].slice.name;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Precisions, State, testing::Values(Precision::fp32, Precision::bf16, Precision::fp64));
+
+}  // namespace
+}  // namespace braid
