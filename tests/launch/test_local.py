@@ -2,9 +2,11 @@
 """launch/local: which ranks on which GPUs with which threads, shown by what a pretended mpirun is called with; and what
 the job hears when the script gets a signal."""
 
+import re
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -232,7 +234,7 @@ LISTENER = """
 trap 'echo USR1 >>"$CALLS"; sleep 0.5; exit 85' USR1
 trap 'echo TERM >>"$CALLS"; exit 143' TERM
 trap 'echo INT >>"$CALLS"' INT
-echo "started stdin=$(readlink /proc/$$/fd/0) group=$(ps -o pgid= -p $$)" >>"$CALLS"
+echo "started stdin=$(readlink /proc/$$/fd/0) group=$(cut -d' ' -f5 /proc/$$/stat)" >>"$CALLS"
 for i in {1..200}; do sleep 0.1; done"""
 
 
@@ -289,13 +291,14 @@ def test_only_a_second_interrupt_leaves_at_once(local):
 
 
 def test_a_job_that_does_not_leave_is_killed(local):
-    process = start_listener(local, script="trap '' TERM USR1; echo started >>\"$CALLS\"; sleep 987 & wait; sleep 987")
+    process = start_listener(local, script="trap '' TERM USR1; sleep 99 & echo started $! >>\"$CALLS\"; wait; sleep 99")
     for _ in range(2):
         process.send_signal(signal.SIGINT)
         time.sleep(0.3)
     start = time.monotonic()
     assert finish(process)[0] == 130 and 3 < time.monotonic() - start < 15
-    assert "sleep 987" not in subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True).stdout.splitlines()
+    (sleeper,) = re.findall(r"^started (\d+)$", local.calls()[0])
+    assert not Path(f"/proc/{sleeper}").exists()
 
 
 def test_a_job_that_ends_of_itself_while_it_is_asked_keeps_its_exit_code(local):
