@@ -17,8 +17,7 @@ printf '\\n'"""
 
 @pytest.fixture
 def submit(machine):
-    machine.program("sbatch", 'echo "ROOT=${BRAID_ROOT-} LAUNCHER=${BRAID_LAUNCHER-} | sbatch $*" >>"$CALLS"\n'
-                              'echo "Submitted batch job 7"')
+    machine.program("sbatch", 'echo "in $PWD: sbatch $*" >>"$CALLS"; echo "Submitted batch job 7"')
     machine.program("braid", LIST, folder=machine.checkout / "build")
     machine.program("date", "echo 20260102-030405")
     folder = machine.checkout / "slurm"
@@ -32,12 +31,13 @@ def submit(machine):
 
 
 def submitted(machine, *arguments):
-    """What sbatch was called with, seen from the checkout."""
+    """What sbatch was called with, without the checkout, in which it was called and the job runs."""
     result = machine.submit(*arguments)
     assert result.returncode == 0, result.stderr
     (call,) = machine.calls()
-    assert call.startswith(f"ROOT={machine.checkout} ")
-    return call.split("sbatch ", 1)[1].replace(f"{machine.checkout}/", "")
+    start = f"in {machine.checkout}: sbatch --chdir={machine.checkout} "
+    assert call.startswith(start)
+    return call.removeprefix(start)
 
 
 def test_a_run_goes_to_the_script_for_srun_with_a_folder_fixed_now(submit):
@@ -56,10 +56,14 @@ def test_options_become_those_of_sbatch(submit):
                            "--account=lab_a --ntasks-per-node=4 slurm/")
 
 
-def test_each_gpu_gets_a_rank_unless_told_otherwise(submit):
-    assert " --gpus-per-node=4 --ntasks-per-node=4 " in submitted(submit, "--gpus-per-node", "4", "one.toml")
-    result = submit.submit("--dry-run", "--gpus-per-node", "4", "--tasks-per-node", "2", "one.toml")
-    assert " --gpus-per-node=4 --ntasks-per-node=2 " in result.stdout
+@pytest.mark.parametrize("options, words", [
+    (["--gpus-per-node", "4"], "--gres=gpu:4 --ntasks-per-node=4 "),
+    (["--gpus-per-node", "4", "--tasks-per-node", "2"], "--gres=gpu:4 --ntasks-per-node=2 "),
+    (["--gpus-per-node", "0"], "--gres=none slurm/"),
+    (["--gpus-per-node=0", "--tasks-per-node=3"], "--gres=none --ntasks-per-node=3 "),
+])
+def test_each_gpu_gets_a_rank_unless_told_otherwise(submit, options, words):
+    assert f"--job-name=one {words}" in submitted(submit, *options, "one.toml")
 
 
 def test_braids_options_and_folder_are_passed_on(submit):
@@ -67,24 +71,30 @@ def test_braids_options_and_folder_are_passed_on(submit):
     assert call.endswith("slurm/train.sbatch one.toml --out runs/mine --set train.steps=3 --resume never")
 
 
-def test_a_sweep_is_one_job_or_an_array_with_an_element_for_each_run(submit):
-    assert submitted(submit, "many.toml", "--out", "s") == "--job-name=many slurm/sweep.sbatch many.toml --out s"
-    result = submit.submit("--dry-run", "--array", "many.toml", "--set", "sweep.seeds=[1]")
-    assert "--array=1-3 " in result.stdout
+def test_a_sweep_is_an_array_with_an_element_for_each_run(submit):
+    call = submitted(submit, "many.toml", "--set", "sweep.seeds=[1]")
+    assert call == ("--job-name=many --array=0-2 slurm/sweep.sbatch many.toml --out runs/many-20260102-030405 "
+                    "--set sweep.seeds=[1]")  # fmt: skip
     listed = (submit.calls_file.parent / "listed").read_text().strip()
-    assert listed.endswith("many.toml --out runs/many-20260102-030405 --set sweep.seeds=[1] --dry-run")
+    assert listed == "sweep many.toml --out runs/many-20260102-030405 --set sweep.seeds=[1] --dry-run"
 
 
-def test_a_sweep_may_start_its_ranks_with_mpirun(submit):
-    assert submit.submit("--mpirun", "many.toml").returncode == 0
-    assert " LAUNCHER=mpirun | sbatch " in submit.calls()[0]
+def test_some_of_a_sweeps_runs_can_be_chosen(submit):
+    assert " --array=1-2%1 slurm/sweep.sbatch " in submitted(submit, "--array", "1-2%1", "many.toml")
+
+
+def test_from_another_folder_files_are_still_found(submit, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "mine.toml").write_text("[train]\nsteps = 1\n")
+    call = submitted(submit, str(tmp_path / "elsewhere/mine.toml"), "--out", "../results")
+    assert call.endswith(f"slurm/train.sbatch {tmp_path}/elsewhere/mine.toml --out {tmp_path}/results")
 
 
 def test_the_script_and_the_command_are_printed_before_the_job_is_given_away(submit):
     submit.program("sbatch", "echo Submitted batch job 7")
     text = submit.submit("one.toml", "--set", "data.note=two words").stdout
     line = next(line for line in text.splitlines() if line.startswith("launch/submit: "))
-    assert line.startswith(f"launch/submit: BRAID_ROOT={submit.checkout} sbatch --job-name=one ")
+    assert line.startswith(f"launch/submit: sbatch --chdir={submit.checkout} --job-name=one ")
     assert line.endswith("--set data.note=two\\ words")
     assert text.index(SCRIPTS["train"]) < text.index(line) < text.index("Submitted batch job 7")
 
@@ -98,7 +108,7 @@ def test_a_dry_run_needs_no_slurm_and_submits_nothing(submit):
 def path_without_sbatch(machine):
     """A PATH with the pretended programs and what the script needs of this machine's."""
     (machine.programs / "sbatch").unlink()
-    for name in ("awk", "basename", "bash", "cat", "dirname", "env", "grep", "sed"):
+    for name in ("awk", "basename", "bash", "cat", "dirname", "env", "grep", "realpath", "sed"):
         (machine.programs / name).symlink_to(shutil.which(name))
     return str(machine.programs)
 
@@ -116,7 +126,7 @@ def test_sbatchs_own_failure_passes_through(submit):
 
 def test_a_sweep_that_braid_refuses_is_not_submitted(submit):
     submit.program("braid", "echo 'braid: many.toml: sweep.depths: expected numbers' >&2; exit 2", submit.checkout / "build")
-    result = submit.submit("--array", "many.toml")
+    result = submit.submit("many.toml")
     assert result.returncode == 2 and "sweep.depths: expected numbers" in only_line(result.stderr)
     assert submit.calls() == []
 
@@ -133,7 +143,9 @@ def test_a_sweep_that_braid_refuses_is_not_submitted(submit):
     (["--partition", "two words", "one.toml"], ["--partition two words", "without blanks"]),
     (["--time"], ["--time needs a value"]),
     (["--ranks", "2", "one.toml"], ["--ranks", "after the configuration"]),
-    (["--array", "one.toml"], ["--array", "no [sweep]"]),
+    (["--array", "0-2", "one.toml"], ["--array 0-2", "no [sweep]"]),
+    (["--array", "all", "many.toml"], ["--array all", "counted from 0"]),
+    (["--mpirun", "many.toml"], ["--mpirun", "[sweep]", "srun"]),
     (["one.toml", "--nodes", "2"], ["--nodes goes before"]),
     (["one.toml", "--out"], ["--out needs a value"]),
 ])
