@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "comm/bounded.h"
 #include "comm/crash_notice.h"
+#include "comm/launcher_guard.h"
 #include "comm/ring_file.h"
 
 namespace braid {
@@ -21,6 +22,7 @@ using Json = nlohmann::json;
 using Clock = std::chrono::steady_clock;
 
 // All bounds in seconds. Together they keep the whole end below half a minute.
+constexpr int for_mpirun = 10;    // until it has ended the other ranks, once this one is gone
 constexpr double settling = 0.2;  // of ranks that die together, the first to be noticed is not the only one
 constexpr double for_rings = 5, for_file = 5, for_heard = 2, for_hook = 5, for_failure = 1, for_crash = 3;
 constexpr double for_verdict = settling + for_rings + for_file + 2;  // rank 0's part, before it speaks
@@ -90,6 +92,7 @@ void FailureResponse::end(double patience, int code) const {
     sleep_seconds(for_crash);
   }
   if (site_.abort_job) {
+    bound_launcher(static_cast<int>(patience + abort_seconds_) + for_mpirun);
     sleep_seconds(patience);
     within(abort_seconds_, [abort = site_.abort_job, code] {
       abort(code);

@@ -88,8 +88,17 @@ class Hosts:
 
     def processes(self, number):
         """Ids of what runs on a host."""
-        return [int(word) for word in subprocess.run(["ip", "netns", "pids", self.host(number)], capture_output=True,
-                                                     text=True).stdout.split()]  # fmt: skip
+        found = subprocess.run(["ip", "netns", "pids", self.host(number)], capture_output=True, text=True)
+        return [int(word) for word in found.stdout.split()]
+
+    def programs(self, number, name):
+        """Ids of what runs on a host under a program's name."""
+        found = []
+        for pid in self.processes(number):
+            with contextlib.suppress(OSError):
+                if pathlib.Path(f"/proc/{pid}/comm").read_text().strip() == name:
+                    found.append(pid)
+        return found
 
     def remove(self):
         for number in self.numbers:

@@ -3,6 +3,7 @@
 
 import json
 import os
+import pathlib
 import re
 import shutil
 import signal
@@ -110,6 +111,46 @@ def test_without_rank_0_each_rank_names_it_and_writes_its_own_file(tmp_path):
     assert sorted(name[:18] for name in reports) == ["collectives-rank-1", "collectives-rank-2"]
     for report in reports.values():
         assert [rank["contact"] for rank in report["ranks"]] == ["silent", "answers"]
+
+
+def guards_of(mpirun):
+    """The shells that would kill an mpirun which outlives its ranks."""
+    found = []
+    for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_text().split("\0")
+        except OSError:
+            continue
+        if words[0] == "sh" and words[-3:-2] == [str(mpirun)]:
+            found.append(int(path.parent.name))
+    return found
+
+
+def wait_until(condition, seconds):
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.01)
+    return condition()
+
+
+def test_an_mpirun_that_does_not_end_is_killed(tmp_path):
+    command = ["mpirun", "-q", "--oversubscribe", "--bind-to", "none", "-n", str(RANKS)]
+    command += arguments(tmp_path, {"act": "kill", "rank": 1, "heartbeat": 60, "collective": 60, "abort": 1})
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert wait_until(lambda: list(tmp_path.glob("collectives-*")), 30)
+    process.send_signal(signal.SIGSTOP)  # as good as one that waits for a daemon it cannot reach
+    assert wait_until(lambda: guards_of(process.pid), 5)
+    assert process.wait(30) == -signal.SIGKILL
+    assert wait_until(lambda: not guards_of(process.pid), 3)
+
+
+def test_an_mpirun_that_ends_is_not_waited_for_any_longer(tmp_path):
+    command = ["mpirun", "-q", "--oversubscribe", "--bind-to", "none", "-n", str(RANKS)]
+    command += arguments(tmp_path, {"act": "sleep", "seconds": 20, "rank": 1, "heartbeat": 60, "collective": 2, "abort": 3})
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert wait_until(lambda: guards_of(process.pid), 40)
+    assert process.wait(30) > 0
+    assert wait_until(lambda: not guards_of(process.pid), 3)
 
 
 @pytest.mark.parametrize("act", ["exit", "kill"])
