@@ -4,7 +4,7 @@
 # set at the top and the functions below are meant for use. BRAID_BINARY is another build's braid; BRAID_PROBE_ROOT is a
 # folder that stands for / when the machine is looked at (tests use both).
 
-me="launch/${0##*/}"
+me="${me:-launch/${0##*/}}"
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 binary="${BRAID_BINARY:-$root/build/braid}"
 probe="${BRAID_PROBE_ROOT:-}"
@@ -37,6 +37,9 @@ quoted() {
   done
   printf '%s\n' "${line# }"
 }
+
+# Whether a configuration file has a [sweep] table.
+is_sweep() { grep -Eq '^[[:space:]]*(\[[[:space:]]*sweep[[:space:]]*[].]|sweep[[:space:]]*[.=])' "$1"; }
 
 # Logical CPUs this process may use: its affinity, then the container's quota. (nproc would repeat OMP_NUM_THREADS.)
 logical_cpus() {
@@ -119,5 +122,11 @@ built_with_cuda() {
   ! grep -qsiE '^BRAID_CUDA:BOOL=(OFF|0|NO|FALSE)$' "$(dirname "$binary")/CMakeCache.txt"
 }
 
-# is_sweep CONFIG: whether it has a [sweep] table.
-is_sweep() { grep -Eq '^[[:space:]]*(\[[[:space:]]*sweep[[:space:]]*[].]|sweep[[:space:]]*[.=])' "$1"; }
+# A build of launch/setup --prefix needs what was unpacked there.
+use_prefix() {
+  local prefix
+  prefix=$(sed -n 's/^BRAID_PREFIX:[A-Z]*=//p' "$(dirname "$binary")/CMakeCache.txt" 2>/dev/null) || return 0
+  # shellcheck source=/dev/null
+  if [[ -n $prefix && -r $prefix/env.sh ]]; then source "$prefix/env.sh"; fi
+}
+use_prefix

@@ -3,8 +3,10 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <optional>
 #include <sstream>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "cli/command.h"
 #include "cli/options.h"
@@ -25,11 +27,14 @@ Examples:
   braid sweep configs/mhc/sweep_fast.toml --out runs/fast --ranks 2 --dry-run    # lists the runs
   braid sweep configs/mhc/sweep_fast.toml --ranks 4 --set sweep.side_by_side=2   # 2 x 2 ranks
   mpirun -n 8 braid sweep configs/mhc/sweep_full.toml --out runs/full           # all in one job
+  srun --mpi=pmix -n 8 braid sweep configs/mhc/sweep_full.toml --out runs/full --only 3
   braid status runs/fast
 
 The table [sweep] of CONFIG lists depths, connections and seeds; each combination is one run, in a
 folder of its own under --out. Given again, the command goes on: finished runs are skipped, others
 go on from their newest checkpoint; a run that died twice without a new one is recorded as failed.
+--only K makes one run and ends as braid train does, so that each run can be a job of its own, at
+the same time as others of the sweep: slurm/sweep.sbatch is an array of such jobs.
 Exit codes: 0 every run is done or diverged; 1 a run failed; 2 wrong use or configuration; 85
 stopped by a signal or the end of the batch job: the same command goes on.
 )";
@@ -37,6 +42,7 @@ stopped by a signal or the end of the batch job: the same command goes on.
 struct SweepOptions {
   CommonOptions common;
   int64_t ranks = 1;
+  std::optional<int64_t> only;  // make this run alone, counted from 1
 };
 
 bool inside_mpi_job() {
@@ -54,6 +60,12 @@ void require_groups(int64_t ranks, int64_t side_by_side) {
   throw UsageError(str("sweep.side_by_side: ", ranks, " ranks do not divide into ", side_by_side, " equal groups"));
 }
 
+void require_run(int64_t number, const RunConfig& config) {
+  const size_t runs = plan_sweep(config, "").runs.size();
+  if (number >= 1 && number <= static_cast<int64_t>(runs)) return;
+  throw UsageError(str("--only ", number, ": this sweep has the runs 1 to ", runs));
+}
+
 int sweep_in_job(const SweepOptions& options, const RunConfig& config) {
   if (config.train.deterministic) ask_for_determinism();
   return with_world(options.common.world, [&](World& world, Logger& logger) {
@@ -67,6 +79,28 @@ int sweep_in_job(const SweepOptions& options, const RunConfig& config) {
     const bool complete = run_sweep_in_job(plan, config.sweep.side_by_side, world, logger, options.common.resume);
     world.host().barrier();  // mpirun kills what is still at work once one rank has ended with a code other than 0
     return complete ? int{exit_done} : int{exit_requeue};
+  });
+}
+
+// One run on all ranks. What becomes of it is in its own run.h5: others may be under way and write nothing in common.
+int sweep_one(const SweepOptions& options, const RunConfig& config) {
+  if (config.train.deterministic) ask_for_determinism();
+  const double start = unix_seconds();
+  return with_world(options.common.world, [&](World& world, Logger& logger) {
+    choose_threads(world);
+    SweepPlan plan = plan_sweep(config, broadcast_text(world.host(), options.common.out, 0));
+    agree_on_root(world.host(), [&] {
+      recover(plan);
+      save_if_new(plan);
+    });
+    const SweepRun& run = plan.runs.at(static_cast<size_t>(*options.only - 1));
+    StopRequest stop;
+    const TimeLimit limit = world.rank() == 0 ? time_limit_from(0, start) : TimeLimit();
+    const RunOutcome outcome = run_training({run.config, plan.folder(run), run.name, options.common.resume, limit},
+                                            {world, {world.host(), world.data()}, logger, stop});
+    logger.info(str(run.name, ": ", outcome.state, outcome.message.empty() ? "" : ": " + outcome.message));
+    world.host().barrier();  // mpirun kills what is still at work once one rank has ended with a code other than 0
+    return exit_code_of(outcome.state);
   });
 }
 
@@ -109,17 +143,22 @@ int command_sweep(const Arguments& arguments) {
       "srun) of its own. Started under mpirun or srun, the runs share that one job.");
   add_common_options(options);
   options.add_options()("ranks", "ranks in all, when the sweep starts them itself",
-                        cxxopts::value<int64_t>()->default_value("1"), "N");
+                        cxxopts::value<int64_t>()->default_value("1"), "N")(
+      "only", "make the K-th run alone, counted from 1 in the order of --dry-run", cxxopts::value<int64_t>(), "K");
   SweepOptions given;
   const auto use = [&](const cxxopts::ParseResult& parsed) {
     given.common = common_options(parsed);
     given.ranks = parsed["ranks"].as<int64_t>();
+    if (parsed.count("only")) given.only = parsed["only"].as<int64_t>();
   };
   if (!parse_arguments(options, arguments, use, sweep_examples)) return 0;
   hold_stop_signals();
   if (given.ranks < 1) throw UsageError(str("--ranks ", given.ranks, ": expected at least 1"));
   const RunConfig config = read_run_config(open_config(given.common));
+  if (given.only) require_run(*given.only, config);
+  if (given.only && given.common.out.empty()) throw UsageError("--only needs --out, the folder that the sweep's runs share");
   if (given.common.out.empty()) given.common.out = default_run_folder(given.common.config_path);
+  if (given.only && !given.common.dry_run) return sweep_one(given, config);
   return inside_mpi_job() ? sweep_in_job(given, config) : drive(given, config);
 }
 

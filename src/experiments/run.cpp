@@ -170,8 +170,8 @@ RunOutcome run_training(RunRequest request, RunSite site) {
   initialise(model, config, data);
   const ExtraMetrics extra = gain_metrics(model.residual(), config.model.has_streams());
   const RunRecord record = gather_run_record(site.world, host, start.session);
-  const RunFileSpec spec =
-      run_file_spec(run_attributes(site.world, host.size(), config, toml, data, model, start.run_id), extra);
+  RunFileSpec spec = run_file_spec(run_attributes(site.world, host.size(), config, toml, data, model, start.run_id), extra);
+  spec.attributes.emplace_back("resumed_from", start.origin);
   const std::string path = request.out + "/run.h5";
   std::unique_ptr<RunFile> file;
   agree_on_root(host, [&] {

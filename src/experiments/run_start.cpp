@@ -22,11 +22,12 @@ namespace {
 struct Findings {
   bool ended = false, continues = false;
   std::string ended_state, run_id, config;  // config: of OUT/run.h5
+  std::string origin;                       // where it began, if elsewhere
   int64_t ended_step = -1, session = 0;
   std::vector<std::string> candidates;      // checkpoint folders, newest first
   std::string note;
 
-  NLOHMANN_DEFINE_TYPE_INTRUSIVE(Findings, ended, continues, ended_state, run_id, config, ended_step, session,
+  NLOHMANN_DEFINE_TYPE_INTRUSIVE(Findings, ended, continues, ended_state, run_id, config, origin, ended_step, session,
                                  candidates, note)
 };
 
@@ -62,6 +63,7 @@ void look_at_run(const std::string& out, const RunConfig& config, Findings& foun
     found.continues = true;
     found.config = summary.config;
     found.run_id = summary.run_id;
+    found.origin = summary.resumed_from;
     found.session = summary.sessions;
     const RunStatus& status = summary.status;
     const bool more = status.state == "done" && config.train.steps > status.last_step + 1;
@@ -79,13 +81,19 @@ void look_at_run(const std::string& out, const RunConfig& config, Findings& foun
 Findings look(const std::string& out, const RunConfig& config, const ResumeOptions& resume) {
   Findings found;
   const std::vector<CheckpointPath> here = list_checkpoints(checkpoints_of(out));
-  if (resume.from == "auto") {
-    look_at_run(out, config, found);
+  const bool named = resume.from != "auto" && resume.from != "never";
+  const std::string origin = named ? fs::weakly_canonical(resume.from).string() : "";
+  if (resume.from != "never") look_at_run(out, config, found);
+  // The command that began a run from elsewhere goes on with it when given again, as a requeued job gives it.
+  if (resume.from == "auto" || (named && found.continues && found.origin == origin)) {
     found.candidates = paths_of(here);
+    const bool goes_back = !found.origin.empty() && (here.empty() || fs::exists(found.origin));
+    if (!goes_back) return found;
+    const std::vector<std::string> first = candidates_in(found.origin);
+    found.candidates.insert(found.candidates.end(), first.begin(), first.end());
     return found;
   }
   if (lies_in(resume.from, out)) {
-    look_at_run(out, config, found);
     found.ended = false;
     found.candidates = candidates_in(resume.from);
     return found;
@@ -93,7 +101,9 @@ Findings look(const std::string& out, const RunConfig& config, const ResumeOptio
   if (fs::exists(out + "/run.h5") || !here.empty()) {
     throw UsageError(str(out, ": holds another run; choose another --out, remove it, or go on with it by --resume auto"));
   }
-  if (resume.from != "never") found.candidates = candidates_in(resume.from);
+  if (!named) return found;
+  found.origin = origin;
+  found.candidates = candidates_in(resume.from);
   return found;
 }
 
@@ -152,6 +162,7 @@ RunStart decide_start(const std::string& out, const RunConfig& config, const Res
   RunStart start;
   start.continues = found.continues;
   start.run_id = found.run_id;
+  start.origin = found.origin;
   start.session = found.session;
   start.ended_state = found.ended_state;
   start.ended_step = found.ended_step;

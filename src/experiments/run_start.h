@@ -27,6 +27,7 @@ struct RunStart {
   Manifest manifest;           // of it
   bool continues = false;      // OUT/run.h5 is this run's, and goes on
   std::string run_id;          // of the run that goes on, "" for a new one
+  std::string origin;          // checkpoint or run elsewhere that it began from, "" when from nothing
   int64_t session = 0;         // how many starts it had before
   std::vector<std::pair<std::string, std::string>> events;  // kind and message, for /events
 

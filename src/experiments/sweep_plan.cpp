@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "experiments/sweep_plan.h"
 
+#include <unistd.h>
+
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/text_table.h"
 #include "store/checkpoint_folder.h"
@@ -120,7 +123,9 @@ void recover(SweepPlan& plan) {
   }
 }
 
-void save(const SweepPlan& plan) {
+namespace {
+
+json json_of(const SweepPlan& plan) {
   json runs = json::array();
   for (const SweepRun& run : plan.runs) {
     const RunConfig& config = run.config;
@@ -134,14 +139,28 @@ void save(const SweepPlan& plan) {
                     {"message", run.message},
                     {"config", toml_of(config)}});
   }
+  return {{"format", "braid-sweep"}, {"format_version", 1}, {"runs", runs}};
+}
+
+void write_by_way_of(const SweepPlan& plan, const std::string& temporary) {
   std::error_code problem;
   fs::create_directories(plan.out, problem);
-  const std::string path = plan.out + "/sweep.json", temporary = path + ".new";
+  const std::string path = plan.out + "/sweep.json";
   std::ofstream file(temporary);
-  file << json{{"format", "braid-sweep"}, {"format_version", 1}, {"runs", runs}}.dump(1) << "\n";
+  file << json_of(plan).dump(1) << "\n";
   file.close();
   if (problem || !file) throw UsageError(str(path, ": cannot be written"));
   fs::rename(temporary, path);
+}
+
+}  // namespace
+
+void save(const SweepPlan& plan) { write_by_way_of(plan, plan.out + "/sweep.json.new"); }
+
+void save_if_new(const SweepPlan& plan) {
+  if (fs::exists(plan.out + "/sweep.json")) return;
+  // All of them write the same, so the last one may win; but no two may write into one file.
+  write_by_way_of(plan, str(plan.out, "/sweep.json.new-", host_name(), "-", getpid()));
 }
 
 void write_run_config(const SweepPlan& plan, const SweepRun& run) {

@@ -38,6 +38,9 @@ void recover(SweepPlan& plan);
 // Writes OUT/sweep.json in one rename.
 void save(const SweepPlan& plan);
 
+// The same where there is none yet. Several jobs that each make one run of the sweep may do so at once.
+void save_if_new(const SweepPlan& plan);
+
 // OUT/configs/<name>.toml: what the run's own process reads.
 void write_run_config(const SweepPlan& plan, const SweepRun& run);
 

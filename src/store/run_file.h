@@ -88,6 +88,7 @@ struct RunSummary {
   double heartbeat_unix_seconds = 0;
   std::string config;  // the TOML text
   std::string run_id;
+  std::string resumed_from;  // checkpoint or run elsewhere that this one began from, "" when from nothing
   int64_t sessions = 0;  // starts of the run so far
 };
 RunSummary read_run_summary(const std::string& path);                                     // Error

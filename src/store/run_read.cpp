@@ -12,6 +12,7 @@ RunSummary read_run_summary(const std::string& path) {
   RunSummary summary = unpack_status(row);
   if (h5::has_attribute(file, "config")) summary.config = h5::text_attribute(file, "config");
   if (h5::has_attribute(file, "run_id")) summary.run_id = h5::text_attribute(file, "run_id");
+  if (h5::has_attribute(file, "resumed_from")) summary.resumed_from = h5::text_attribute(file, "resumed_from");
   // Files of before /sessions was kept have seen one start.
   summary.sessions = h5::exists(file, "sessions") ? h5::Dataset::open(file, "sessions").shape().at(0) : 1;
   return summary;

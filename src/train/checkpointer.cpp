@@ -47,6 +47,11 @@ void Checkpointer::trust(int64_t step) {
   committed_ = step;
 }
 
+void Checkpointer::distrust(int64_t step) {
+  std::erase(trusted_, step);
+  committed_ = trusted_.empty() ? -1 : trusted_.back();
+}
+
 double Checkpointer::estimated_seconds() const {
   return last_seconds_ >= 0 ? last_seconds_ : double(bytes_of(share_)) / cautious_bytes_per_second;
 }

@@ -37,6 +37,7 @@ class Checkpointer {
   bool failed() const { return failed_; }                // the last save that ended was not committed
   int64_t committed_step() const { return committed_; }  // newest that was committed or is trusted, -1: none
   void trust(int64_t step);                              // a checkpoint that was verified
+  void distrust(int64_t step);                           // one that turned out to be damaged
   double estimated_seconds() const;                      // of a save, from the last one or its size
 
   const std::vector<StateTensor>& tensors() const { return tensors_; }

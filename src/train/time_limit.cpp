@@ -60,8 +60,10 @@ std::optional<double> slurm_end_time(const std::function<const char*(const char*
   if (const char* end = getenv("SLURM_JOB_END_TIME")) {
     if (const double seconds = std::strtod(end, nullptr); seconds > 0) return seconds;
   }
-  const char* job = getenv("SLURM_JOB_ID");
-  return job ? end_in(scontrol(job)) : std::nullopt;
+  const char *job = getenv("SLURM_JOB_ID"), *array = getenv("SLURM_ARRAY_JOB_ID"), *element = getenv("SLURM_ARRAY_TASK_ID");
+  if (!job) return std::nullopt;
+  // One element's number is the array's as well, for which scontrol would list all of them.
+  return end_in(scontrol(array && element ? str(array, "_", element) : job));
 }
 
 std::optional<double> slurm_end_time() {

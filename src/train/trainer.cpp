@@ -56,7 +56,7 @@ RunOutcome Trainer::run() {
     const StepNumbers numbers = read_numbers(targets);
     const Verdict verdict = judge(numbers, task_.train, position_.history(numbers));
     if (verdict.rewind) {
-      rewind(numbers, verdict);
+      rewind(verdict);
       continue;
     }
     if (verdict.update) update(numbers);
@@ -166,17 +166,31 @@ void Trainer::report_saves() {
   }
 }
 
+// Of the checkpoints that this run has committed or began with; "" when none verifies any more.
+std::string Trainer::newest_verified(Manifest& manifest) {
+  while (checkpointer_.committed_step() >= 0) {
+    const int64_t step = checkpointer_.committed_step();
+    const std::string path = checkpoint_path(task_.checkpoint.root, step);
+    try {
+      agree(ranks_.host, [&] { manifest = verify_checkpoint(path, ranks_.host.rank(), ranks_.host.size()); });
+      return path;
+    } catch (const AgreedError& problem) {
+      recorder_.alarm(position_.step - 1, "checkpoint_skipped", problem.what());
+      checkpointer_.distrust(step);
+    }
+  }
+  return "";
+}
+
 // Every rank loads the newest checkpoint again; the batch that led here, and those left out before, are not seen again.
-void Trainer::rewind(const StepNumbers& numbers, const Verdict& verdict) {
+void Trainer::rewind(const Verdict& verdict) {
   const int64_t bad_step = position_.step, rewinds = position_.rewinds + 1;
   const std::vector<Slice> batch = position_.data.next(task_.train.batch), skipped = position_.data.skipped;
   checkpointer_.finish();
   report_saves();
-  const int64_t target = checkpointer_.committed_step();
-  if (target < 0) throw Error(str("step ", bad_step, ": ", verdict.reason, "; there is no checkpoint to go back to"));
-  const std::string path = checkpoint_path(task_.checkpoint.root, target);
   Manifest manifest;
-  agree(ranks_.host, [&] { manifest = verify_checkpoint(path, ranks_.host.rank(), ranks_.host.size()); });
+  const std::string path = newest_verified(manifest);
+  if (path.empty()) throw Error(str("step ", bad_step, ": ", verdict.reason, "; there is no checkpoint to go back to"));
   resume(path, manifest);
   position_.rewinds = rewinds;
   position_.data.skip(skipped);

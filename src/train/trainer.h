@@ -75,7 +75,8 @@ class Trainer {
   void update(const StepNumbers& numbers);
   void finish_step(const StepNumbers& numbers, const Verdict& verdict, double seconds);
   bool save_is_due(const Verdict& verdict) const;
-  void rewind(const StepNumbers& numbers, const Verdict& verdict);
+  void rewind(const Verdict& verdict);
+  std::string newest_verified(Manifest& manifest);
   void report_saves();
   void maybe_evaluate();
   std::optional<RunOutcome> ended_early(const Verdict& verdict);

@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 STEPS = 4
-CONFIG = [*SMALL, f"train.steps={STEPS}", "checkpoint.every=2"]
+CONFIG = [*SMALL, f"train.steps={STEPS}", "checkpoint.every=2", "checkpoint.keep=3"]
 SEAL = 512
 
 

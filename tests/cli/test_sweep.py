@@ -53,7 +53,8 @@ def test_runs_under_mpirun_and_side_by_side_give_the_same_losses(tmp_path, whole
 
 def test_a_sweep_killed_and_started_again_ends_with_the_same_table(tmp_path, whole):
     out = tmp_path / "out"
-    command = [BRAID, "sweep", DEMO, "--out", out, "--device", "cpu", *sets(GRID)]
+    grid = sets(GRID + ["checkpoint.at_end=false"])  # without a checkpoint a death uses up an attempt
+    command = [BRAID, "sweep", DEMO, "--out", out, "--device", "cpu", *grid]
     killed = 0
     for delay in (1.2, 2.2):
         process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
@@ -65,7 +66,7 @@ def test_a_sweep_killed_and_started_again_ends_with_the_same_table(tmp_path, who
     assert killed > 0
     # A run may have been killed twice: its record says so and a third start would call it failed.
     first = {name for name, (state, attempts) in states(out).items() if attempts >= 2 and state == "running"}
-    done = braid("sweep", DEMO, "--out", out, "--device", "cpu", *sets(GRID))
+    done = braid("sweep", DEMO, "--out", out, "--device", "cpu", *grid)
     if first:
         assert done.returncode == 1 and all(states(out)[name][0] == "failed" for name in first)
     else:
@@ -136,3 +137,29 @@ def test_another_sweeps_folder_is_refused(tmp_path):
     assert braid("sweep", DEMO, "--out", out, "--device", "cpu", *sets(GRID + ["sweep.layers=[2]", "sweep.residual=['mhc']"])).returncode == 0
     line = one_line(braid("sweep", DEMO, "--out", out, "--device", "cpu", *sets(GRID)), 2)
     assert "holds another sweep" in line
+
+
+def test_runs_made_one_by_one_at_the_same_time_are_the_sweep(tmp_path, whole):
+    out = tmp_path / "out"
+    words = [BRAID, "sweep", DEMO, "--out", out, "--device", "cpu", *sets(GRID)]
+    jobs = [subprocess.Popen([*words, "--only", str(k)], env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            for k in range(1, len(NAMES) + 1)]  # fmt: skip
+    for job in jobs:
+        messages = job.communicate(timeout=120)[1]
+        assert job.returncode == 0, messages
+    assert same(losses(out), whole)
+    assert list(states(out)) == NAMES and not list(out.glob("sweep.json.*"))
+    done = braid("sweep", DEMO, "--out", out, "--device", "cpu", *sets(GRID))  # takes over what they did
+    assert done.returncode == 0 and {state for state, _ in states(out).values()} == {"done"}
+
+
+def test_one_run_of_a_sweep_ends_as_a_run_does(tmp_path):
+    words = ["sweep", DEMO, "--out", tmp_path / "out", "--device", "cpu", *sets(GRID)]
+    assert braid(*words, "--only", "2", ranks=2).returncode == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["2l_mhc_s0", "sweep.json"]
+    assert "ended already" in braid(*words, "--only", "2").stdout
+    assert "--only 5: this sweep has the runs 1 to 4" in one_line(braid(*words, "--only", "5"), 2)
+    assert "--only needs --out" in one_line(braid(*words[:2], *words[4:], "--only", "1"), 2)
+    other = [assignment.replace("[2,3]", "[2,4]") for assignment in GRID]
+    refused = braid(*words[:4], *sets(other), "--only", "1")
+    assert "holds another sweep" in one_line(refused, 2)

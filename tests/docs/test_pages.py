@@ -13,7 +13,7 @@ from pages import ENVIRONMENT, ROOT, braid, code_lines, pages
 PAGES = pages()
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 every_page = pytest.mark.parametrize("page", PAGES, ids=NAMES)
-SCRIPTS = ("launch/setup", "launch/demo", "launch/test", "launch/local", "launch/bench", "tools/braid-report")
+SCRIPTS = ("launch/setup", "launch/demo", "launch/test", "launch/local", "launch/submit", "launch/bench", "tools/braid-report")
 
 
 def anchor(heading):
@@ -105,7 +105,7 @@ def wrong_script_words(words):
         help_text = script_help((words[0], words[1])) or ""
         if not help_text:
             yield f"braid-report has no {words[1]}"
-    if words[0] == "launch/local":
+    if words[0] in ("launch/local", "launch/submit"):
         help_text += braid_help(("train",))
         for value in [w for flag, w in zip(words, words[1:]) if flag == "--set"]:
             if value.split("=")[0] not in keys():
@@ -156,7 +156,7 @@ def test_a_wrong_command_line_is_noticed():
 
 @every_page
 def test_keys_named_in_backticks_exist(page):
-    named = re.findall(r"`((?:model|data|optim|train|sweep)\.[a-z]\w*)(?: ?= ?[^`]*)?`", page.read_text())
+    named = re.findall(r"`((?:model|data|optim|train|checkpoint|watchdog|sweep)\.[a-z]\w*)(?: ?= ?[^`]*)?`", page.read_text())
     files = {"train.h5", "sweep.json", "sweep.h"}
     assert len(keys()) > 30
     assert sorted(set(named) - keys() - files) == []
@@ -172,12 +172,29 @@ def string_literals():
     return text
 
 
+def unknown_messages(messages):
+    """Parts of messages that no source has."""
+    sources = string_literals()
+    fragments = [part.strip(" :,;()") for message in messages for part in message.split("…")]
+    return [part for part in fragments if len(part) > 6 and part not in sources]
+
+
 def test_messages_of_the_troubleshooting_page_are_those_of_the_sources():
     page = (ROOT / "docs/troubleshooting.md").read_text()
-    sources = string_literals()
     cells = [re.split(r"(?<!\\)\|", line)[1] for line in page.splitlines() if line.startswith("| ") and not line.startswith("| message")]
     ours = [cell for cell in cells if "Open MPI:" not in cell and "h5py" not in cell and "Killed" not in cell]
     messages = [message for cell in ours for message in re.findall(r"`([^`]+)`", cell)]
-    fragments = [part.strip(" :,;()") for message in messages for part in message.split("…")]
     assert len(messages) > 50
-    assert [part for part in fragments if len(part) > 6 and part not in sources] == []
+    assert unknown_messages(messages) == []
+
+
+def test_what_one_sees_on_the_recovering_page_is_in_the_sources():
+    page = (ROOT / "docs/recovering.md").read_text()
+    failures = re.split(r"^## ", page, flags=re.M)[1:-1]
+    assert len(failures) > 12
+    for failure in failures:
+        assert re.findall(r"^\*\*(\w+):\*\*", failure, re.M) == ["Seen", "Means", "Do"], failure.splitlines()[0]
+    seen = [part for part in re.findall(r"^\*\*Seen:\*\*(.*?)\n\n", page, re.M | re.S)]
+    words_of_others = {"NODE_FAIL", "PREEMPTED", "TIMEOUT", "REQUEUED", "sacct", "dmesg", "checkpoint.on_failure = \"stop\""}
+    messages = [message.replace("\n", " ") for part in seen for message in re.findall(r"`([^`]+)`", part)]
+    assert unknown_messages(set(messages) - words_of_others) == []

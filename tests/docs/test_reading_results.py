@@ -18,15 +18,15 @@ PYTHON = [code for language, code in BLOCKS if language == "python"]
 SHELL = [code for language, code in BLOCKS if language == "sh"]
 
 
-def kill_after_rows(command, path):
-    """Starts a run and kills it once its file has rows."""
+def kill_after_rows(command, out):
+    """Starts a run and kills it once its file has rows and it has a checkpoint."""
     process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         time.sleep(0.3)
         try:
-            with h5py.File(path, "r", swmr=True, locking=False) as f:
-                if len(f["train"]) > 3:
+            with h5py.File(out / "run.h5", "r", swmr=True, locking=False) as f:
+                if len(f["train"]) > 3 and any((out / "checkpoints").glob("step-????????")):
                     break
         except (OSError, KeyError):
             continue
@@ -40,8 +40,10 @@ def places(tmp_path_factory):
     ended, killed = tmp_path_factory.mktemp("ended"), tmp_path_factory.mktemp("killed")
     for name, residual in (("a", "mhc"), ("b", "residual")):
         out = ended / "runs" / name
-        subprocess.run(small_run(out, "train.steps=5", f"model.residual={residual}"), env=ENVIRONMENT, check=True, stdout=subprocess.DEVNULL)
-    kill_after_rows(small_run(killed / "runs/a", "train.steps=100000000"), killed / "runs/a/run.h5")
+        for steps in (3, 5):  # the second start goes on
+            command = small_run(out, f"train.steps={steps}", f"model.residual={residual}")
+            subprocess.run(command, env=ENVIRONMENT, check=True, stdout=subprocess.DEVNULL)
+    kill_after_rows(small_run(killed / "runs/a", "train.steps=100000000", "checkpoint.every=50"), killed / "runs/a")
     shutil.copytree(ended / "runs/b", killed / "runs/b")
     return {"ended": ended, "killed": killed}
 
@@ -88,13 +90,16 @@ def test_the_copy_made_by_hand_opens_without_swmr(places, tmp_path):
         assert len(copy["train"]) > 3 and copy.attrs["format"] == b"braid-run"
 
 
-def documented_columns(table):
-    """column -> unit, from the page's table below **`/name`**."""
-    part = PAGE.split(f"**`/{table}`**")[1].split("\n**`/")[0]
+def rows_of(part):
     return dict(re.findall(r"^\| `(\w+)` \| ([^|]*?) ?\|", part, re.M))
 
 
-@pytest.mark.parametrize("table", ["train", "eval", "events", "status", "ranks", "environment"])
+def documented_columns(table):
+    """column -> unit, from the page's table below **`/name`**."""
+    return rows_of(re.split(r"\n(?:\*\*`/|\| kind |## )", PAGE.split(f"**`/{table}`**")[1])[0])
+
+
+@pytest.mark.parametrize("table", ["train", "eval", "events", "status", "sessions", "ranks", "environment"])
 def test_the_page_lists_the_columns_and_units_of_the_file(places, table):
     with h5py.File(places["ended"] / "runs/a/run.h5", "r") as f:
         dataset = f[table]
@@ -109,3 +114,18 @@ def test_every_attribute_and_table_of_the_file_is_on_the_page(places):
         missing += [name for name in f if f"`/{name}`" not in PAGE]
     assert missing == []
 
+
+
+def test_every_kind_of_event_is_on_the_page():
+    sources = "".join(path.read_text() for folder in ("train", "experiments") for path in (ROOT / "src" / folder).glob("*.cpp"))
+    kinds = set(re.findall(r'(?:event|alarm)\([^"]*, "(\w+)"', sources)) | set(re.findall(r'events\.emplace_back\("(\w+)"', sources))
+    documented = set(rows_of(PAGE.split("\n| kind |")[1].split("\n\n")[0]))
+    assert len(kinds) > 10 and documented == kinds
+
+
+def test_what_a_manifest_holds_is_on_the_page(places):
+    (newest,) = (places["ended"] / "runs/a/checkpoints").glob("step-00000005")
+    with h5py.File(newest / "manifest.h5", "r") as f:
+        missing = [name for name in f if f"`/{name}`" not in PAGE]
+        missing += [name for name in [*f["state"].attrs, *f["state"]] if f"`{name}`" not in PAGE]
+    assert missing == []

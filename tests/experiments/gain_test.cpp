@@ -73,7 +73,7 @@ TEST(ChildCommand, StartsMpirunSrunOrNothing) {
   const SweepPlan p = plan();
   SweepDriver driver{"braid", 4, 2, {"--device", "auto"}, {"0", "1", "2", "3"}};
   EXPECT_EQ(joined(child_command(p, p.runs[0], driver, 1, false, true)),
-            "env CUDA_VISIBLE_DEVICES=2,3 mpirun -q -n 2 --bind-to none --oversubscribe --allow-run-as-root braid train "
+            "env CUDA_VISIBLE_DEVICES=2,3 mpirun -n 2 --bind-to none --oversubscribe --allow-run-as-root braid train "
             "out/configs/12l_baseline_s0.toml --out out/12l_baseline_s0 --device auto");
   EXPECT_EQ(joined(child_command(p, p.runs[0], driver, 0, true, false)).substr(0, 34), "srun --mpi=pmix --exact -n 2 braid");
   driver.ranks = 1;

@@ -6,6 +6,7 @@ import os
 import shutil
 import stat
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,8 @@ class Machine:
         self.programs = folder / "bin"
         self.probe = folder / "root"  # stands for / when the scripts look at the hardware
         self.calls_file = folder / "calls"
-        shutil.copytree(ROOT / "launch", self.checkout / "launch")
+        for name in ("launch", "slurm"):
+            shutil.copytree(ROOT / name, self.checkout / name, ignore=shutil.ignore_patterns("site.sh"))
         for path in (self.programs, self.probe):
             path.mkdir()
         self.environment = {
@@ -69,6 +71,18 @@ class Machine:
         return subprocess.run(
             [self.checkout / "launch" / script, *arguments], env=self.environment | environment, cwd=self.checkout,
             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
+
+    def start(self, script: str, *arguments: str, **environment: str) -> subprocess.Popen:
+        """Under way, in a process group of its own as a terminal's foreground is."""
+        return subprocess.Popen(
+            [self.checkout / "launch" / script, *arguments], env=self.environment | environment, cwd=self.checkout,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+    def wait_for_call(self, call: str) -> None:
+        end = time.monotonic() + 20
+        while call not in self.calls():
+            assert time.monotonic() < end, (call, self.calls())
+            time.sleep(0.02)
 
     def calls(self) -> list[str]:
         return self.calls_file.read_text().splitlines() if self.calls_file.exists() else []

@@ -1,14 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""launch/local: which ranks on which GPUs with which threads, shown by what a pretended mpirun is called with; and what
-the job hears when the script gets a signal."""
+"""launch/local: which ranks on which GPUs with which threads, shown by what a pretended mpirun is called with."""
 
-import re
+import os
 import signal
-import subprocess
 import time
-from pathlib import Path
 
 import pytest
+
+# Writes down what reaches it, and what it can read from its input. LIVES=1: goes on after USR1; LIVES=2: after TERM, too.
+LISTENER = r"""
+trap 'echo USR1 >>"$CALLS"; ((${LIVES:-0} >= 1)) || exit 85' USR1
+trap 'echo TERM >>"$CALLS"; ((${LIVES:-0} >= 2)) || exit 143' TERM
+trap 'echo INT >>"$CALLS"' INT
+read -r -t 5 line && echo "read $line" >>"$CALLS"
+echo ready >>"$CALLS"
+while :; do sleep 0.05; done
+"""
 
 H200 = ("NVIDIA H200", 143771, "9.0")
 L4 = ("NVIDIA L4", 23034, "8.9")
@@ -43,13 +50,13 @@ def refused(result, *words) -> None:
 def test_without_a_gpu_the_ranks_share_the_cores(local):
     call = only_call(local, local.local("one.toml"))
     assert call == ("OMP=2 WAIT=PASSIVE GPUS=unset | "
-                    "mpirun -q -n 2 --bind-to none --allow-run-as-root build/braid train one.toml")
+                    "mpirun -n 2 --bind-to none --allow-run-as-root build/braid train one.toml")
 
 
 def test_the_printed_line_is_the_line_that_ran(local):
     result = local.local("-n", "2", "one.toml", "--set", "data.note=two words")
     printed = result.stdout.splitlines()[-1]
-    assert printed.startswith("launch/local: OMP_NUM_THREADS=2 OMP_WAIT_POLICY=PASSIVE mpirun -q -n 2 ")
+    assert printed.startswith("launch/local: OMP_NUM_THREADS=2 OMP_WAIT_POLICY=PASSIVE OMPI_MCA_orte_execute_quiet=1 mpirun -n 2 ")
     assert printed.endswith("--set data.note=two\\ words")
     assert local.calls()[0].endswith("--set data.note=two words")
 
@@ -94,7 +101,7 @@ def test_two_equal_gpus_get_a_rank_each_and_no_warning(local):
     local.gpus(H200, H200)
     result = local.local("one.toml")
     call = only_call(local, result)
-    assert "GPUS=0,1 | mpirun -q -n 2 " in call
+    assert "GPUS=0,1 | mpirun -n 2 " in call
     assert "warning" not in result.stderr
     assert "CUDA_DEVICE_ORDER=PCI_BUS_ID" in result.stdout
 
@@ -111,7 +118,7 @@ def test_different_gpus_are_named_with_the_one_that_limits(local):
 def test_gpus_that_are_not_used_do_not_warn(local):
     local.gpus(H200, L4, H200)
     result = local.local("--gpus", "0,2", "one.toml")
-    assert "GPUS=0,2 | mpirun -q -n 2 " in only_call(local, result)
+    assert "GPUS=0,2 | mpirun -n 2 " in only_call(local, result)
     assert result.stderr == ""
 
 
@@ -119,7 +126,7 @@ def test_gpus_that_are_not_used_do_not_warn(local):
 def test_cuda_visible_devices_is_honoured(local, visible, ranks):
     local.gpus(H200, H200, H200)
     result = local.local("one.toml", CUDA_VISIBLE_DEVICES=visible)
-    assert f"GPUS={visible} | mpirun -q -n {ranks} " in only_call(local, result)
+    assert f"GPUS={visible} | mpirun -n {ranks} " in only_call(local, result)
     assert "CUDA_DEVICE_ORDER" not in result.stdout
 
 
@@ -131,7 +138,7 @@ def test_hidden_gpus_mean_cpu_ranks(local, visible):
 
 def test_the_option_beats_the_variable(local):
     local.gpus(H200, H200, H200)
-    assert "GPUS=2 | mpirun -q -n 1 " in only_call(local, local.local("--gpus=2", "one.toml", CUDA_VISIBLE_DEVICES="0"))
+    assert "GPUS=2 | mpirun -n 1 " in only_call(local, local.local("--gpus=2", "one.toml", CUDA_VISIBLE_DEVICES="0"))
 
 
 def test_fewer_ranks_than_gpus_use_the_first_ones(local):
@@ -197,6 +204,85 @@ def test_the_exit_code_passes_through(local, code):
     assert local.local("one.toml").returncode == code
 
 
+@pytest.fixture
+def listening(local):
+    """launch/local under way with a launcher that listens; stopped(…) gives exit code and messages."""
+    local.program("mpirun", LISTENER)
+    local.program("braid", LISTENER, folder=local.checkout / "build")
+    processes = []
+
+    def start(config="one.toml", **environment):
+        process = local.start("local", config, **environment)
+        processes.append(process)
+        local.wait_for_call("ready")
+        return process
+    local.listen = start
+    yield local
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def stopped(process):
+    _, messages = process.communicate(timeout=30)
+    return process.returncode, messages
+
+
+@pytest.mark.parametrize("config", ["one.toml", "many.toml"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
+def test_what_asks_to_stop_reaches_mpirun_or_the_sweep_as_usr1(listening, config, number):
+    process = listening.listen(config)
+    os.killpg(process.pid, number)  # as a terminal does: to all of the foreground
+    code, messages = stopped(process)
+    assert code == 85 and listening.calls() == ["ready", "USR1"]
+    assert "stopping with a checkpoint" in messages
+
+
+def test_it_says_how_to_go_on(listening):
+    process = listening.listen()
+    os.killpg(process.pid, signal.SIGINT)
+    said, _ = process.communicate(timeout=30)
+    assert said.splitlines()[-1] == "launch/local: stopped; the same command with the same --out goes on from here"
+
+
+def test_only_a_second_interrupt_leaves_at_once(listening):
+    process = listening.listen(LIVES="1")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        os.killpg(process.pid, number)
+        time.sleep(0.5)
+    assert process.poll() is None and listening.calls() == ["ready", "USR1", "USR1"]
+    os.killpg(process.pid, signal.SIGINT)
+    code, messages = stopped(process)
+    assert code == 130 and listening.calls()[3:] == ["TERM"]
+    assert "goes on from the last one" in messages
+
+
+def test_a_launcher_that_does_not_leave_is_killed(listening):
+    process = listening.listen(LIVES="2")
+    os.killpg(process.pid, signal.SIGINT)
+    listening.wait_for_call("USR1")
+    start = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    assert stopped(process)[0] == 130 and 4 < time.monotonic() - start < 15
+
+
+def test_a_signal_before_the_launcher_listens_is_a_stop_as_well(listening):
+    listening.program("mpirun", 'echo ready >>"$CALLS"; exec sleep 30')
+    process = listening.listen()
+    os.killpg(process.pid, signal.SIGINT)
+    assert stopped(process)[0] == 85
+
+
+def test_the_keyboard_is_not_mpiruns(listening):
+    process = listening.start("local", "one.toml")
+    process.stdin.write("typed\n")
+    process.stdin.flush()
+    listening.wait_for_call("ready")
+    os.killpg(process.pid, signal.SIGTERM)
+    stopped(process)
+    assert listening.calls() == ["ready", "USR1"]
+
+
 @pytest.mark.parametrize("arguments, words", [
     ([], ["no configuration file"]),
     (["missing.toml"], ["missing.toml", "no such"]),
@@ -227,90 +313,3 @@ def test_a_visible_device_that_does_not_exist_is_refused(local):
 
 def test_a_missing_binary_is_one_line(local):
     refused(local.local("one.toml", BRAID_BINARY="/nowhere/braid"), "/nowhere/braid", "launch/setup")
-
-
-# Writes down each signal it gets; USR1 ends it with 85 after half a second, TERM ends it at once with 143.
-LISTENER = """
-trap 'echo USR1 >>"$CALLS"; sleep 0.5; exit 85' USR1
-trap 'echo TERM >>"$CALLS"; exit 143' TERM
-trap 'echo INT >>"$CALLS"' INT
-echo "started stdin=$(readlink /proc/$$/fd/0) group=$(cut -d' ' -f5 /proc/$$/stat)" >>"$CALLS"
-for i in {1..200}; do sleep 0.1; done"""
-
-
-def start_listener(local, config="one.toml", script=LISTENER, program="mpirun"):
-    local.program(program, script, folder=local.checkout / "build" if program == "braid" else None)
-    process = subprocess.Popen(
-        [local.checkout / "launch/local", config], env=local.environment, cwd=local.checkout, stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 20
-    while not local.calls() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(0.2)  # the script sets its traps right after it started the job
-    return process
-
-
-def finish(process):
-    stdout, stderr = process.communicate(timeout=30)
-    return process.returncode, stderr.splitlines()
-
-
-def test_the_job_has_a_group_of_its_own_and_no_input(local):
-    process = start_listener(local)
-    process.send_signal(signal.SIGTERM)
-    finish(process)
-    started = local.calls()[0]
-    assert "stdin=/dev/null" in started and not started.endswith(f"group={process.pid}")
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_request_to_stop_becomes_one_usr1_and_is_told_in_one_line(local, number):
-    process = start_listener(local)
-    process.send_signal(number)
-    code, lines = finish(process)
-    assert code == 85 and local.calls()[1:] == ["USR1"]
-    assert lines == ["launch/local: the run saves its state and stops (a second Ctrl-C leaves at once)"]
-
-
-def test_a_sweep_hears_the_same(local):
-    process = start_listener(local, "many.toml", program="braid")
-    process.send_signal(signal.SIGINT)
-    assert finish(process)[0] == 85 and local.calls()[1:] == ["USR1"]
-
-
-def test_only_a_second_interrupt_leaves_at_once(local):
-    process = start_listener(local, script=LISTENER.replace("sleep 0.5; exit 85", ""))
-    for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
-        process.send_signal(number)
-        time.sleep(0.4)
-    assert process.poll() is None and local.calls()[1:] == ["USR1"]
-    process.send_signal(signal.SIGINT)
-    code, lines = finish(process)
-    assert code == 130 and local.calls()[1:] == ["USR1", "TERM"]
-    assert len(lines) == 2 and "leaving at once" in lines[1]
-
-
-def test_a_job_that_does_not_leave_is_killed(local):
-    process = start_listener(local, script="trap '' TERM USR1; sleep 99 & echo started $! >>\"$CALLS\"; wait; sleep 99")
-    for _ in range(2):
-        process.send_signal(signal.SIGINT)
-        time.sleep(0.3)
-    start = time.monotonic()
-    assert finish(process)[0] == 130 and 3 < time.monotonic() - start < 15
-    (sleeper,) = re.findall(r"^started (\d+)$", local.calls()[0])
-    command = Path(f"/proc/{sleeper}/cmdline")
-    assert not (command.exists() and command.read_text())  # gone, or dead and not yet collected
-
-
-def test_a_job_that_ends_of_itself_while_it_is_asked_keeps_its_exit_code(local):
-    process = start_listener(local, script="trap 'exit 1' USR1; echo started >>\"$CALLS\"; for i in {1..200}; do sleep 0.1; done")
-    process.send_signal(signal.SIGINT)
-    assert finish(process)[0] == 1
-
-
-def test_a_killed_script_lets_the_job_save(local):
-    process = start_listener(local)
-    process.kill()
-    process.wait()
-    time.sleep(1)
-    assert local.calls()[1:] == ["USR1"]

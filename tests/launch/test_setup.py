@@ -2,6 +2,8 @@
 """launch/setup with pretended apt-get, python, pip, nvcc and cmake: what it does, skips and refuses."""
 
 import re
+import subprocess
+from pathlib import Path
 
 import pytest
 from conftest import ROOT, only_line
@@ -197,6 +199,118 @@ def test_no_network_is_one_line_that_names_the_log(setup):
     assert len(calls_of(setup, "pip")) == 2
 
 
+# A missing openmpi-bin needs a library and, were it not this machine's own, the C library.
+APT_WITHOUT_ROOT = r"""
+echo "apt-get $*" >>"$CALLS"
+case "$*" in
+  *" -s install "*)
+    echo "Inst openmpi-bin (4.1.4-3 Debian:12 [amd64])"
+    echo "Inst libpmix2 [4.2.1] (4.2.2-1 Debian:12 [amd64])"
+    echo "Inst libc6-dev (2.36-9 Debian:12 [amd64])" ;;
+  *" download "*) touch openmpi-bin_4.1.4_amd64.deb libpmix2_4.2.2_amd64.deb ;;
+esac
+"""
+# openmpi-bin has a program under its full name and a link to a library of /usr; libpmix2 a text that names /usr.
+DPKG_DEB = r"""
+mkdir -p "$3/usr/bin" "$3/usr/lib/x86_64-linux-gnu/pmix2/lib" "$3/usr/lib/x86_64-linux-gnu/pkgconfig"
+case $2 in
+  *openmpi*) touch "$3/usr/bin/mpirun.openmpi" "$3/usr/bin/orted"; chmod +x "$3/usr/bin/orted"
+    ln -s /usr/lib/x86_64-linux-gnu/pmix2/lib/libpmix.so.2 "$3/usr/lib/x86_64-linux-gnu/libpmix.so.2"
+    ln -s ../bin/env "$3/usr/lib/env" ;;
+  *) touch "$3/usr/lib/x86_64-linux-gnu/pmix2/lib/libpmix.so.2"
+    printf 'prefix=/usr\nlibdir=/usr/lib/x\n' >"$3/usr/lib/x86_64-linux-gnu/pkgconfig/pmix.pc" ;;
+esac
+"""
+
+
+@pytest.fixture
+def without_root(setup):
+    setup.user("someone")
+    setup.program("dpkg-query", r'for p in "$@"; do [[ $p == -* || $p == openmpi-bin ]] || echo "installed $p"; done')
+    setup.program("apt-get", APT_WITHOUT_ROOT)
+    setup.program("dpkg-deb", DPKG_DEB)
+    setup.program("gcc", "echo x86_64-linux-gnu")
+    setup.prefix = setup.checkout.parent / "prefix"
+    return setup
+
+
+def sourced(machine, *names):
+    script = f'source {machine.prefix}/env.sh; for name in {" ".join(names)}; do echo "${{!name}}"; done'
+    return subprocess.run(["bash", "-c", script], text=True, capture_output=True, check=True,
+                          env={"PATH": "/usr/bin:/bin"}).stdout.splitlines()
+
+
+def test_packages_are_unpacked_without_root(without_root):
+    result = done(without_root.setup("--prefix", str(without_root.prefix)))
+    assert "packages: 2 unpacked" in result.stdout
+    download = next(call for call in without_root.calls() if " download " in call)
+    assert download.endswith(" download openmpi-bin=4.1.4-3 libpmix2=4.2.2-1")  # the C library is this machine's own
+    assert "-o Dir::State::Lists=" in download and "sudo" not in download
+    assert (without_root.prefix / "packages").read_text() == "openmpi-bin\n"
+    assert any(f"-DBRAID_PREFIX={without_root.prefix}" in call for call in calls_of(without_root, "cmake"))
+
+
+def test_what_was_unpacked_leads_to_the_prefix(without_root):
+    done(without_root.setup("--prefix", str(without_root.prefix)))
+    usr = without_root.prefix / "usr"
+    libraries = usr / "lib/x86_64-linux-gnu"
+    assert (usr / "bin/mpirun").resolve() == usr / "bin/mpirun.openmpi"
+    assert (libraries / "libpmix.so.2").resolve() == libraries / "pmix2/lib/libpmix.so.2"
+    assert (usr / "lib/env").resolve() == Path("/usr/bin/env").resolve()  # its package is installed here
+    assert (libraries / "pkgconfig/pmix.pc").read_text() == f"prefix={usr}\nlibdir={usr}/lib/x\n"
+    path, loader, opal, pmix = sourced(without_root, "PATH", "LD_LIBRARY_PATH", "OPAL_PREFIX", "PMIX_PKGLIBDIR")
+    assert path.startswith(f"{usr}/bin:") and loader == str(libraries / "pmix2/lib")
+    assert (opal, pmix) == (str(usr), str(libraries / "pmix2/lib/pmix"))
+
+
+def test_the_prefix_is_remembered_and_left_alone(without_root):
+    done(without_root.setup("--prefix", str(without_root.prefix)))
+    without_root.calls_file.unlink()
+    result = done(without_root.setup())
+    assert "packages: nothing missing" in result.stdout
+    assert calls_of(without_root, "apt-get") == []
+
+
+def test_launch_scripts_use_the_builds_prefix(without_root):
+    done(without_root.setup("--prefix", str(without_root.prefix)))
+    without_root.program("mpirun", 'echo "OPAL_PREFIX=$OPAL_PREFIX" >>"$CALLS"', folder=without_root.prefix / "usr/bin")
+    without_root.recorder("braid", folder=without_root.checkout / "build")
+    (without_root.checkout / "one.toml").write_text("[train]\nsteps = 1\n")
+    done(without_root.run("local", "--device", "cpu", "one.toml"))
+    assert without_root.calls()[-1] == f"OPAL_PREFIX={without_root.prefix}/usr"
+
+
+def test_a_prefix_needs_a_compiler_of_the_machine(without_root):
+    (without_root.programs / "g++").unlink()
+    programs = without_root.checkout.parent / "few"
+    programs.mkdir()
+    for name in ("bash", "dirname", "sed", "cat", "grep", "mkdir", "date", "flock", "sha256sum", "cut", "awk", "df", "du", "tail"):
+        (programs / name).symlink_to(f"/usr/bin/{name}")
+    result = without_root.setup("--prefix", str(without_root.prefix), PATH=f"{without_root.programs}:{programs}")
+    assert result.returncode == 1 and "C++ compiler" in only_line(result.stderr)
+
+
+def test_wheels_come_from_a_folder(setup):
+    (setup.checkout / "wheels").mkdir()
+    done(setup.setup("--wheels", "wheels"))
+    pip = next(call for call in setup.calls() if call.startswith("pip "))
+    assert "--no-index --find-links wheels -r " in pip
+
+
+def test_packages_for_tests_are_left_out_without_root(setup):
+    setup.user("someone")
+    setup.program("dpkg-query", r'for p in "$@"; do [[ $p == -* || $p == slurm* ]] || echo "installed $p"; done')
+    result = done(setup.setup("--test-packages"))
+    assert "slurmctld slurmd slurm-client left out" in result.stdout and calls_of(setup, "apt-get") == []
+
+
+def test_packages_for_tests_that_cannot_be_had_are_no_failure(setup):
+    setup.program("dpkg-query", r'for p in "$@"; do [[ $p == -* || $p == munge ]] || echo "installed $p"; done')
+    setup.recorder("apt-get", code=100)
+    result = done(setup.setup("--test-packages"))
+    assert "munge could not be installed" in result.stdout
+
+
 def test_a_failed_build_names_the_first_error(setup):
     (setup.calls_file.parent / "broken").touch()
     result = setup.setup()
@@ -213,14 +327,14 @@ def test_a_build_folder_of_another_checkout_is_refused(setup):
 
 
 @pytest.mark.parametrize("arguments", [
-    ["--arch", "hopper"], ["--jobs", "many"], ["--build-type", "Fast"], ["--frobnicate"]])
+    ["--arch", "hopper"], ["--jobs", "many"], ["--wheels", "nowhere"], ["--prefix", "/proc/nowhere"], ["--build-type", "Fast"], ["--frobnicate"]])
 def test_wrong_use_is_one_line(setup, arguments):
     result = setup.setup(*arguments)
     assert result.returncode == 2 and arguments[0] in only_line(result.stderr)
     assert setup.calls() == []
 
 
-@pytest.mark.parametrize("script", ["setup", "local", "demo", "test"])
+@pytest.mark.parametrize("script", ["setup", "local", "demo", "test", "submit"])
 def test_help_is_the_scripts_own_comment(setup, script):
     result = done(setup.run(script, "--help"))
     assert result.stdout.startswith(f"launch/{script} [") and "set -e" not in result.stdout

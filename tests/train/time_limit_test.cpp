@@ -63,6 +63,12 @@ TEST_F(SlurmEndTime, IsTheVariableWhereSlurmSetsIt) {
   EXPECT_EQ(asked_, "");
 }
 
+TEST_F(SlurmEndTime, AsksForTheElementOfAnArray) {
+  environment_ = {{"SLURM_JOB_ID", "17"}, {"SLURM_ARRAY_JOB_ID", "17"}, {"SLURM_ARRAY_TASK_ID", "3"}};
+  EXPECT_EQ(find(), std::nullopt);
+  EXPECT_EQ(asked_, "17_3");
+}
+
 TEST_F(SlurmEndTime, IsElseWhatScontrolSays) {
   environment_ = {{"SLURM_JOB_ID", "17"}};
   std::tm local = {};

@@ -37,7 +37,7 @@ log_every = 1
 """
 SWEEP = "[sweep]\nseeds = [1, 2]\n"
 COLUMNS = 60  # less than what a bar has to say
-LINE = "launch/local: the run saves its state and stops (a second Ctrl-C leaves at once)"
+LINE = "launch/local: stopping with a checkpoint; Ctrl-C again leaves at once"
 
 
 class Terminal:
