@@ -37,18 +37,18 @@ def lines_of(out, rank):
 
 def assert_named(out, network, ranks_each):
     """On the consoles of host 1 whom it lost; beyond the cut no console is heard, but each rank leaves a file."""
+    beyond = range(ranks_each, 2 * ranks_each)
+    lost = ", ".join(rf"rank {rank} on {network.host(2)} \(process \d+\)" for rank in beyond)
     for rank in range(ranks_each):
         (line,) = lines_of(out, rank)
-        assert line.startswith(f"rank {rank} on {network.host(1)}: watchdog: ")
-        lost = re.findall(rf"rank (\d+) on {network.host(2)} \(process \d+\) has been silent for", line)
-        assert lost and set(map(int, lost)) <= set(range(ranks_each, 2 * ranks_each)), line
-    for rank in range(ranks_each, 2 * ranks_each):
+        assert re.match(rf"rank {rank} on {network.host(1)}: watchdog: {lost} ha(s|ve) been silent for", line), line
+    for rank in beyond:
         (path,) = out.glob(f"collectives-rank-{rank}-*.json")
-        assert re.search(rf"rank 0 on {network.host(1)} \(process \d+\) has been silent for", json.loads(path.read_text())["verdict"])
+        verdict = json.loads(path.read_text())["verdict"]
+        assert re.match(rf"watchdog: rank 0 on {network.host(1)} \(process \d+\) has been silent for", verdict), verdict
 
 
-@pytest.mark.parametrize("ranks_each", [1, 2])
-@pytest.mark.parametrize("cut", [1, 2])
+@pytest.mark.parametrize("cut, ranks_each", [(2, 1), (1, 2)])
 def test_a_cut_cable_ends_the_job_on_both_sides_and_the_same_command_goes_on(tmp_path, cut, ranks_each):
     with hosts(tmp_path, 2) as network:
         reference, out = tmp_path / "whole", tmp_path / "run"
