@@ -198,7 +198,8 @@ def test_a_rank_that_comes_too_late_is_named(tmp_path):
 
 def test_a_rank_that_ended_early_is_named(tmp_path):
     outcome = run_under_mpi(tmp_path, act="leave", rank=2, collective=1)
-    assert outcome.code == 1
+    assert outcome.code != 0  # an mpirun may trip over an abort after a rank's orderly end: then the guard ends it
+    assert outcome.seconds < 1 + 30
     check_named(outcome, 2, "has ended its work and will not enter", {0, 1})
 
 

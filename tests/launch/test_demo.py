@@ -110,7 +110,7 @@ def ctest_call(machine, *arguments):
 ])
 def test_tests_are_chosen_by_label(demo, arguments, expected):
     assert ctest_call(demo, *arguments).strip() == f"OMP=1 ROOT=1 ctest {expected}".strip()
-    assert calls_of(demo, "setup") == ["setup"]
+    assert calls_of(demo, "setup") == ["setup --test-packages"]
 
 
 def test_tests_can_leave_the_set_up_out(demo):
