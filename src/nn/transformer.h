@@ -35,6 +35,9 @@ class Transformer {
   const ModelConfig& config() const { return config_; }
   ParameterSet& parameters() { return parameters_; }
   ResidualConnection& residual() { return *residual_; }
+  // For what attaches to layers from outside: adapters, other sources of weights.
+  std::vector<Block>& blocks() { return blocks_; }
+  Linear& head() { return head_; }
   // What computes attention for `batch` samples of the configured length (attention_backend).
   std::string attention_backend(int64_t batch) const;
   const at::Device& device() const { return device_; }
