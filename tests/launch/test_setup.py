@@ -311,6 +311,22 @@ def test_packages_for_tests_that_cannot_be_had_are_no_failure(setup):
     assert "munge could not be installed" in result.stdout
 
 
+def test_wheels_for_tests_are_installed_once_and_only_for_them(setup):
+    done(setup.setup())
+    assert not [call for call in setup.calls() if "requirements-tests" in call]
+    done(setup.setup("--test-packages"))
+    done(setup.setup("--test-packages"))
+    assert len([call for call in setup.calls() if "requirements-tests.txt" in call]) == 1
+
+
+def test_wheels_for_tests_that_cannot_be_had_are_no_failure(setup):
+    done(setup.setup())
+    (setup.calls_file.parent / "offline").touch()
+    result = done(setup.setup("--test-packages"))
+    assert "tests that need them will be skipped" in result.stdout
+    assert result.stdout.splitlines()[-1].startswith("launch/setup: ready after ")
+
+
 def test_a_failed_build_names_the_first_error(setup):
     (setup.calls_file.parent / "broken").touch()
     result = setup.setup()
@@ -340,6 +356,7 @@ def test_help_is_the_scripts_own_comment(setup, script):
     assert result.stdout.startswith(f"launch/{script} [") and "set -e" not in result.stdout
 
 
-def test_every_wheel_is_pinned():
-    lines = [line for line in (ROOT / "launch/requirements.txt").read_text().splitlines() if not line.startswith("#")]
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-tests.txt"])
+def test_every_wheel_is_pinned(name):
+    lines = [line for line in (ROOT / "launch" / name).read_text().splitlines() if not line.startswith("#")]
     assert lines and all(re.fullmatch(r"[a-z0-9-]+(\[[a-z,]+\])?==[0-9.]+", line) for line in lines)
