@@ -20,6 +20,7 @@ enum class RandomPurpose : uint32_t { initialise = 1, order = 2, task = 3, dropo
 class RandomStream {
  public:
   RandomStream(uint64_t seed, RandomPurpose purpose, std::string_view name, int64_t step = 0, int64_t sample = 0);
+  PhiloxKey key() const { return key_; }  // for kernels that draw by themselves
   uint32_t bits(uint64_t element) const;
   double uniform(uint64_t element) const;                      // [0, 1), 32 bits
   double normal(uint64_t element) const;                       // mean 0, variance 1 (Box-Muller on this element's pair)

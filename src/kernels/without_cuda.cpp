@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "kernels/add_norm_cuda.h"
 #include "kernels/cross_entropy_cuda.h"
+#include "kernels/dropout_cuda.h"
 #include "kernels/gelu_cuda.h"
 #include "kernels/sinkhorn_cuda.h"
 #include "kernels/stream_mix_cuda.h"
@@ -39,6 +40,7 @@ void add_norm_backward_cuda(Launch, NormShape, Element, const void*, const void*
 void cross_entropy_cuda(Launch, Element, int64_t, int64_t, const void*, const int64_t*, double, LossSums*, void*) {
   missing();
 }
+void dropout_cuda(Launch, int64_t, Element, DropoutKey, uint64_t, const void*, void*) { missing(); }
 void gelu_cuda(Launch, int64_t, Element, const void*, void*, void*) { missing(); }
 void gelu_backward_cuda(Launch, int64_t, Element, const void*, const void*, void*) { missing(); }
 void sinkhorn_cuda(Launch, SinkhornShape, Element, const void*, void*) { missing(); }

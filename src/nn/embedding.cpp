@@ -31,7 +31,7 @@ struct EmbeddingFunction : torch::autograd::Function<EmbeddingFunction> {
                             const at::Tensor& position_ids, const Embedding* embedding) {
     ctx->save_for_backward({ids, position_ids});
     ctx->saved_data["embedding"] = reinterpret_cast<int64_t>(embedding);
-    at::Tensor h = at::embedding(embedding->tokens->master, ids);
+    at::Tensor h = at::embedding(embedding->tokens->master, ids).to(embedding->output);
     if (embedding->positions) h = h + at::embedding(embedding->positions->master, position_ids);
     return h;
   }
@@ -48,7 +48,7 @@ struct EmbeddingFunction : torch::autograd::Function<EmbeddingFunction> {
 }  // namespace
 
 at::Tensor embed(const at::Tensor& ids, const Embedding& embedding, const at::Tensor& position_ids) {
-  const auto options = at::TensorOptions().device(ids.device()).dtype(embedding.tokens->master.scalar_type());
+  const auto options = at::TensorOptions().device(ids.device()).dtype(embedding.output);
   const at::Tensor dummy = at::zeros({1}, options).requires_grad_(at::GradMode::is_enabled());
   return EmbeddingFunction::apply(dummy, ids, position_ids_or_default(position_ids, ids), &embedding);
 }

@@ -9,9 +9,10 @@ namespace braid {
 struct Embedding {
   Parameter* tokens = nullptr;     // [V, D]
   Parameter* positions = nullptr;  // [T, D], or none
+  at::ScalarType output = at::kFloat;
 };
 
-// ids [B, T] int64 to [B, T, D] in master type. Position ids [T] or [B, T] default to 0..T-1.
+// ids [B, T] int64 to [B, T, D] in the output type. Position ids [T] or [B, T] default to 0..T-1.
 // No weight here is an autograd leaf, so a dummy input that requires a gradient makes the graph reach this far.
 at::Tensor embed(const at::Tensor& ids, const Embedding& embedding, const at::Tensor& position_ids = {});
 

@@ -48,26 +48,42 @@ void add_bias_gradient(Parameter& bias, const at::Tensor& dy) {
   bias.gradient_contributed();
 }
 
+// x is kept only where something's gradient needs it.
 struct LinearFunction : torch::autograd::Function<LinearFunction> {
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const WeightSource* source, Parameter* bias) {
-    ctx->save_for_backward({x});
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const WeightSource* source, Parameter* bias,
+                            const Adapter* adapter, bool training) {
+    const at::Tensor weight = source->weight(), rows = rows_of(x);
+    at::Tensor y = product(rows, weight, bias ? bias->compute : at::Tensor());
+    variable_list kept{source->trainable() || (adapter && adapter->trainable()) ? x : at::Tensor()};
+    if (adapter) {
+      for (at::Tensor& saved : adapter->forward(*source, rows, y, training)) kept.push_back(std::move(saved));
+    }
+    ctx->save_for_backward(std::move(kept));
     ctx->saved_data["source"] = reinterpret_cast<int64_t>(source);
     ctx->saved_data["bias"] = reinterpret_cast<int64_t>(bias);
-    const at::Tensor weight = source->weight();
-    const at::Tensor y = product(rows_of(x), weight, bias ? bias->compute : at::Tensor());
+    ctx->saved_data["adapter"] = reinterpret_cast<int64_t>(adapter);
     return y.view(with_last(x, weight.size(0)));
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list gradients) {
     const auto* source = reinterpret_cast<const WeightSource*>(ctx->saved_data["source"].toInt());
     auto* bias = reinterpret_cast<Parameter*>(ctx->saved_data["bias"].toInt());
-    const at::Tensor x = ctx->get_saved_variables()[0];
-    const at::Tensor dy = rows_of(gradients[0]);
-    at::Tensor dx;
-    if (ctx->needs_input_grad(0)) dx = product(dy, source->weight().t()).view(x.sizes());
+    const auto* adapter = reinterpret_cast<const Adapter*>(ctx->saved_data["adapter"].toInt());
+    const auto saved = ctx->get_saved_variables();
+    const at::Tensor x = saved[0].defined() ? rows_of(saved[0]) : at::Tensor();
+    at::Tensor dy = rows_of(gradients[0]), dx, dx_adapter;
+    const bool wants_dx = ctx->needs_input_grad(0);
+    if (adapter) {
+      dy = adapter->backward(*source, dy, x, {saved.begin() + 1, saved.end()}, wants_dx ? &dx_adapter : nullptr);
+    }
+    if (wants_dx) {
+      dx = product(dy, source->weight().t());
+      if (dx_adapter.defined()) dx.add_(dx_adapter);
+      dx = dx.view(with_last(gradients[0], dx.size(1)));
+    }
     if (bias && bias->trainable) add_bias_gradient(*bias, dy);
-    if (source->trainable()) source->add_gradient(dy, rows_of(x));
-    return {dx, at::Tensor(), at::Tensor()};
+    if (source->trainable()) source->add_gradient(dy, x);
+    return {dx, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
   }
 };
 
@@ -98,8 +114,9 @@ Linear make_linear(ParameterSet& set, const std::string& name, int64_t in, int64
 at::Tensor linear(const at::Tensor& input, const Linear& layer) {
   const Partition& partition = layer.partition;
   const at::Tensor x = partition.enter ? partition.enter(input) : input;
-  at::Tensor y = LinearFunction::apply(x, layer.source.get(), partition.leave ? nullptr : layer.bias);
-  if (layer.adapter) y = y + layer.adapter->forward(x);
+  const Adapter* adapter = layer.adapter && layer.adapter->enabled() ? layer.adapter.get() : nullptr;
+  at::Tensor y = LinearFunction::apply(x, layer.source.get(), partition.leave ? nullptr : layer.bias, adapter,
+                                       at::GradMode::is_enabled());
   if (partition.leave) {
     y = partition.leave(y);
     if (layer.bias) y = add_bias(y, *layer.bias);

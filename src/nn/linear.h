@@ -9,6 +9,7 @@
 
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "nn/parameter.h"
 
@@ -30,16 +31,26 @@ class DenseWeight final : public WeightSource {
   at::Tensor weight() const override { return parameter_->compute; }
   bool trainable() const override { return parameter_->trainable; }
   void add_gradient(const at::Tensor& dy, const at::Tensor& x) const override;
+  Parameter& parameter() const { return *parameter_; }
 
  private:
   Parameter* parameter_;
 };
 
-// A term added to the output: x [..., in] to [..., out]. LoRA is one.
+// Changes a linear layer's output from outside, within the layer's own forward and backward. LoRA is one.
 class Adapter {
  public:
   virtual ~Adapter() = default;
-  virtual at::Tensor forward(const at::Tensor& x) const = 0;
+  // x [N, in] and the base's result y [N, out] in compute type; y becomes the adapted one. Returns what backward needs
+  // besides x. `training`: gradients will be asked for, dropout acts.
+  virtual std::vector<at::Tensor> forward(const WeightSource& base, const at::Tensor& x, at::Tensor& y,
+                                          bool training) const = 0;
+  // Gradients of the adapter's weights go to their slots, its share of the input's gradient [N, in] to `dx` unless that
+  // is null. Returns the gradient of the base's result, [N, out].
+  virtual at::Tensor backward(const WeightSource& base, const at::Tensor& dy, const at::Tensor& x,
+                              const std::vector<at::Tensor>& saved, at::Tensor* dx) const = 0;
+  virtual bool enabled() const = 0;
+  virtual bool trainable() const = 0;
 };
 
 // Differentiable exchanges around the product; empty where the layer is whole.

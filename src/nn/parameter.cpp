@@ -73,6 +73,19 @@ void ParameterSet::allocate(Precision precision, const at::Device& device) {
   }
 }
 
+void ParameterSet::allocate_frozen(Precision precision, const at::Device& device) {
+  precision_ = precision;
+  const auto options = at::TensorOptions().device(device);
+  for (Parameter& parameter : parameters_) {
+    const at::IntArrayRef shape = parameter.slice.shape;
+    parameter.trainable = false;
+    parameter.compute = at::zeros(shape, options.dtype(compute_type(precision)));
+    parameter.master = shape.size() == 2 || compute_type(precision) == master_type(precision)
+                           ? parameter.compute
+                           : at::zeros(shape, options.dtype(master_type(precision)));
+  }
+}
+
 Parameter& ParameterSet::named(const std::string& name) {
   for (Parameter& parameter : parameters_) {
     if (parameter.name == name) return parameter;
@@ -86,14 +99,22 @@ int64_t ParameterSet::elements() const {
   return total;
 }
 
-void ParameterSet::zero_gradients() { gradient_.zero_(); }
+void ParameterSet::zero_gradients() {
+  if (gradient_.defined()) gradient_.zero_();
+}
 
 void ParameterSet::start_backward() {
   for (Parameter& parameter : parameters_) parameter.start_backward();
 }
 
 void ParameterSet::refresh_compute() {
-  if (!compute_.is_same(master_)) compute_.copy_(master_);
+  if (compute_.defined()) {
+    if (!compute_.is_same(master_)) compute_.copy_(master_);
+    return;
+  }
+  for (Parameter& parameter : parameters_) {
+    if (!parameter.compute.is_same(parameter.master)) parameter.compute.copy_(parameter.master);
+  }
 }
 
 }  // namespace braid

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,10 @@ at::ScalarType compute_type(Precision precision);  // inputs of matrix products
 struct Box {
   std::vector<int64_t> origin, shape;
 };
+
+// Groups: matrices; vectors and mixing logits, which some recipes exempt from weight decay; what an adapter trains at
+// another rate.
+constexpr int matrix_group = 0, vector_group = 1, faster_group = 2;
 
 struct Parameter {
   std::string name;
@@ -62,6 +67,9 @@ class ParameterSet {
   Parameter& add(const std::string& name, std::vector<int64_t> shape, int group = 0);
   // Lays all parameters out by group, then in reverse order of creation (the order in which backward finishes them).
   void allocate(Precision precision, const at::Device& device);
+  // Each tensor by itself and none trainable: matrices in compute type only (their master is that one), vectors as
+  // above; no gradients.
+  void allocate_frozen(Precision precision, const at::Device& device);
 
   std::deque<Parameter>& all() { return parameters_; }  // in order of creation
   const std::deque<Parameter>& all() const { return parameters_; }
@@ -70,9 +78,12 @@ class ParameterSet {
   std::vector<GroupRange> groups() const { return groups_; }
 
   at::Tensor master() const { return master_; }      // [padded elements]
-  at::Tensor gradient() const { return gradient_; }  // [padded elements]
+  at::Tensor gradient() const { return gradient_; }  // [padded elements]; undefined, like master(), where frozen
   int64_t elements() const;                          // without padding
   Precision precision() const { return precision_; }
+  // What the learning rate is multiplied by for the parameters of a group; 1 unless set.
+  void set_rate(int group, double factor) { rates_[group] = factor; }
+  double rate(int group) const { return rates_.count(group) ? rates_.at(group) : 1.0; }
 
   void zero_gradients();
   void start_backward();   // before each backward pass
@@ -81,6 +92,7 @@ class ParameterSet {
  private:
   std::deque<Parameter> parameters_;
   std::vector<GroupRange> groups_;
+  std::map<int, double> rates_;
   at::Tensor master_, gradient_, compute_;
   Precision precision_ = Precision::fp32;
 };

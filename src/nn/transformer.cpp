@@ -7,14 +7,13 @@ namespace braid {
 
 namespace {
 
-// Group 0: matrices. Group 1: vectors and mixing logits, which some recipes exempt from weight decay.
 void assign_groups(ParameterSet& set) {
-  for (Parameter& parameter : set.all()) parameter.group = parameter.shape.size() == 2 ? 0 : 1;
+  for (Parameter& parameter : set.all()) parameter.group = parameter.shape.size() == 2 ? matrix_group : vector_group;
 }
 
 }  // namespace
 
-Transformer::Transformer(const ModelConfig& config, Precision precision, const at::Device& device)
+Transformer::Transformer(const ModelConfig& config, Precision precision, const at::Device& device, Weights weights)
     : config_(config), device_(device) {
   if (!config.is_llama()) embedding_.positions = &parameters_.add("positions", {config.context, config.width});
   embedding_.tokens = &parameters_.add("embedding.weight", {config.vocabulary, config.width});
@@ -31,11 +30,12 @@ Transformer::Transformer(const ModelConfig& config, Precision precision, const a
     head_ = make_linear(parameters_, "head", config.width, config.vocabulary, false);
   }
   assign_groups(parameters_);
-  parameters_.allocate(precision, device);
-  set_norm_outputs(precision);
+  weights == Weights::frozen ? parameters_.allocate_frozen(precision, device) : parameters_.allocate(precision, device);
+  set_output_types(precision);
 }
 
-void Transformer::set_norm_outputs(Precision precision) {
+void Transformer::set_output_types(Precision precision) {
+  embedding_.output = master_type(precision);
   const at::ScalarType type = compute_type(precision);
   for (Block& block : blocks_) block.norm1.output = block.norm2.output = type;
   final_norm_.output = type;
@@ -82,8 +82,9 @@ at::Tensor Transformer::logits(const at::Tensor& ids, const AttentionContext& co
   return linear(hidden(ids, context), head_);
 }
 
-at::Tensor Transformer::loss(const at::Tensor& ids, const at::Tensor& targets, double scale, LossTotals& totals) {
-  const at::Tensor rows = logits(ids).view({-1, config_.vocabulary});
+at::Tensor Transformer::loss(const at::Tensor& ids, const at::Tensor& targets, double scale, LossTotals& totals,
+                             const AttentionContext& context) {
+  const at::Tensor rows = logits(ids, context).view({-1, config_.vocabulary});
   return cross_entropy(rows, targets.reshape(-1), scale, totals);
 }
 

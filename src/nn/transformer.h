@@ -15,9 +15,12 @@
 
 namespace braid {
 
+enum class Weights { trained, frozen };
+
 class Transformer {
  public:
-  Transformer(const ModelConfig& config, Precision precision, const at::Device& device);
+  Transformer(const ModelConfig& config, Precision precision, const at::Device& device,
+              Weights weights = Weights::trained);
   Transformer(const Transformer&) = delete;
   Transformer& operator=(const Transformer&) = delete;
 
@@ -30,12 +33,14 @@ class Transformer {
   // ids [B, T] to logits [B, T, V] in compute type.
   at::Tensor logits(const at::Tensor& ids, const AttentionContext& context = {});
   // Forward and loss of one micro-batch; see cross_entropy for scale and totals.
-  at::Tensor loss(const at::Tensor& ids, const at::Tensor& targets, double scale, LossTotals& totals);
+  at::Tensor loss(const at::Tensor& ids, const at::Tensor& targets, double scale, LossTotals& totals,
+                  const AttentionContext& context = {});
 
   const ModelConfig& config() const { return config_; }
   ParameterSet& parameters() { return parameters_; }
   ResidualConnection& residual() { return *residual_; }
   // For what attaches to layers from outside: adapters, other sources of weights.
+  Embedding& embedding() { return embedding_; }
   std::vector<Block>& blocks() { return blocks_; }
   Linear& head() { return head_; }
   // What computes attention for `batch` samples of the configured length (attention_backend).
@@ -45,7 +50,7 @@ class Transformer {
 
  private:
   at::Tensor run_blocks(const at::Tensor& h, const AttentionContext& context);
-  void set_norm_outputs(Precision precision);
+  void set_output_types(Precision precision);
 
   ModelConfig config_;
   at::Device device_;

@@ -30,8 +30,9 @@ void AdamW::update_range(const GroupRange& range, double learning_rate, double d
   const auto first = part(first_), second = part(second_);
   std::optional<at::Tensor> scale;
   if (divisor != 1.0) scale = at::full({}, divisor, step_count_.options());
-  const bool decays = range.group == 0 || config_.decay == "all";
-  at::_fused_adamw_(masters, gradients, first, second, {}, {step_count_}, learning_rate, config_.beta1, config_.beta2,
+  const bool decays = range.group != vector_group || config_.decay == "all";
+  const double rate = learning_rate * parameters_.rate(range.group);
+  at::_fused_adamw_(masters, gradients, first, second, {}, {step_count_}, rate, config_.beta1, config_.beta2,
                     decays ? config_.weight_decay : 0.0, config_.epsilon, false, false, scale);
 }
 
