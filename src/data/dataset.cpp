@@ -6,15 +6,17 @@
 namespace braid {
 
 Batch gather(const Dataset& dataset, std::span<const Slice> slices) {
-  Batch batch{0, dataset.length(), {}, {}, 0};
+  Batch batch{0, dataset.length(), {}, {}, {}, 0};
   for (const Slice& slice : slices) batch.samples += slice.count;
   batch.tokens.resize(static_cast<size_t>(batch.samples * batch.length));
   batch.targets.resize(batch.tokens.size());
-  int64_t* tokens = batch.tokens.data();
-  int64_t* targets = batch.targets.data();
+  if (dataset.packed()) batch.segments.resize(batch.tokens.size());
+  const size_t length = size_t(batch.length);
+  size_t at = 0;
   for (const Slice& slice : slices) {
-    for (int64_t i = 0; i < slice.count; ++i, tokens += batch.length, targets += batch.length) {
-      dataset.sample(slice.first + i, {tokens, size_t(batch.length)}, {targets, size_t(batch.length)});
+    for (int64_t i = slice.first; i < slice.first + slice.count; ++i, at += length) {
+      dataset.sample(i, {batch.tokens.data() + at, length}, {batch.targets.data() + at, length});
+      if (dataset.packed()) dataset.segments(i, {batch.segments.data() + at, length});
     }
   }
   batch.target_count = std::count_if(batch.targets.begin(), batch.targets.end(),
@@ -25,6 +27,15 @@ Batch gather(const Dataset& dataset, std::span<const Slice> slices) {
 Batch gather(const Dataset& dataset, int64_t first, int64_t count) {
   const Slice slice{first, count};
   return gather(dataset, std::span(&slice, 1));
+}
+
+std::vector<int64_t> positions_in_segments(const std::vector<int64_t>& segments, int64_t length) {
+  std::vector<int64_t> positions(segments.size());
+  for (size_t i = 0; i < segments.size(); ++i) {
+    const bool begins = i % size_t(length) == 0 || segments[i] != segments[i - 1];
+    positions[i] = begins ? 0 : positions[i - 1] + 1;
+  }
+  return positions;
 }
 
 Slice slice_of(int64_t batch, int rank, int ranks) {

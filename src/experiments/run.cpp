@@ -63,7 +63,7 @@ RunFileSpec run_file_spec(const RunAttributes& attributes, const ExtraMetrics& e
 
 void require_room(const RunConfig& config, const RunSite& site) {
   const Slice mine = slice_of(config.train.batch, site.ranks.host.rank(), site.ranks.host.size());
-  require_memory(plan_memory(config.model, config.train, mine.count), config.train, device_of(site.world),
+  require_memory(plan_memory(config.model, config.lora, config.train, mine.count), config.train, device_of(site.world),
                  site.world.rank(), ranks_on_host(site.world));
 }
 
@@ -75,10 +75,24 @@ void require_samples(const RunConfig& config, int ranks) {
 
 std::string plural(int64_t count, const char* what) { return str(count, " ", what, count == 1 ? "" : "s"); }
 
-void announce(const RunRequest& request, RunSite& site, const RunStart& start, Transformer& model) {
+// "134515008 parameters", "136957248 parameters, 2442240 of them (1.78 %) trained".
+std::string parameters_text(const RunConfig& config) {
+  const int64_t all = count_all(config.model, config.lora), trained = count_trainable(config.model, config.lora);
+  if (all == trained) return str(all, " parameters");
+  return str(all, " parameters, ", trained, " of them (", share_text(trained, all), ") trained");
+}
+
+std::unique_ptr<LoraModel> adapters_for(Transformer& model, const RunConfig& config) {
+  if (!config.lora.enabled()) return nullptr;
+  auto adapters = std::make_unique<LoraModel>(model, config.lora, static_cast<uint64_t>(config.train.seed));
+  adapters->take_base_weights();
+  return adapters;
+}
+
+void announce(const RunRequest& request, RunSite& site, const RunStart& start) {
   const RunConfig& c = request.config;
   site.logger.info(str(request.label, ": ", c.model.dialect, " ", c.model.layers, " layers, width ", c.model.width, ", ",
-                       model.parameters().elements(), " parameters, ", c.model.residual, ", ", c.train.precision, ", ",
+                       parameters_text(c), ", ", c.model.residual, ", ", c.train.precision, ", ",
                        c.train.steps, " steps of ", c.train.batch, " x ", c.model.context, " tokens on ",
                        plural(site.ranks.host.size(), "rank")));
   for (const auto& [kind, message] : start.events) site.logger.info(str(request.label, ": ", kind, ": ", message));
@@ -100,7 +114,7 @@ RunOutcome train_and_report(Trainer& trainer, RunRecorder& recorder, const RunRe
     std::string message = error.what();
     if (is_out_of_memory(error)) {
       const RunConfig& c = request.config;
-      const MemoryPlan plan = plan_memory(c.model, c.train, slice_of(c.train.batch, 0, site.ranks.host.size()).count);
+      const MemoryPlan plan = plan_memory(c.model, c.lora, c.train, slice_of(c.train.batch, 0, site.ranks.host.size()).count);
       message = str("rank ", site.world.rank(), " on ", device_of(site.world).str(), ", step ", trainer.step(),
                     ": out of memory; planned ", describe_memory(plan), "; ", memory_advice(plan, c.train));
     }
@@ -166,8 +180,10 @@ RunOutcome run_training(RunRequest request, RunSite site) {
   agree(host, [&] { require_same_data(start, data.digest, request.resume); });
   keep_freed_memory();
 
-  Transformer model(config.model, config.train.numeric(), device_of(site.world));
+  Transformer model(config.model, config.train.numeric(), device_of(site.world),
+                    config.lora.enabled() ? Weights::frozen : Weights::trained);
   initialise(model, config, data);
+  const std::unique_ptr<LoraModel> adapters = adapters_for(model, config);
   const ExtraMetrics extra = gain_metrics(model.residual(), config.model.has_streams());
   const RunRecord record = gather_run_record(site.world, host, start.session);
   RunFileSpec spec = run_file_spec(run_attributes(site.world, host.size(), config, toml, data, model, start.run_id), extra);
@@ -178,13 +194,13 @@ RunOutcome run_training(RunRequest request, RunSite site) {
     site.logger.open_file(request.out + "/log.jsonl");
     file = begin_run_file(path, spec, record, start);
   });
-  announce(request, site, start, model);
+  announce(request, site, start);
   RunRecorder recorder(std::move(file), site.logger,
                        {request.label, config.train.steps, config.train.log_every, start.step(),
                         [&](int64_t step) { return continue_run_file(path, spec, step); }});
   const CheckpointTask checkpoint{checkpoints_of(request.out), spec.attributes, config.checkpoint, [&] { recorder.drain(); }};
   const WatchedRun watched(site.world.watchdog(), [&](const std::string& line) { recorder.record_failure(line); });
-  Trainer trainer({model, *data.train, data.held_out.get(), config.train, config.optim, checkpoint, extra, request.limit,
+  Trainer trainer({model, adapters.get(), *data.train, data.held_out.get(), config.train, config.optim, checkpoint, extra, request.limit,
                    [&] { site.world.watchdog().enter_steady_state(); }},
                   site.ranks, recorder, site.stop);
   if (!start.checkpoint.empty()) trainer.resume(start.checkpoint, start.manifest);

@@ -16,6 +16,7 @@ void SweepConfig::describe(ConfigSection& s) {
 
 void RunConfig::describe(ConfigSection& s) {
   s.table("model", model, "the shape of the model");
+  s.table("lora", lora, "low-rank adapters that are trained instead of the model's own weights");
   s.table("data", data, "what it is trained on");
   s.table("optim", optim, "AdamW, its schedule and clipping");
   s.table("train", train, "the training loop: steps, batch, seed, precision, evaluation");
@@ -38,12 +39,22 @@ void check_sweep(const SweepConfig& sweep, const ConfigDocument& document) {
   }
 }
 
+void check_lora(const RunConfig& config, const ConfigDocument& document) {
+  try {
+    config.lora.check(config.model);
+  } catch (const UsageError& problem) {  // "lora.targets: expected …"
+    const std::string what = problem.what();
+    throw UsageError(str(document.where(what.substr(0, what.find(':'))), ": ", what));
+  }
+}
+
 }  // namespace
 
 RunConfig read_run_config(const ConfigDocument& document) {
   RunConfig config;
   document.read_into(config);
   config.model.check(document);
+  check_lora(config, document);
   check_sweep(config.sweep, document);
   return config;
 }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "data/data_config.h"
+#include "nn/lora_config.h"
 #include "nn/model_config.h"
 #include "optim/optim_config.h"
 #include "train/checkpoint_config.h"
@@ -27,6 +28,7 @@ struct SweepConfig {
 
 struct RunConfig {
   ModelConfig model;
+  LoraConfig lora;
   DataConfig data;
   OptimConfig optim;
   TrainConfig train;

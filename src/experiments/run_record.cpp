@@ -15,6 +15,7 @@
 #include "data/dataset.h"
 #include "experiments/version.h"
 #include "nn/precompiled.h"
+#include "train/memory.h"
 
 namespace braid {
 
@@ -109,12 +110,6 @@ std::string sha256_hex(const std::string& text) {
 
 namespace {
 
-int64_t trainable_elements(const ParameterSet& parameters) {
-  int64_t count = 0;
-  for (const Parameter& parameter : parameters.all()) count += parameter.trainable ? parameter.master.numel() : 0;
-  return count;
-}
-
 std::string driver_version(const RankPlace& place) {
   if (place.device == "cpu") return "none";
   const std::string version = probe_gpu().driver_version;
@@ -158,8 +153,8 @@ RunAttributes run_attributes(const World& world, int ranks, const RunConfig& con
                        {"world_size", int64_t{ranks}},
                        {"mesh", str("data=", ranks)},
                        {"device", place.device},
-                       {"parameters", model.parameters().elements()},
-                       {"parameters_trainable", trainable_elements(model.parameters())},
+                       {"parameters", count_all(config.model, config.lora)},
+                       {"parameters_trainable", count_trainable(config.model, config.lora)},
                        {"attention_backend", model.attention_backend(config.train.samples_at_once(mine.count))}};
   const RunAttributes versions = version_attributes(place);
   all.insert(all.end(), versions.begin(), versions.end());

@@ -16,6 +16,17 @@ at::Tensor token_tensor(const std::vector<int64_t>& ids, const Batch& batch, int
   return device.is_cpu() ? view.clone() : view.to(device);
 }
 
+at::Tensor batch_loss(Transformer& model, const Batch& batch, int64_t first, int64_t count, double scale,
+                      LossTotals& totals) {
+  const auto tensor = [&](const std::vector<int64_t>& ids) { return token_tensor(ids, batch, first, count, model.device()); };
+  AttentionContext context;
+  if (!batch.segments.empty()) {
+    context.segments = tensor(batch.segments);
+    context.position_ids = tensor(positions_in_segments(batch.segments, batch.length));
+  }
+  return model.loss(tensor(batch.tokens), tensor(batch.targets), scale, totals, context);
+}
+
 Evaluation evaluate(Transformer& model, const Dataset& data, int64_t samples, int64_t micro_batch, Communicator& comm) {
   const at::NoGradGuard no_gradient;
   if (data.epoch_size() > 0) samples = std::min(samples, data.epoch_size());
@@ -24,8 +35,7 @@ Evaluation evaluate(Transformer& model, const Dataset& data, int64_t samples, in
   model.residual().begin_step();
   for (int64_t done = 0; done < mine.count; done += micro_batch) {
     const Batch batch = gather(data, mine.first + done, std::min(micro_batch, mine.count - done));
-    model.loss(token_tensor(batch.tokens, batch, 0, batch.samples, model.device()),
-               token_tensor(batch.targets, batch, 0, batch.samples, model.device()), 1.0, totals);
+    batch_loss(model, batch, 0, batch.samples, 1.0, totals);
   }
   comm.all_reduce(buffer_of(totals.values), ReduceOp::sum).wait();
   const at::Tensor sums = totals.values.cpu();

@@ -21,4 +21,8 @@ Evaluation evaluate(Transformer& model, const Dataset& data, int64_t samples, in
 at::Tensor token_tensor(const std::vector<int64_t>& ids, const Batch& batch, int64_t first, int64_t count,
                         const at::Device& device);
 
+// Forward and loss of samples [first, first + count) of a batch; see Transformer::loss.
+at::Tensor batch_loss(Transformer& model, const Batch& batch, int64_t first, int64_t count, double scale,
+                      LossTotals& totals);
+
 }  // namespace braid

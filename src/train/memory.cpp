@@ -40,14 +40,22 @@ int64_t activation_bytes_per_token(const ModelConfig& m, int64_t compute) {
 
 }  // namespace
 
-MemoryPlan plan_memory(const ModelConfig& model, const TrainConfig& train, int64_t samples) {
-  const int64_t parameters = count_parameters(model);
+int64_t count_trainable(const ModelConfig& model, const LoraConfig& lora) {
+  return lora.enabled() ? lora_elements(model, lora) : count_parameters(model);
+}
+
+int64_t count_all(const ModelConfig& model, const LoraConfig& lora) {
+  return count_parameters(model) + (lora.enabled() ? lora_elements(model, lora) : 0);
+}
+
+MemoryPlan plan_memory(const ModelConfig& model, const LoraConfig& lora, const TrainConfig& train, int64_t samples) {
+  const int64_t trained = count_trainable(model, lora), frozen = count_all(model, lora) - trained;
   const int64_t compute = train.numeric() == Precision::bf16 ? 2 : 4;
   const int64_t micro = train.micro_batch > 0 ? std::min(train.micro_batch, samples) : samples;
   MemoryPlan plan;
-  plan.weights = parameters * (compute == 2 ? 6 : 4);
-  plan.gradients = parameters * 4;
-  plan.optimiser = parameters * 8;
+  plan.weights = trained * (compute == 2 ? 6 : 4) + frozen * compute;
+  plan.gradients = trained * 4;
+  plan.optimiser = trained * 8;
   plan.activations = micro * model.context * activation_bytes_per_token(model, compute);
   return plan;
 }
@@ -59,6 +67,12 @@ std::string human_bytes(int64_t bytes) {
   for (; value >= 1024 && unit < 4; ++unit) value /= 1024;
   char text[32];
   std::snprintf(text, sizeof text, "%.*f %s", unit == 0 ? 0 : 1, value, units[unit]);
+  return text;
+}
+
+std::string share_text(int64_t part, int64_t whole) {
+  char text[16];
+  std::snprintf(text, sizeof text, "%.2f %%", 100.0 * double(part) / double(whole));
   return text;
 }
 

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <string>
 
-#include "nn/transformer.h"
+#include "nn/lora_config.h"
 #include "train/train_config.h"
 
 namespace braid {
@@ -19,10 +19,15 @@ struct MemoryPlan {
 // Elements of all weights, without building the model.
 int64_t count_parameters(const ModelConfig& model);
 // Activations are an estimate of what autograd keeps for one micro-batch of `samples`.
-MemoryPlan plan_memory(const ModelConfig& model, const TrainConfig& train, int64_t samples);
+// With adapters the model's own weights are frozen: no gradients, no moments, matrices in the compute type alone.
+MemoryPlan plan_memory(const ModelConfig& model, const LoraConfig& lora, const TrainConfig& train, int64_t samples);
+// Elements that are trained, and all: the model's and the adapters'.
+int64_t count_trainable(const ModelConfig& model, const LoraConfig& lora);
+int64_t count_all(const ModelConfig& model, const LoraConfig& lora);
 
 std::string describe_memory(const MemoryPlan& plan);   // "weights 18.4 MiB, gradients …, together … "
 std::string human_bytes(int64_t bytes);
+std::string share_text(int64_t part, int64_t whole);  // "1.78 %"
 // The settings that lower the largest part.
 std::string memory_advice(const MemoryPlan& plan, const TrainConfig& train);
 

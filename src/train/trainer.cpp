@@ -23,9 +23,9 @@ Trainer::Trainer(TrainTask task, TrainRanks ranks, RunRecorder& recorder, StopRe
       ranks_(ranks),
       recorder_(recorder),
       stop_request_(stop_request),
-      optimizer_(task_.model.parameters(), task_.optim),
-      reducer_(task_.model.parameters(), ranks.data),
-      checkpointer_(task_.checkpoint, state_tensors(task_.model.parameters(), optimizer_), ranks.host),
+      optimizer_(trained(), task_.optim),
+      reducer_(trained(), ranks.data),
+      checkpointer_(task_.checkpoint, state_tensors(trained(), optimizer_), ranks.host),
       totals_(make_loss_totals(task_.model.device())),
       mine_(slice_of(task_.train.batch, ranks.host.rank(), ranks.host.size())),
       position_(task_.train) {}
@@ -35,7 +35,7 @@ void Trainer::resume(const std::string& checkpoint, const Manifest& manifest) {
     load_tensors(CheckpointReader(checkpoint, manifest), checkpointer_.tensors());
     restore(position_, manifest.state);
   });
-  task_.model.parameters().refresh_compute();
+  trained().refresh_compute();
   optimizer_.resume_at(position_.updates);
   std::error_code elsewhere;  // a checkpoint of another run
   const std::string own = checkpoint_path(task_.checkpoint.root, position_.step);
@@ -89,14 +89,15 @@ void Trainer::forward_backward(const Batch& batch, double targets) {
   const int64_t micro = task_.train.micro_batch > 0 ? task_.train.micro_batch : batch.samples;
   totals_.values.zero_();
   model.begin_step();
+  if (task_.adapters) trained().zero_gradients();
   for (int64_t first = 0; first < batch.samples; first += micro) {
     const int64_t count = std::min(micro, batch.samples - first);
     if (first + count == batch.samples) reducer_.arm();
-    model.parameters().start_backward();
-    const at::Tensor loss = model.loss(token_tensor(batch.tokens, batch, first, count, model.device()),
-                                       token_tensor(batch.targets, batch, first, count, model.device()), 1.0 / targets,
-                                       totals_);
-    loss.backward();
+    trained().start_backward();
+    if (task_.adapters) {
+      task_.adapters->set_position({uint32_t(position_.step), uint64_t((mine_.first + first) * batch.length)});
+    }
+    batch_loss(model, batch, first, count, 1.0 / targets, totals_).backward();
   }
   model.end_backward();
   reducer_.finish();
@@ -107,7 +108,7 @@ void Trainer::forward_backward(const Batch& batch, double targets) {
 StepNumbers Trainer::read_numbers(double targets) {
   at::Tensor sums = at::cat({totals_.values, my_flags().to(totals_.values.device(), true)});
   ranks_.data.all_reduce(buffer_of(sums), ReduceOp::sum).wait();
-  const at::Tensor all = at::cat({sums, gradient_norm(task_.model.parameters()).view({1})}).cpu();
+  const at::Tensor all = at::cat({sums, gradient_norm(trained()).view({1})}).cpu();
   const double* v = all.const_data_ptr<double>();
   const double* flags = v + totals_.values.numel();
   flags_ = {flags[0] > 0, flags[1] > 0, flags[2] > 0};

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "comm/world.h"
 #include "data/dataset.h"
+#include "nn/lora_model.h"
 #include "nn/transformer.h"
 #include "optim/adamw.h"
 #include "parallel/gradient_reducer.h"
@@ -25,6 +26,7 @@ namespace braid {
 
 struct TrainTask {
   Transformer& model;
+  LoraModel* adapters = nullptr;  // what is trained instead of the model's own weights
   const Dataset& data;
   const Dataset* held_out = nullptr;
   TrainConfig train;
@@ -66,6 +68,7 @@ class Trainer {
     static constexpr int64_t count = 3;
   };
 
+  ParameterSet& trained() { return task_.adapters ? task_.adapters->parameters() : task_.model.parameters(); }
   Batch fetch() const;
   double global_targets(const Batch& batch);
   void forward_backward(const Batch& batch, double targets);
