@@ -9,14 +9,25 @@
 namespace braid {
 
 void DataConfig::describe(ConfigSection& s) {
-  s.choice("kind", kind, {"incrementing", "bytes", "tokens", "copy", "induction"},
+  s.choice("kind", kind, {"incrementing", "bytes", "tokens", "copy", "induction", "examples"},
            "what samples are made of: incrementing, counting up from a random token; bytes, text byte by byte; tokens, "
-           "shards as they are; copy and induction, generated tasks that need context");
+           "shards as they are; copy and induction, generated tasks that need context; examples, prompts with answers, "
+           "one to a line of JSON");
   s.value("path", path,
-          "kind = bytes: a folder of text, or of shards (train.h5 and held-out.h5); kind = tokens: the latter; else "
-          "unused");
+          "kind = bytes: a folder of text, or of shards (train.h5 and held-out.h5); kind = tokens: the latter; kind = "
+          "examples: a folder of train.jsonl and valid.jsonl, or one such file; else unused");
   s.value("held_out_fraction", held_out_fraction,
           "share of the text files kept for evaluation, where shards are made from text [1]", 0.0, 0.9);
+  s.value("tokenizer", tokenizer, "examples: a file tokenizer.json; empty: the one in model.path");
+  s.choice("format", format, {"raw", "alpaca", "chatml", "zephyr", "llama3", "model"},
+           "examples: how prompt and answer are put together; raw: nothing between them; model: as the chat template in "
+           "model.path says");
+  s.value("end_token", end_token, "examples: the tokenizer's end token stands behind each answer");
+  s.value("apart", apart,
+          "examples: prompt and answer are tokenised each by itself, so that an answer is asked for with the tokens that "
+          "were trained");
+  s.value("answers_only", answers_only, "examples: tokens of the prompt carry no loss");
+  s.value("packs", packs, "examples: as many to a sample as fit into model.context, none seeing another");
 }
 
 bool holds_shards(const std::string& folder) { return std::filesystem::exists(folder + "/train.h5"); }

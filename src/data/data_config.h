@@ -12,10 +12,20 @@
 namespace braid {
 
 struct DataConfig {
-  // incrementing | copy | induction: made up as they are read; bytes: text, byte by byte; tokens: shards as they are.
+  // incrementing | copy | induction: made up as they are read; bytes: text, byte by byte; tokens: shards as they are;
+  // examples: prompts with answers.
   std::string kind = "incrementing";
-  std::string path;  // bytes: a folder of text, or of train.h5 and held-out.h5; tokens: the latter
+  // bytes: a folder of text, or of train.h5 and held-out.h5; tokens: the latter; examples: a folder of train.jsonl and
+  // valid.jsonl, or one file.
+  std::string path;
   double held_out_fraction = 0.05;
+  // examples only:
+  std::string tokenizer;        // tokenizer.json; "": the one in model.path
+  std::string format = "raw";   // raw | alpaca | chatml | zephyr | llama3 | model: how prompt and answer are put together
+  bool end_token = true;        // behind each answer, unless the format puts it there
+  bool apart = true;            // prompt and answer are tokenised each by itself
+  bool answers_only = true;     // prompts carry no loss
+  bool packs = false;           // several examples to a sample
 
   void describe(ConfigSection& section);
   bool reads_shards() const { return kind == "bytes" || kind == "tokens"; }
