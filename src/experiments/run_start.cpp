@@ -66,7 +66,7 @@ void look_at_run(const std::string& out, const RunConfig& config, Findings& foun
     found.origin = summary.resumed_from;
     found.session = summary.sessions;
     const RunStatus& status = summary.status;
-    const bool more = status.state == "done" && config.train.steps > status.last_step + 1;
+    const bool more = status.state == "done" && config.train.steps > status.planned_steps;  // fewer steps were enough
     found.ended = (status.state == "done" || status.state == "diverged") && !more;
     found.ended_state = status.state;
     found.ended_step = status.last_step;

@@ -22,6 +22,15 @@ void RunPosition::finish_step(const StepNumbers& numbers, const Verdict& verdict
   norms.add(numbers.gradient_norm);
 }
 
+// A loss that is not a number is not the lowest.
+void RunPosition::evaluated(double held_out_loss) {
+  if (step == evaluated_step) return;
+  evaluated_step = step;
+  const bool lower = held_out_loss < lowest_held_out;
+  evaluations_since = lower ? 0 : evaluations_since + 1;
+  if (lower) lowest_held_out = held_out_loss;
+}
+
 CheckpointState to_state(const RunPosition& p) {
   std::vector<int64_t> first, count;
   for (const Slice& range : p.data.skipped) {
@@ -39,7 +48,10 @@ CheckpointState to_state(const RunPosition& p) {
           {"elapsed_seconds", p.elapsed_seconds},
           {"last_loss", p.last_loss},
           {"recent_losses", p.losses.values()},
-          {"recent_gradient_norms", p.norms.values()}};
+          {"recent_gradient_norms", p.norms.values()},
+          {"lowest_held_out", p.lowest_held_out},
+          {"evaluations_since", p.evaluations_since},
+          {"evaluated_step", p.evaluated_step}};
 }
 
 void restore(RunPosition& p, const CheckpointState& state) {
@@ -56,6 +68,10 @@ void restore(RunPosition& p, const CheckpointState& state) {
   p.last_loss = state_double(state, "last_loss");
   p.losses.restore(state_doubles(state, "recent_losses"));
   p.norms.restore(state_doubles(state, "recent_gradient_norms"));
+  if (!state.count("lowest_held_out")) return;  // written by a version without it
+  p.lowest_held_out = state_double(state, "lowest_held_out");
+  p.evaluations_since = state_int(state, "evaluations_since");
+  p.evaluated_step = state_int(state, "evaluated_step");
 }
 
 }  // namespace braid

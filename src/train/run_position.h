@@ -3,6 +3,8 @@
 // never stopped. Random numbers need no state of their own: they are functions of seed and position.
 #pragma once
 
+#include <limits>
+
 #include "data/data_position.h"
 #include "store/checkpoint_manifest.h"
 #include "train/outlier_window.h"
@@ -21,6 +23,11 @@ struct RunPosition {
   int64_t nonfinite_total = 0, bad_in_a_row = 0, rewinds = 0;
   double elapsed_seconds = 0, last_loss = 0;
   OutlierWindow losses, norms;  // of accepted steps
+  double lowest_held_out = std::numeric_limits<double>::infinity();
+  int64_t evaluations_since = 0;  // the lowest
+  int64_t evaluated_step = -1;    // the last that counts: a run that goes on evaluates its first step again
+
+  void evaluated(double held_out_loss);
 
   StepHistory history(const StepNumbers& numbers) const;
   // Takes a judged step of `batch` samples in; `seconds` is its wall time.

@@ -19,6 +19,9 @@ void TrainConfig::describe(ConfigSection& s) {
           "steps between printed lines where the output is no terminal; run.h5 has every step [steps]", 1);
   s.value("eval_every", eval_every, "steps between evaluations on held-out samples; 0: never [steps]", 0);
   s.value("eval_samples", eval_samples, "held-out samples of one evaluation, over all ranks [samples]", 1);
+  s.value("patience", patience,
+          "the run is done when the held-out loss has not fallen below its lowest for so many evaluations; 0: it goes on "
+          "to the last step [evaluations]", 0);
   s.choice("nonfinite", nonfinite, {"skip", "apply", "stop", "rewind"},
            "what to do with a step whose loss or gradient is not finite: skip its update; apply it all the same, as "
            "softwarewrighter/mHC-poc does; stop the run; or rewind to the last checkpoint and leave the batch out");

@@ -19,6 +19,7 @@ struct TrainConfig {
   bool deterministic = false;  // determinism.h
   int64_t log_every = 10;
   int64_t eval_every = 0, eval_samples = 256;
+  int64_t patience = 0;  // evaluations without a lower held-out loss after which the run ends; 0: never
   // apply: update all the same (what softwarewrighter/mHC-poc does); skip: leave the weights as they are; stop; rewind.
   std::string nonfinite = "skip";
   int64_t nonfinite_limit = 20;  // skip only: so many bad steps in a row end the run as diverged

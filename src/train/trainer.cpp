@@ -210,6 +210,7 @@ void Trainer::maybe_evaluate() {
   const int64_t micro = task_.train.micro_batch > 0 ? task_.train.micro_batch : mine_.count;
   const Evaluation e = evaluate(task_.model, *task_.held_out, task_.train.eval_samples, micro, ranks_.data);
   recorder_.evaluation({step, e.loss, e.accuracy, e.targets, watch.seconds()});
+  position_.evaluated(e.loss);
 }
 
 std::optional<RunOutcome> Trainer::ended_early(const Verdict& verdict) {
@@ -220,6 +221,7 @@ std::optional<RunOutcome> Trainer::ended_early(const Verdict& verdict) {
     return RunOutcome{"diverged", last, verdict.reason, position_.last_loss};
   }
   if (position_.step == task_.train.steps) return std::nullopt;
+  if (task_.train.patience > 0 && position_.evaluations_since >= task_.train.patience) return done_early();
   if (verdict.stop) {
     RunOutcome outcome = stopped_with_checkpoint(verdict.reason);
     outcome.state = "stopped";  // starting it again by itself would meet the same step
@@ -231,6 +233,20 @@ std::optional<RunOutcome> Trainer::ended_early(const Verdict& verdict) {
     return RunOutcome{"stopped", last, "a checkpoint could not be saved (checkpoint.on_failure = stop)", position_.last_loss};
   }
   return std::nullopt;
+}
+
+RunOutcome Trainer::done_early() {
+  checkpointer_.finish();
+  if (checkpointer_.config().at_end && checkpointer_.committed_step() != position_.step) {
+    checkpointer_.stage(position_);
+    checkpointer_.launch();
+    checkpointer_.finish();
+  }
+  report_saves();
+  return {"done", position_.step - 1,
+          str("the held-out loss has not fallen below ", position_.lowest_held_out, " for ", position_.evaluations_since,
+              " evaluations"),
+          position_.last_loss};
 }
 
 // "preempted" says that starting the run again goes on from here.

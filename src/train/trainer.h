@@ -83,6 +83,7 @@ class Trainer {
   void report_saves();
   void maybe_evaluate();
   std::optional<RunOutcome> ended_early(const Verdict& verdict);
+  RunOutcome done_early();
   RunOutcome stopped_with_checkpoint(const std::string& reason);
 
   TrainTask task_;

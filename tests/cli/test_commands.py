@@ -135,3 +135,24 @@ def test_help_needs_no_configuration():
         assert done.returncode == 0 and command in done.stdout
     assert "usage" in braid("--help").stdout
     assert "no run folder given" in one_line(braid("status"), 2)
+
+
+def test_a_run_whose_held_out_loss_no_longer_falls_is_done(tmp_path):
+    out = tmp_path / "run"
+    config = ROOT / "configs/lm/copy.toml"
+    still = sets(["optim.learning_rate=0", "train.steps=20", "train.eval_every=2", "train.patience=2", "train.eval_samples=4",
+                  "train.batch=2", "model.layers=1"])  # fmt: skip
+    done = braid("train", config, "--out", out, *still)
+    assert done.returncode == 0, done.stderr
+    with h5py.File(out / "run.h5", "r", swmr=True, locking=False) as f:
+        status = f["status"][0]
+        assert (status["state"], status["last_step"], status["planned_steps"]) == (b"done", 3, 20)
+        assert b"has not fallen" in status["message"]
+        assert list(f["eval"]["step"]) == [0, 2, 4]
+    assert [p.name for p in (out / "checkpoints").iterdir()] == ["step-00000004"]
+    again = braid("train", config, "--out", out, *still)
+    assert again.returncode == 0 and "ended already, after 4 steps" in again.stdout
+    more = braid("train", config, "--out", out, *still, "--set", "train.steps=21", "--set", "train.patience=3")
+    assert more.returncode == 0
+    with h5py.File(out / "run.h5", "r", swmr=True, locking=False) as f:
+        assert f["status"][0]["last_step"] == 5 and list(f["eval"]["step"]) == [0, 2, 4, 6]

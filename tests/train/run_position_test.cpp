@@ -81,8 +81,25 @@ TEST(RunPosition, ComesBackWhole) {
   EXPECT_GT(after.history({9, 9, 0}).loss_zscore, 6);
 }
 
+TEST(RunPosition, CountsEvaluationsSinceTheLowestHeldOutLoss) {
+  RunPosition before(small_window());
+  for (const double loss : {3.0, 2.0, 2.0, double(NAN)}) {
+    before.evaluated(loss);
+    before.evaluated(loss);  // of the same step
+    ++before.step;
+  }
+  RunPosition after(small_window());
+  restore(after, to_state(before));
+  EXPECT_EQ(after.lowest_held_out, 2.0);
+  EXPECT_EQ(after.evaluations_since, 2);
+  EXPECT_EQ(after.evaluated_step, 3);
+  after.evaluated(1.5);
+  EXPECT_EQ(after.evaluations_since, 0);
+}
+
 TEST(RunPosition, WithAPieceMissingIsNotTakenOver) {
   for (const auto& [name, value] : to_state(eventful(small_window()))) {
+    if (name == "lowest_held_out") continue;  // a version without early stopping wrote it
     CheckpointState state = to_state(eventful(small_window()));
     state.erase(name);
     RunPosition position(small_window());
