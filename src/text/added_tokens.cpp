@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "text/pattern_syntax.h"
 #include "text/utf8.h"
 
 namespace braid {
@@ -11,7 +12,7 @@ namespace braid {
 namespace {
 
 // \w of Rust's regex crate.
-constexpr const char* word_character = R"([\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}])";
+constexpr const char* word_items = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control})";
 
 // White_Space of the Unicode character database.
 bool is_white_space(char32_t point) {
@@ -61,8 +62,9 @@ AddedTokens::AddedTokens(const JsonField& list, const Vocabulary& model, const N
   for (const int32_t i : order) {
     std::string text = tokens_[i].content;
     if (tokens_[i].normalized) normalizer.apply(text, scratch);
+    if (text != tokens_[i].content) normal_forms_[tokens_[i].id] = text;
     if (!text.empty()) (tokens_[i].normalized ? normalized_ : raw_).add(text, i);
-    if (tokens_[i].single_word && words_.empty()) words_.push_back(Pattern::pcre2(word_character));
+    if (tokens_[i].single_word && words_.empty()) words_.push_back(Pattern::pcre2(str("[", word_items, newer_letters, "]")));
   }
 }
 
@@ -119,7 +121,7 @@ void AddedTokens::find(std::string_view text, const ByteTrie& tokens, MatchScrat
     if (token.lstrip) span.begin = std::max(white_space_before(text, span.begin), used);
     if (token.rstrip) span.end = white_space_behind(text, span.end);
     if (used < span.begin) parts.push_back({{used, span.begin}, no_token});
-    parts.push_back({span, token.id});
+    if (span.begin < span.end) parts.push_back({span, token.id});  // else the one before it has taken all of it
     used = span.end;
   }
   if (used < text.size()) parts.push_back({{used, text.size()}, no_token});

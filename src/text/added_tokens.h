@@ -5,6 +5,7 @@
 
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
@@ -35,6 +36,11 @@ class AddedTokens {
   const std::vector<AddedToken>& tokens() const { return tokens_; }
   const Vocabulary& outside_model() const { return outside_; }
   bool is_special(std::string_view token) const { return specials_.contains(std::string(token)); }
+  // What the token with this id decodes to, where that is not its content: a normalized token's normal form.
+  const std::string* normal_form(TokenId id) const {
+    const auto found = normal_forms_.find(id);
+    return found == normal_forms_.end() ? nullptr : &found->second;
+  }
 
   // A part of a text: an added token, or what lies between two (id = no_token).
   struct Part {
@@ -54,6 +60,7 @@ class AddedTokens {
   Vocabulary outside_;
   TokenId next_id_ = 0;  // one more than the highest id of tokens_
   std::unordered_set<std::string> specials_;
+  std::unordered_map<TokenId, std::string> normal_forms_;
   ByteTrie raw_, normalized_;  // values: places in tokens_
   std::vector<Pattern> words_;  // one word character; empty where no token asks for it
 };

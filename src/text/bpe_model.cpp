@@ -92,10 +92,13 @@ void BpeModel::read_merges(const JsonField& merges) {
   }
 }
 
-// Tokens that stand for other text than their own (bytes, unk_token) would make the characters of a merge's sides say
-// nothing about the text around them, so that no merge may have one.
+// Characters must not vanish, or marks that they part would meet. Tokens that stand for other text than their own (bytes,
+// unk_token) would make the characters of a merge's sides say nothing about the text around them, so that no merge may
+// have one.
 bool BpeModel::find_cuts(const JsonField& merges) const {
-  if (ignore_merges_ || vocabulary_.id_of(word_mark) == no_token) return false;
+  const bool all_bytes = std::find(byte_tokens_.begin(), byte_tokens_.end(), no_token) == byte_tokens_.end();
+  const bool keeps_all = unk_id_ != no_token || (byte_fallback_ && all_bytes);
+  if (ignore_merges_ || !keeps_all || vocabulary_.id_of(word_mark) == no_token) return false;
   for (const Json& merge : merges.json()) {
     const auto [left, right] = sides(merge, [] {});
     for (const std::string_view side : {left, right}) {

@@ -15,18 +15,20 @@ const char* const other_than_white_space_ranges =
     R"(\x00-\x08\x0E-\x1F\x21-\x{84}\x{86}-\x{9F}\x{A1}-\x{167F}\x{1681}-\x{1FFF}\x{200B}-\x{2027})"
     R"(\x{202A}-\x{202E}\x{2030}-\x{205E}\x{2060}-\x{2FFF}\x{3001}-\x{10FFFF})";
 
-namespace {
-
-constexpr const char* word_items = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc})";
-
-// Code points of category L and N in UnicodeData.txt 16.0.0 that 14.0.0 does not assign.
-constexpr const char* newer_letters =
+// Category L in UnicodeData.txt 16.0.0, not assigned in 14.0.0.
+const char* const newer_letters =
     R"(\x{1C89}\x{1C8A}\x{A7CB}-\x{A7CD}\x{A7DA}-\x{A7DC}\x{105C0}-\x{105F3}\x{10D4A}-\x{10D65}\x{10D6F}-\x{10D85})"
     R"(\x{10EC2}-\x{10EC4}\x{1123F}\x{11240}\x{11380}-\x{11389}\x{1138B}\x{1138E}\x{11390}-\x{113B5}\x{113B7}\x{113D1})"
     R"(\x{113D3}\x{11BC0}-\x{11BE0}\x{11F02}\x{11F04}-\x{11F10}\x{11F12}-\x{11F33}\x{1342F}\x{13441}-\x{13446})"
     R"(\x{13460}-\x{143FA}\x{16100}-\x{1611D}\x{16D40}-\x{16D6C}\x{18CFF}\x{1B132}\x{1B155}\x{1DF25}-\x{1DF2A})"
     R"(\x{1E030}-\x{1E06D}\x{1E4D0}-\x{1E4EB}\x{1E5D0}-\x{1E5ED}\x{1E5F0}\x{2B739}\x{2EBF0}-\x{2EE5D})"
     R"(\x{31350}-\x{323AF})";
+
+namespace {
+
+std::string word_items() { return str(R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\xB2\xB3\xB9\xBC-\xBE)", newer_letters); }
+
+// Category N in UnicodeData.txt 16.0.0, not assigned in 14.0.0.
 constexpr const char* newer_numbers =
     R"(\x{10D40}-\x{10D49}\x{116D0}-\x{116E3}\x{11BF0}-\x{11BF9}\x{11F50}-\x{11F59}\x{16130}-\x{16139})"
     R"(\x{16D70}-\x{16D79}\x{1CCF0}-\x{1CCF9}\x{1D2C0}-\x{1D2D3}\x{1E4F0}-\x{1E4F9}\x{1E5F1}-\x{1E5FA})";
@@ -108,8 +110,8 @@ class Rewriter {
     at_ += 2;
     if (kind == 's') return items(white_space_ranges, in_class);
     if (kind == 'S') return items(in_class ? other_than_white_space_ranges : str("^", white_space_ranges), in_class);
-    if (kind == 'w') return items(word_items, in_class);
-    if (kind == 'W') return all_but(word_items, "\\W", in_class);
+    if (kind == 'w') return items(word_items(), in_class);
+    if (kind == 'W') return all_but(word_items(), "\\W", in_class);
     if (kind == 'v') return void(out_ += "\\x0B");
     const bool same = std::string_view("dDrntfae").find(kind) != std::string_view::npos;
     const bool anchor = !in_class && (kind == 'A' || kind == 'z');

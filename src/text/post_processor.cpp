@@ -33,15 +33,15 @@ void PostProcessor::read(const JsonField& component) {
   }
 }
 
-// A later template stands around what an earlier one made.
 void PostProcessor::read_template(const JsonField& component) {
-  std::vector<TokenId> before, behind;
+  if (has_template_) component.refuse("is a second TemplateProcessing; one is supported");
+  has_template_ = true;
   bool text_seen = false;
   const JsonField single = component.at("single");
   for (const JsonField& piece : single.list()) {
     if (const auto token = piece.find("SpecialToken")) {
       const std::vector<TokenId> ids = ids_of(component.at("special_tokens"), token->at("id").text());
-      std::vector<TokenId>& side = text_seen ? behind : before;
+      std::vector<TokenId>& side = text_seen ? behind_ : before_;
       side.insert(side.end(), ids.begin(), ids.end());
     } else if (text_seen || piece.at("Sequence").at("id").text() != "A") {
       single.refuse("expected special tokens and the sequence A, once");
@@ -50,8 +50,6 @@ void PostProcessor::read_template(const JsonField& component) {
     }
   }
   if (!text_seen) single.refuse("expected special tokens and the sequence A, once");
-  before_.insert(before_.begin(), before.begin(), before.end());
-  behind_.insert(behind_.end(), behind.begin(), behind.end());
 }
 
 }  // namespace braid

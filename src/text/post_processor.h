@@ -22,6 +22,7 @@ class PostProcessor {
   void read(const JsonField& component);
   void read_template(const JsonField& component);
   std::vector<TokenId> before_, behind_;
+  bool has_template_ = false;
 };
 
 }  // namespace braid

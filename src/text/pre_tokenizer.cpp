@@ -57,7 +57,8 @@ void PreTokenizer::read(const JsonField& component) {
     steps_.emplace_back(Split{read_pattern(component.at("pattern")), read_split_behavior(component.at("behavior")),
                            component.flag_or("invert", false)});
   } else if (type == "Whitespace") {
-    const std::string pattern = str("[", rust_words, "]+|[^", rust_words, white_space_ranges, "]+");
+    const std::string word = str(rust_words, newer_letters);
+    const std::string pattern = str("[", word, "]+|[^", word, white_space_ranges, "]+");
     steps_.emplace_back(Split{Pattern::pcre2(pattern), SplitBehavior::removed, true});
   } else if (type == "WhitespaceSplit") {
     steps_.emplace_back(Split{Pattern::regex("\\s"), SplitBehavior::removed, false});

@@ -86,7 +86,7 @@ std::string Tokenizer::decode(std::span<const TokenId> ids, DecodeSpecial specia
   }
   std::vector<TokenPart> tokens;
   for (const TokenId id : ids) {
-    if (parts_->is_shown(id, skip)) tokens.push_back({*parts_->token_of(id)});
+    if (parts_->is_shown(id, skip)) tokens.push_back({*parts_->decoded_token_of(id)});
   }
   Decoder::Memory memory = parts_->decoder.start();
   MatchScratch scratch;
@@ -122,7 +122,7 @@ IncrementalDecoder::IncrementalDecoder(const Tokenizer& tokenizer, DecodeSpecial
 std::string IncrementalDecoder::push(TokenId id) {
   std::string text;
   if (!parts_->is_shown(id, special_ == DecodeSpecial::skip)) return text;
-  std::vector<TokenPart> tokens = {{*parts_->token_of(id)}};
+  std::vector<TokenPart> tokens = {{*parts_->decoded_token_of(id)}};
   parts_->decoder.feed(tokens, false, memory_, scratch_, text);
   return text;
 }

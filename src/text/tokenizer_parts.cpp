@@ -58,9 +58,10 @@ TokenizerParts::TokenizerParts(const JsonField& root)
   }
   const TokenId end = std::max(model.vocabulary().end(), added.outside_model().end());
   for (TokenId id = 0; id < end; ++id) {
-    const std::string* token = token_of(id);
+    const std::string *token = token_of(id), *decoded = decoded_token_of(id);
     special.push_back(token && added.is_special(*token));
-    if (decoder.is_bytes_only()) token_bytes.push_back(token ? bytes_of_token(*token) : "");
+    hidden.push_back(decoded && added.is_special(*decoded));  // by its text, as in Hugging Face's
+    if (decoder.is_bytes_only()) token_bytes.push_back(decoded ? bytes_of_token(*decoded) : "");
   }
 }
 
@@ -69,13 +70,18 @@ const std::string* TokenizerParts::token_of(TokenId id) const {
   return token ? token : model.vocabulary().token_of(id);
 }
 
+const std::string* TokenizerParts::decoded_token_of(TokenId id) const {
+  const std::string* normal = added.normal_form(id);
+  return normal ? normal : token_of(id);
+}
+
 TokenId TokenizerParts::id_of(std::string_view token) const {
   const TokenId id = added.outside_model().id_of(token);
   return id != no_token ? id : model.vocabulary().id_of(token);
 }
 
 bool TokenizerParts::is_shown(TokenId id, bool skip_special) const {
-  return token_of(id) && !(skip_special && special[static_cast<size_t>(id)]);
+  return token_of(id) && !(skip_special && hidden[static_cast<size_t>(id)]);
 }
 
 void TokenizerParts::encode(std::string_view text, bool add_special, EncodeScratch& scratch,

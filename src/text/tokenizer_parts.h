@@ -51,9 +51,10 @@ class ScratchPool {
 struct TokenizerParts {
   explicit TokenizerParts(const JsonField& root);  // UsageError
 
-  const std::string* token_of(TokenId id) const;
+  const std::string* token_of(TokenId id) const;          // nullptr where there is none
+  const std::string* decoded_token_of(TokenId id) const;  // the same in the form in which it is decoded
   TokenId id_of(std::string_view token) const;
-  bool is_shown(TokenId id, bool skip_special) const;
+  bool is_shown(TokenId id, bool skip_special) const;  // and exists
 
   void encode(std::string_view text, bool add_special, EncodeScratch& scratch, std::vector<TokenId>& out) const;
 
@@ -65,7 +66,7 @@ struct TokenizerParts {
   PostProcessor post_processor;
   Decoder decoder;
   std::vector<std::string> token_bytes;  // by id, where decoding is a matter of bytes only
-  std::vector<bool> special;             // by id
+  std::vector<bool> special, hidden;     // by id; hidden: left out where special tokens are
   mutable ScratchPool pool;
 
  private:
