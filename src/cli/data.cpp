@@ -1,76 +1,64 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <filesystem>
+// braid data: what happens to text before training.
 #include <iostream>
 
+#include "base/config.h"
 #include "base/error.h"
-#include "cli/command.h"
-#include "cli/options.h"
-#include "data/byte_shards.h"
-#include "data/token_shard.h"
+#include "cli/data_actions.h"
 
 namespace braid {
 
 namespace {
 
-constexpr const char* data_examples = R"(
+constexpr const char* data_help = R"(braid data: token shards and tokenizers
+
+usage: braid data ACTION [options]
+
+  bytes            token shards of every byte of a folder of text
+  tokens           token shards of a folder of text in a tokenizer's vocabulary
+  verify           whether shards are whole
+  train-tokenizer  a byte-level BPE tokenizer.json from a folder of text
+  tokenize         lines {"text": ...} to lines {"ids": [...]}
+  detokenize       lines {"ids": [...]} to lines {"text": ...}
+
+braid data ACTION --help tells an action's options.
+
 Examples:
   braid data bytes ~/texts --out runs/shards                  # train.h5 and held-out.h5
-  braid data bytes ~/texts --out runs/shards --held-out 0.1 --all
   braid data verify runs/shards
   braid train configs/lm/tiny_llama_bytes.toml --set data.path=runs/shards
+  braid data train-tokenizer ~/texts --vocabulary 8192 --out runs/tokenizer.json
+  braid data tokens ~/texts --tokenizer runs/tokenizer.json --out runs/tokens
+  echo '{"text": "Hello world"}' | braid data tokenize --tokenizer runs/tokenizer.json --jsonl -
 
-Without --all these count as text: .py .txt .md .rst .c .h .cpp .cu .toml .json .html. A file goes
-to one side or the other as a whole, by a hash of its path. Shards of the same files are kept.
 Exit codes: 0 done; 1 a shard does not have the digest it was written with; 2 wrong use or input.
 )";
 
-int build(const std::string& text, const std::string& out, double held_out_fraction, bool every_file) {
-  ByteShardOptions options;
-  options.held_out_fraction = held_out_fraction;
-  if (every_file) options.extensions.clear();
-  const ByteShardResult result = build_byte_shards(text, out, options);
-  std::cout << (result.built ? "wrote " : "up to date: ") << out << "/{train,held-out}.h5: " << result.files << " files, "
-            << result.train_tokens << " training and " << result.held_out_tokens << " held-out tokens\n";
-  return exit_done;
-}
-
-int verify(const std::string& folder) {
-  for (const char* name : {"/train.h5", "/held-out.h5"}) {
-    const TokenShard shard(folder + name);
-    if (!shard.verify()) throw Error(str(folder, name, ": its tokens do not have the digest they were written with"));
-    std::cout << folder << name << ": " << shard.info().token_count << " tokens, digest right\n";
-  }
-  return exit_done;
-}
+struct Action {
+  const char* name;
+  int (*run)(const Arguments&);
+};
+constexpr Action actions[] = {{"bytes", data_bytes},       {"tokens", data_tokens},
+                              {"verify", data_verify},     {"train-tokenizer", data_train_tokenizer},
+                              {"tokenize", data_tokenize}, {"detokenize", data_detokenize}};
 
 }  // namespace
 
 int command_data(const Arguments& arguments) {
-  cxxopts::Options options("braid data",
-                           "bytes TEXT_FOLDER --out DIR: token shards of every byte of a folder of text.\n"
-                           "verify DIR: whether shards are whole.");
-  options.add_options()("action", "bytes or verify", cxxopts::value<std::string>())(
-      "folder", "folder of text, or of shards", cxxopts::value<std::string>())(
-      "out", "bytes: folder for train.h5 and held-out.h5", cxxopts::value<std::string>(), "DIR")(
-      "held-out", "bytes: share of the files kept for evaluation, above 0 and below 1",
-      cxxopts::value<double>()->default_value("0.05"), "SHARE")(
-      "all", "bytes: take files of every extension")("h,help", "this text");
-  options.parse_positional({"action", "folder"});
-  options.positional_help("ACTION FOLDER");
-  int code = exit_done;
-  parse_arguments(options, arguments, [&](const cxxopts::ParseResult& parsed) {
-    if (!parsed.count("folder")) throw UsageError("braid data: expected bytes TEXT_FOLDER --out DIR, or verify DIR");
-    const std::string action = parsed["action"].as<std::string>(), folder = parsed["folder"].as<std::string>();
-    if (action == "verify") {
-      code = verify(folder);
-    } else if (action == "bytes") {
-      if (!parsed.count("out")) throw UsageError("braid data bytes: expected --out DIR");
-      code = build(folder, parsed["out"].as<std::string>(), parsed["held-out"].as<double>(), parsed.count("all") > 0);
-    } else {
-      throw UsageError(str("braid data: unknown action '", action, "'; expected bytes or verify"));
-    }
-  }, data_examples);
-  return code;
+  const std::string name = arguments.empty() ? "" : arguments.front();
+  if (name == "--help" || name == "-h") {
+    if (speaks_for_all()) std::cout << data_help;
+    return exit_done;
+  }
+  std::vector<std::string> names;
+  for (const Action& action : actions) {
+    if (name == action.name) return action.run(Arguments(arguments.begin() + 1, arguments.end()));
+    names.push_back(action.name);
+  }
+  const std::string nearest = nearest_name(name, names);
+  throw UsageError(str("braid data: ", name.empty() ? "an action is missing" : "unknown action '" + name + "'", "; ",
+                       nearest.empty() ? "expected bytes, tokens, verify, train-tokenizer, tokenize or detokenize"
+                                       : "nearest: " + nearest));
 }
 
 }  // namespace braid

@@ -24,11 +24,11 @@ std::string prepare_shards(const RunConfig& config, const std::string& run_folde
   agree_on_root(host, [&] {
     if (data.path.empty()) throw UsageError("data.path: expected a folder of text or of token shards, found nothing");
     if (data.kind == "tokens" && !holds_shards(data.path)) {
-      throw UsageError(str("data.path: ", data.path, " holds no train.h5; make it with braid data bytes, or set data.kind"));
+      throw UsageError(str("data.path: ", data.path, " holds no train.h5; make it with braid data tokens or bytes, or set data.kind"));
     }
   });
   if (holds_shards(data.path)) return data.path;
-  agree_on_root(host, [&] { build_byte_shards(data.path, folder, {data.held_out_fraction, ByteShardOptions().extensions}); });
+  agree_on_root(host, [&] { build_byte_shards(data.path, folder, {data.held_out_fraction, TextFolderOptions().extensions}); });
   return folder;
 }
 

@@ -133,8 +133,8 @@ class Text : public testing::Test {
   }
   ~Text() override { fs::remove_all(root_); }
   fs::path file(int i) const { return root_ / "text" / (i % 2 ? "sub" : ".") / ("f" + std::to_string(i) + ".txt"); }
-  ByteShardResult build(double fraction = 0.2) {
-    ByteShardOptions options;
+  TextShardResult build(double fraction = 0.2) {
+    TextFolderOptions options;
     options.held_out_fraction = fraction;
     return build_byte_shards((root_ / "text").string(), (root_ / "shards").string(), options);
   }
@@ -148,7 +148,7 @@ class Text : public testing::Test {
 };
 
 TEST_F(Text, EveryFileIsWholeOnOneSide) {
-  const ByteShardResult result = build();
+  const TextShardResult result = build();
   EXPECT_TRUE(result.built);
   EXPECT_EQ(result.files, 40);
   const std::string train = bytes_of("train.h5"), held_out = bytes_of("held-out.h5");
@@ -232,7 +232,7 @@ TEST_F(Text, ASplitThatWouldBeEmptyGetsOneFile) {
   };
   kept(2);
   for (const double fraction : {1e-9, 1 - 1e-9}) {
-    const ByteShardResult result = build(fraction);
+    const TextShardResult result = build(fraction);
     EXPECT_EQ(result.train_tokens + result.held_out_tokens, 119) << fraction;  // "file 0: ", 50 and "\n"; one more
     EXPECT_GT(std::min(result.train_tokens, result.held_out_tokens), 50);
   }
