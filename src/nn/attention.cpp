@@ -23,7 +23,7 @@ Attention make_attention(ParameterSet& set, const std::string& name, const Model
   const bool bias = !config.is_llama();
   const int64_t packed = (layer.heads + 2 * layer.kv_heads) * layer.head_width;
   layer.qkv = make_linear(set, name + ".in", config.width, packed, bias);
-  layer.out = make_linear(set, name + ".out", config.width, config.width, bias);
+  layer.out = make_linear(set, name + ".out", config.query_width(), config.width, bias);
   return layer;
 }
 

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "base/config.h"
-#include "nn/projection.h"
+#include "nn/projection_shape.h"
 
 namespace braid {
 

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/philox.h"
 #include "nn/precompiled.h"
+#include "nn/projection.h"
 
 namespace braid {
 

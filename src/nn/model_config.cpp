@@ -5,7 +5,27 @@
 
 namespace braid {
 
+void RopeScaling::describe(ConfigSection& s) {
+  s.choice("rope_scaling", kind, {"none", "linear", "llama3", "yarn"},
+           "how rotary angles are stretched for a longer context than the model was first trained on (llama), as "
+           "Hugging Face's rope_type of the same name does");
+  s.value("rope_factor", factor, "how many times longer the context is than rope_original_context [1]", 1.0);
+  s.value("rope_original_context", original_context, "llama3 and yarn: the context of the first training [tokens]", 0,
+          int64_t{1} << 31);
+  s.value("rope_low_frequency", low_frequency,
+          "llama3: pairs that turn less often than this in rope_original_context are stretched in full [turns]", 0.0);
+  s.value("rope_high_frequency", high_frequency,
+          "llama3: pairs that turn more often than this in rope_original_context stay as they are [turns]", 0.0);
+  s.value("rope_beta_fast", beta_fast, "yarn: pairs that turn more often than this stay as they are [turns]", 0.0);
+  s.value("rope_beta_slow", beta_slow, "yarn: pairs that turn less often than this are stretched in full [turns]", 0.0);
+  s.value("rope_attention", attention,
+          "yarn: what queries and keys are multiplied by; 0: 0.1 ln(rope_factor) + 1 [1]", 0.0);
+}
+
 void ModelConfig::describe(ConfigSection& s) {
+  s.value("path", path,
+          "folder of a Hugging Face Llama whose weights the run begins with; the other keys of [model] then come from its "
+          "config.json, and one that contradicts it is refused; empty: first values are drawn");
   s.choice(
       "dialect", dialect, {"poc", "llama"},
       "poc: LayerNorm, learned positions, GELU, biases (softwarewrighter/mHC-poc); llama: RMSNorm, rotary positions, "
@@ -13,6 +33,7 @@ void ModelConfig::describe(ConfigSection& s) {
   s.value("layers", layers, "transformer blocks, each attention and MLP [blocks]", 1, 100000);
   s.value("width", width, "D, width of the residual stream; heads must divide it [elements]", 1, 1 << 20);
   s.value("heads", heads, "attention heads, each of width / heads elements [heads]", 1, 1 << 16);
+  s.value("head_width", own_head_width, "width of one head (llama); 0: width / heads [elements]", 0, 1 << 16);
   s.value("kv_heads", kv_heads,
           "key and value heads, each shared by heads / kv_heads query heads (llama); 0: as many as heads [heads]", 0,
           1 << 16);
@@ -37,6 +58,7 @@ void ModelConfig::describe(ConfigSection& s) {
   s.value("rope_theta", rope_theta,
           "base of the rotary angles: pair i of a head turns by rope_theta^(-2i / head width) a token (llama) [1]",
           1.0);
+  rope.describe(s);
   s.value("norm_epsilon", norm_epsilon, "added to the variance (poc) or mean square (llama) in norms [1]", 0.0, 1.0);
 }
 
@@ -56,6 +78,14 @@ void ModelConfig::check(const ConfigDocument& document) const {
           "grouped-query attention needs dialect = \"llama\"");
   require(!is_llama() || head_width() % 2 == 0, document, "model.heads",
           str("rotary positions need an even head width, got ", head_width()));
+  require(is_llama() || rope.kind == "none", document, "model.rope_scaling", "rotary positions need dialect = \"llama\"");
+  const bool knows_original = rope.kind == "llama3" || rope.kind == "yarn";
+  require(!knows_original || rope.original_context > 0, document, "model.rope_original_context",
+          str("rope_scaling = \"", rope.kind, "\" needs the context of the first training"));
+  require(rope.kind != "llama3" || (rope.low_frequency > 0 && rope.high_frequency > rope.low_frequency), document,
+          "model.rope_high_frequency", "expected more than rope_low_frequency, and that above 0");
+  require(rope.kind != "yarn" || (rope.beta_slow > 0 && rope.beta_fast >= rope.beta_slow && rope_theta > 1), document,
+          "model.rope_beta_fast", "expected at least rope_beta_slow, that above 0, and rope_theta above 1");
 }
 
 }  // namespace braid

@@ -9,21 +9,37 @@
 
 namespace braid {
 
+// How rotary angles of a model trained on a shorter context are stretched; the formulas are in nn/rotary.cpp.
+struct RopeScaling {
+  std::string kind = "none";                                  // none | linear | llama3 | yarn
+  double factor = 1.0;                                        // how many times longer the context is now
+  int64_t original_context = 0;                               // llama3, yarn: before that [tokens]
+  double low_frequency = 1.0, high_frequency = 4.0;           // llama3
+  double beta_fast = 32.0, beta_slow = 1.0, attention = 0.0;  // yarn; attention 0: 0.1 ln(factor) + 1
+
+  void describe(ConfigSection& section);
+};
+
 struct ModelConfig {
+  std::string path;  // folder of a Hugging Face model that a run begins with (experiments/pretrained.h), "" for none
   // poc: LayerNorm, learned positions, GELU, biases (softwarewrighter/mHC-poc).
   // llama: RMSNorm, rotary positions, SwiGLU, grouped-query attention, no biases.
   std::string dialect = "poc";
   int64_t layers = 12, width = 256, heads = 4, kv_heads = 0, mlp_width = 1024;  // kv_heads 0: as many as heads
   int64_t vocabulary = 256, context = 128;
+  int64_t own_head_width = 0;           // 0: width / heads
   std::string attention = "sdpa";       // standard | sdpa
   std::string attention_start = "own";  // own | standard | sdpa: whose first values the poc dialect draws
   std::string residual = "residual";    // residual | hc | mhc
   int64_t streams = 4, sinkhorn_iterations = 20;
   bool tie_embeddings = false;
   double rope_theta = 10000.0, norm_epsilon = 1e-5;
+  RopeScaling rope;
 
   bool is_llama() const { return dialect == "llama"; }
-  int64_t head_width() const { return width / heads; }
+  int64_t head_width() const { return own_head_width > 0 ? own_head_width : width / heads; }
+  int64_t query_width() const { return heads * head_width(); }
+  int64_t key_value_width() const { return key_value_heads() * head_width(); }
   int64_t key_value_heads() const { return kv_heads > 0 ? kv_heads : heads; }
   bool has_streams() const { return residual != "residual"; }
 

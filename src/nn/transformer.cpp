@@ -71,8 +71,7 @@ at::Tensor Transformer::hidden(const at::Tensor& ids, const AttentionContext& gi
   AttentionContext context = given;
   if (!context.position_ids.defined()) context.position_ids = at::arange(ids.size(1), ids.options());
   if (config_.is_llama()) {
-    context.rotary = rotary_table(context.position_ids, config_.head_width(), config_.rope_theta,
-                                  master_type(parameters_.precision()));
+    context.rotary = rotary_table(context.position_ids, config_, master_type(parameters_.precision()));
   }
   const at::Tensor h = embed(ids, embedding_, context.position_ids);
   return normalise(run_blocks(h, context), final_norm_);

@@ -43,6 +43,7 @@ class Transformer {
   Embedding& embedding() { return embedding_; }
   std::vector<Block>& blocks() { return blocks_; }
   Linear& head() { return head_; }
+  const Norm& final_norm() const { return final_norm_; }
   // What computes attention for `batch` samples of the configured length (attention_backend).
   std::string attention_backend(int64_t batch) const;
   const at::Device& device() const { return device_; }

@@ -6,9 +6,7 @@
 #include <set>
 
 #include "base/error.h"
-#include "store/checkpoint_reader.h"
 #include "store/element_convert.h"
-#include "store/safetensors.h"
 
 namespace braid {
 
@@ -45,22 +43,23 @@ SafetensorsMetadata metadata_of(const Manifest& manifest) {
   return metadata;
 }
 
-void copy_tensor(const CheckpointReader& reader, const Exported& tensor, SafetensorsWriter& writer) {
+}  // namespace
+
+void copy_elements(const CheckpointReader& reader, const TensorSlice& slice, h5::Element element,
+                   SafetensorsWriter& writer) {
   std::vector<std::byte> stored, converted;
-  for (int64_t first = 0; first < tensor.stored.count; first += piece_elements) {
-    TensorSlice piece = tensor.stored;
-    piece.first = first;
-    piece.count = std::min(piece_elements, tensor.stored.count - first);
+  for (int64_t done = 0; done < slice.count; done += piece_elements) {
+    TensorSlice piece = slice;
+    piece.first += done;
+    piece.count = std::min(piece_elements, slice.count - done);
     stored.resize(piece.bytes());
     reader.read(piece, stored.data());
     const auto count = static_cast<size_t>(piece.count);
-    converted.resize(count * h5::element_bytes(tensor.out.element));
-    convert_elements(piece.element, stored.data(), tensor.out.element, converted.data(), count);
+    converted.resize(count * h5::element_bytes(element));
+    convert_elements(piece.element, stored.data(), element, converted.data(), count);
     writer.write(converted.data(), converted.size());
   }
 }
-
-}  // namespace
 
 Converted export_safetensors(const std::string& folder, const std::string& path, const ExportOptions& options) {
   const CheckpointReader reader(folder, verify_checkpoint(folder));
@@ -74,7 +73,7 @@ Converted export_safetensors(const std::string& folder, const std::string& path,
   }
   done.tensors = static_cast<int64_t>(out.size());
   SafetensorsWriter writer(path, out, metadata_of(reader.manifest()));
-  for (const Exported& tensor : chosen) copy_tensor(reader, tensor, writer);
+  for (const Exported& tensor : chosen) copy_elements(reader, tensor.stored, tensor.out.element, writer);
   writer.commit();
   return done;
 }
@@ -129,26 +128,34 @@ class NewFolder {
 
 }  // namespace
 
+Converted import_slices(const std::vector<std::vector<SliceData>>& shards, const std::string& source,
+                        const std::string& folder, const ImportOptions& options) {
+  require_free(folder);
+  NewFolder made(folder);
+  Converted done;
+  Manifest manifest{0, "", options.attributes, options.state, {}};
+  manifest.attributes.emplace_back("imported", source);
+  for (const std::vector<SliceData>& slices : shards) {
+    require_storable(slices, source);
+    const ShardName name{static_cast<int64_t>(manifest.shards.size()), static_cast<int64_t>(shards.size())};
+    manifest.shards.push_back(write_shard(made.path(), name, {{"step", int64_t{0}}}, slices));
+    for (const SliceData& slice : slices) done.bytes += static_cast<int64_t>(slice.slice.bytes());
+  }
+  write_manifest(made.path(), manifest);
+  made.commit();
+  done.tensors = static_cast<int64_t>(manifest.tensors().size());
+  return done;
+}
+
 Converted import_safetensors(const std::string& path, const std::string& folder, const ImportOptions& options) {
   const SafetensorsFile file(path);
-  require_free(folder);
-  Converted done;
   std::vector<SliceData> slices;
   for (const SafeTensor& tensor : file.tensors()) {
     slices.push_back({tensor.whole(), file.data(tensor)});
     slices.back().slice.name = options.prefix + tensor.name;
-    done.bytes += static_cast<int64_t>(tensor.bytes());
   }
-  done.tensors = static_cast<int64_t>(slices.size());
   if (slices.empty()) throw UsageError(str(path, ": holds no tensors"));
-  require_storable(slices, path);
-  NewFolder made(folder);
-  Manifest manifest{0, "", options.attributes, options.state, {}};
-  manifest.attributes.emplace_back("imported", path);
-  manifest.shards.push_back(write_shard(made.path(), {0, 1}, {{"step", int64_t{0}}}, slices));
-  write_manifest(made.path(), manifest);
-  made.commit();
-  return done;
+  return import_slices({slices}, path, folder, options);
 }
 
 }  // namespace braid

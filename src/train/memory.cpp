@@ -18,9 +18,9 @@
 namespace braid {
 
 int64_t count_parameters(const ModelConfig& m) {
-  const int64_t D = m.width, kv = m.key_value_heads() * m.head_width();
-  const int64_t attention = (D + 2 * kv) * D + D * D, mlp = (m.is_llama() ? 3 : 2) * D * m.mlp_width;
-  const int64_t biases = m.is_llama() ? 0 : (D + 2 * kv) + D + m.mlp_width + D;
+  const int64_t D = m.width, q = m.query_width(), kv = m.key_value_width();
+  const int64_t attention = (q + 2 * kv) * D + D * q, mlp = (m.is_llama() ? 3 : 2) * D * m.mlp_width;
+  const int64_t biases = m.is_llama() ? 0 : (q + 2 * kv) + D + m.mlp_width + D;
   const int64_t norms = m.is_llama() ? 2 * D : 4 * D;
   const int64_t mixing = m.has_streams() ? 3 * m.streams * m.streams : 0;
   const int64_t embeddings = m.vocabulary * D * (m.tie_embeddings ? 1 : 2) + (m.is_llama() ? 0 : m.context * D);
@@ -31,8 +31,8 @@ namespace {
 
 // Bytes that autograd keeps for one token: inputs of products in compute type, norms and residuals in fp32.
 int64_t activation_bytes_per_token(const ModelConfig& m, int64_t compute) {
-  const int64_t D = m.width, kv = m.key_value_heads() * m.head_width();
-  const int64_t products = 2 * D + (D + 2 * kv) + (m.is_llama() ? 4 : 2) * m.mlp_width;
+  const int64_t D = m.width, q = m.query_width(), kv = m.key_value_width();
+  const int64_t products = D + q + (q + 2 * kv) + (m.is_llama() ? 4 : 2) * m.mlp_width;
   const int64_t scores = m.attention == "standard" ? 3 * m.heads * m.context : 0;
   const int64_t residual = 4 * (4 * D + (m.has_streams() ? 2 * m.streams * D : 0));
   return m.layers * (compute * products + 4 * scores + residual) + 2 * compute * m.vocabulary;
