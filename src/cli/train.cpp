@@ -31,7 +31,7 @@ without a checkpoint; 2 wrong use or configuration; 85 stopped with a checkpoint
 // What a run would do, without starting it.
 void print_plan(const RunConfig& config, int ranks) {
   const Slice mine = slice_of(config.train.batch, 0, ranks);
-  const MemoryPlan plan = plan_memory(config.model, config.lora, config.train, mine.count);
+  const MemoryPlan plan = plan_memory(config.model, config.lora, config.optim, config.train, mine.count);
   const int64_t all = count_all(config.model, config.lora), trained = count_trainable(config.model, config.lora);
   std::cout << "parameters   " << all << "\n";
   if (trained < all) std::cout << "trained      " << trained << " (" << share_text(trained, all) << ")\n";

@@ -22,6 +22,12 @@ void add_weight_gradient(at::Tensor gradient, const at::Tensor& dy, const at::Te
   }
 }
 
+at::Tensor WeightSource::product(const at::Tensor& x, const at::Tensor& bias) const {
+  return braid::product(x, weight(), bias);
+}
+
+at::Tensor WeightSource::product_transposed(const at::Tensor& dy) const { return braid::product(dy, weight().t()); }
+
 void DenseWeight::add_gradient(const at::Tensor& dy, const at::Tensor& x) const {
   add_weight_gradient(parameter_->gradient, dy, x);
   parameter_->gradient_contributed();
@@ -52,8 +58,8 @@ void add_bias_gradient(Parameter& bias, const at::Tensor& dy) {
 struct LinearFunction : torch::autograd::Function<LinearFunction> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const WeightSource* source, Parameter* bias,
                             const Adapter* adapter, bool training) {
-    const at::Tensor weight = source->weight(), rows = rows_of(x);
-    at::Tensor y = product(rows, weight, bias ? bias->compute : at::Tensor());
+    const at::Tensor rows = rows_of(x);
+    at::Tensor y = source->product(rows, bias ? bias->compute : at::Tensor());
     variable_list kept{source->trainable() || (adapter && adapter->trainable()) ? x : at::Tensor()};
     if (adapter) {
       for (at::Tensor& saved : adapter->forward(*source, rows, y, training)) kept.push_back(std::move(saved));
@@ -62,7 +68,7 @@ struct LinearFunction : torch::autograd::Function<LinearFunction> {
     ctx->saved_data["source"] = reinterpret_cast<int64_t>(source);
     ctx->saved_data["bias"] = reinterpret_cast<int64_t>(bias);
     ctx->saved_data["adapter"] = reinterpret_cast<int64_t>(adapter);
-    return y.view(with_last(x, weight.size(0)));
+    return y.view(with_last(x, y.size(1)));
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list gradients) {
@@ -77,7 +83,7 @@ struct LinearFunction : torch::autograd::Function<LinearFunction> {
       dy = adapter->backward(*source, dy, x, {saved.begin() + 1, saved.end()}, wants_dx ? &dx_adapter : nullptr);
     }
     if (wants_dx) {
-      dx = product(dy, source->weight().t());
+      dx = source->product_transposed(dy);
       if (dx_adapter.defined()) dx.add_(dx_adapter);
       dx = dx.view(with_last(gradients[0], dx.size(1)));
     }

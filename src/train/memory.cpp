@@ -48,14 +48,16 @@ int64_t count_all(const ModelConfig& model, const LoraConfig& lora) {
   return count_parameters(model) + (lora.enabled() ? lora_elements(model, lora) : 0);
 }
 
-MemoryPlan plan_memory(const ModelConfig& model, const LoraConfig& lora, const TrainConfig& train, int64_t samples) {
+MemoryPlan plan_memory(const ModelConfig& model, const LoraConfig& lora, const OptimConfig& optim, const TrainConfig& train,
+                       int64_t samples) {
   const int64_t trained = count_trainable(model, lora), frozen = count_all(model, lora) - trained;
   const int64_t compute = train.numeric() == Precision::bf16 ? 2 : 4;
   const int64_t micro = train.micro_batch > 0 ? std::min(train.micro_batch, samples) : samples;
   MemoryPlan plan;
   plan.weights = trained * (compute == 2 ? 6 : 4) + frozen * compute;
   plan.gradients = trained * 4;
-  plan.optimiser = trained * 8;
+  // In 8 bits two codes a weight and two absmax a block; the few small tensors' 32 bits do not count.
+  plan.optimiser = optim.kind == "adamw8bit" ? trained * 2 + trained / 32 : trained * 8;
   plan.activations = micro * model.context * activation_bytes_per_token(model, compute);
   return plan;
 }

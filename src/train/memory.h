@@ -6,6 +6,7 @@
 #include <string>
 
 #include "nn/lora_config.h"
+#include "optim/optim_config.h"
 #include "train/train_config.h"
 
 namespace braid {
@@ -20,7 +21,8 @@ struct MemoryPlan {
 int64_t count_parameters(const ModelConfig& model);
 // Activations are an estimate of what autograd keeps for one micro-batch of `samples`.
 // With adapters the model's own weights are frozen: no gradients, no moments, matrices in the compute type alone.
-MemoryPlan plan_memory(const ModelConfig& model, const LoraConfig& lora, const TrainConfig& train, int64_t samples);
+MemoryPlan plan_memory(const ModelConfig& model, const LoraConfig& lora, const OptimConfig& optim, const TrainConfig& train,
+                       int64_t samples);
 // Elements that are trained, and all: the model's and the adapters'.
 int64_t count_trainable(const ModelConfig& model, const LoraConfig& lora);
 int64_t count_all(const ModelConfig& model, const LoraConfig& lora);

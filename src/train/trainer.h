@@ -12,7 +12,7 @@
 #include "data/dataset.h"
 #include "nn/lora_model.h"
 #include "nn/transformer.h"
-#include "optim/adamw.h"
+#include "optim/optimizer.h"
 #include "parallel/gradient_reducer.h"
 #include "train/checkpointer.h"
 #include "train/run_position.h"
@@ -90,7 +90,7 @@ class Trainer {
   TrainRanks ranks_;
   RunRecorder& recorder_;
   StopRequest& stop_request_;
-  AdamW optimizer_;
+  std::unique_ptr<Optimizer> optimizer_;
   GradientReducer reducer_;
   Checkpointer checkpointer_;
   LossTotals totals_;
