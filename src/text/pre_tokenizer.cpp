@@ -52,19 +52,19 @@ void PreTokenizer::read(const JsonField& component) {
   } else if (type == "Digits") {
     const bool single = component.flag_or("individual_digits", false);
     steps_.emplace_back(
-        Split{Pattern::regex("\\p{N}"), single ? SplitBehavior::isolated : SplitBehavior::contiguous, false});
+        PatternSplit{Pattern::regex("\\p{N}"), single ? SplitBehavior::isolated : SplitBehavior::contiguous, false});
   } else if (type == "Split") {
-    steps_.emplace_back(Split{read_pattern(component.at("pattern")), read_split_behavior(component.at("behavior")),
+    steps_.emplace_back(PatternSplit{read_pattern(component.at("pattern")), read_split_behavior(component.at("behavior")),
                            component.flag_or("invert", false)});
   } else if (type == "Whitespace") {
     const std::string word = str(rust_words, newer_letters);
     const std::string pattern = str("[", word, "]+|[^", word, white_space_ranges, "]+");
-    steps_.emplace_back(Split{Pattern::pcre2(pattern), SplitBehavior::removed, true});
+    steps_.emplace_back(PatternSplit{Pattern::pcre2(pattern), SplitBehavior::removed, true});
   } else if (type == "WhitespaceSplit") {
-    steps_.emplace_back(Split{Pattern::regex("\\s"), SplitBehavior::removed, false});
+    steps_.emplace_back(PatternSplit{Pattern::regex("\\s"), SplitBehavior::removed, false});
   } else if (type == "CharDelimiterSplit") {
     const std::string delimiter = read_character(component.at("delimiter"));
-    steps_.emplace_back(Split{Pattern::literal(delimiter), SplitBehavior::removed, false});
+    steps_.emplace_back(PatternSplit{Pattern::literal(delimiter), SplitBehavior::removed, false});
   } else {
     component.refuse(str("pre-tokenizer ", in_quotes(type), " is not supported; ByteLevel, Digits, Split, Metaspace, ",
                          "Whitespace, WhitespaceSplit, CharDelimiterSplit and Sequence are"));
@@ -74,7 +74,7 @@ void PreTokenizer::read(const JsonField& component) {
 void PreTokenizer::read_byte_level(const JsonField& component) {
   if (component.at("add_prefix_space").flag()) steps_.emplace_back(PrefixBlank());
   if (component.flag_or("use_regex", true)) {
-    steps_.emplace_back(Split{Pattern::regex(gpt2_pattern), SplitBehavior::isolated, false});
+    steps_.emplace_back(PatternSplit{Pattern::regex(gpt2_pattern), SplitBehavior::isolated, false});
   }
   steps_.emplace_back(ByteLetters());
 }
@@ -95,7 +95,7 @@ void PreTokenizer::read_metaspace(const JsonField& component) {
   const std::string mark = read_character(component.at("replacement"));
   steps_.emplace_back(Metaspace{mark, read_prepend(component)});
   if (component.flag_or("split", true)) {
-    steps_.emplace_back(Split{Pattern::literal(mark), SplitBehavior::merged_with_next, false});
+    steps_.emplace_back(PatternSplit{Pattern::literal(mark), SplitBehavior::merged_with_next, false});
   }
 }
 
@@ -105,7 +105,7 @@ void PreTokenizer::apply(Pieces& pieces, Pieces& spare, MatchScratch& scratch) c
     out.append(piece);
   };
   for (const Step& step : steps_) {
-    if (const auto* split = std::get_if<Split>(&step)) {
+    if (const auto* split = std::get_if<PatternSplit>(&step)) {
       spare.spans.clear();
       for (const Span piece : pieces.spans) split->cut(pieces.text, piece, scratch, spare.spans);
       std::swap(pieces.spans, spare.spans);

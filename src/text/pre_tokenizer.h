@@ -37,7 +37,7 @@ class PreTokenizer {
     std::string mark;      // instead of blanks
     enum class Prepend { never, first, always } prepend = Prepend::always;
   };
-  using Step = std::variant<Split, PrefixBlank, ByteLetters, Metaspace>;
+  using Step = std::variant<PatternSplit, PrefixBlank, ByteLetters, Metaspace>;
 
   void read(const JsonField& component);
   void read_byte_level(const JsonField& component);

@@ -16,7 +16,7 @@ struct Part {
 
 // All of a piece, in matches and what lies between them.
 template <class Visit>
-void for_each_part(const Split& split, std::string_view text, Span piece, MatchScratch& scratch, const Visit& visit) {
+void for_each_part(const PatternSplit& split, std::string_view text, Span piece, MatchScratch& scratch, const Visit& visit) {
   size_t end = piece.begin;
   split.pattern.for_each(text.substr(piece.begin, piece.end - piece.begin), scratch, [&](Span match) {
     const Span found{piece.begin + match.begin, piece.begin + match.end};
@@ -67,7 +67,7 @@ SplitBehavior read_split_behavior(const JsonField& behavior) {
                       ": expected Removed, Isolated, MergedWithPrevious, MergedWithNext or Contiguous"));
 }
 
-void Split::cut(std::string_view text, Span piece, MatchScratch& scratch, std::vector<Span>& out) const {
+void PatternSplit::cut(std::string_view text, Span piece, MatchScratch& scratch, std::vector<Span>& out) const {
   const bool removes = behavior == SplitBehavior::removed;
   if (removes || behavior == SplitBehavior::isolated) {
     for_each_part(*this, text, piece, scratch, [&](Span span, bool matches) {

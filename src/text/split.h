@@ -14,7 +14,7 @@ enum class SplitBehavior { removed, isolated, merged_with_previous, merged_with_
 
 SplitBehavior read_split_behavior(const JsonField& behavior);  // UsageError
 
-struct Split {
+struct PatternSplit {
   Pattern pattern;
   SplitBehavior behavior = SplitBehavior::isolated;
   bool invert = false;  // what does not match counts as match, and the other way round
