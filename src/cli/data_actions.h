@@ -6,7 +6,7 @@
 
 namespace braid {
 
-int data_bytes(const Arguments& arguments);            // data_shards.cpp
+int data_bytes(const Arguments& arguments);  // data_shards.cpp
 int data_tokens(const Arguments& arguments);
 int data_verify(const Arguments& arguments);
 int data_train_tokenizer(const Arguments& arguments);  // data_train_tokenizer.cpp

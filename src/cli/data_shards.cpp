@@ -47,7 +47,8 @@ void add_folder_options(cxxopts::Options& options) {
   options.add_options()("folder", "folder of text", cxxopts::value<std::string>())(
       "out", "folder for train.h5 and held-out.h5", cxxopts::value<std::string>(), "DIR")(
       "held-out", "share of the files kept for evaluation, above 0 and below 1",
-      cxxopts::value<double>()->default_value("0.05"), "SHARE")("all", "take files of every extension")("h,help", "this text");
+      cxxopts::value<double>()->default_value("0.05"),
+      "SHARE")("all", "take files of every extension")("h,help", "this text");
   options.parse_positional({"folder"});
   options.positional_help("TEXT_FOLDER");
 }
@@ -65,8 +66,8 @@ TextFolderOptions folder_options(const cxxopts::ParseResult& parsed) {
 }
 
 void report(const TextShardResult& result, const std::string& out) {
-  std::cout << (result.built ? "wrote " : "up to date: ") << out << "/{train,held-out}.h5: " << result.files << " files, "
-            << result.train_tokens << " training and " << result.held_out_tokens << " held-out tokens\n";
+  std::cout << (result.built ? "wrote " : "up to date: ") << out << "/{train,held-out}.h5: " << result.files
+            << " files, " << result.train_tokens << " training and " << result.held_out_tokens << " held-out tokens\n";
 }
 
 TextShardOptions shard_options(const cxxopts::ParseResult& parsed, const Tokenizer& tokenizer) {
@@ -88,10 +89,13 @@ int data_bytes(const Arguments& arguments) {
   constexpr const char* usage = "bytes: expected TEXT_FOLDER --out DIR";
   cxxopts::Options options("braid data bytes", "Token shards of every byte of a folder of text.");
   add_folder_options(options);
-  parse_arguments(options, arguments, [&](const cxxopts::ParseResult& parsed) {
-    const std::string folder = required(parsed, "folder", usage), out = required(parsed, "out", usage);
-    report(build_byte_shards(folder, out, folder_options(parsed)), out);
-  }, str(bytes_examples, which_files, build_codes));
+  parse_arguments(
+      options, arguments,
+      [&](const cxxopts::ParseResult& parsed) {
+        const std::string folder = required(parsed, "folder", usage), out = required(parsed, "out", usage);
+        report(build_byte_shards(folder, out, folder_options(parsed)), out);
+      },
+      str(bytes_examples, which_files, build_codes));
   return exit_done;
 }
 
@@ -102,12 +106,15 @@ int data_tokens(const Arguments& arguments) {
   options.add_options()("tokenizer", "a tokenizer.json", cxxopts::value<std::string>(), "FILE")(
       "end-of-text", "token behind each document; \"\" for none", cxxopts::value<std::string>(), "TOKEN")(
       "threads", "threads that encode; 0: one for each core", cxxopts::value<int>()->default_value("0"), "N");
-  parse_arguments(options, arguments, [&](const cxxopts::ParseResult& parsed) {
-    const std::string folder = required(parsed, "folder", usage), out = required(parsed, "out", usage);
-    const Tokenizer tokenizer = Tokenizer::from_file(required(parsed, "tokenizer", usage));
-    report(build_text_shards(folder, out, tokenizer, shard_options(parsed, tokenizer)), out);
-    std::cout << "vocabulary " << tokenizer.vocabulary() << ": model.vocabulary must be at least that\n";
-  }, str(tokens_examples, which_files, build_codes));
+  parse_arguments(
+      options, arguments,
+      [&](const cxxopts::ParseResult& parsed) {
+        const std::string folder = required(parsed, "folder", usage), out = required(parsed, "out", usage);
+        const Tokenizer tokenizer = Tokenizer::from_file(required(parsed, "tokenizer", usage));
+        report(build_text_shards(folder, out, tokenizer, shard_options(parsed, tokenizer)), out);
+        std::cout << "vocabulary " << tokenizer.vocabulary() << ": model.vocabulary must be at least that\n";
+      },
+      str(tokens_examples, which_files, build_codes));
   return exit_done;
 }
 
@@ -116,14 +123,18 @@ int data_verify(const Arguments& arguments) {
   options.add_options()("folder", "folder of shards", cxxopts::value<std::string>())("h,help", "this text");
   options.parse_positional({"folder"});
   options.positional_help("DIR");
-  parse_arguments(options, arguments, [&](const cxxopts::ParseResult& parsed) {
-    const std::string folder = required(parsed, "folder", "verify: expected DIR, a folder of shards");
-    for (const char* name : {"/train.h5", "/held-out.h5"}) {
-      const TokenShard shard(folder + name);
-      if (!shard.verify()) throw Error(str(folder, name, ": its tokens do not have the digest they were written with"));
-      std::cout << folder << name << ": " << shard.info().token_count << " tokens, digest right\n";
-    }
-  }, verify_examples);
+  parse_arguments(
+      options, arguments,
+      [&](const cxxopts::ParseResult& parsed) {
+        const std::string folder = required(parsed, "folder", "verify: expected DIR, a folder of shards");
+        for (const char* name : {"/train.h5", "/held-out.h5"}) {
+          const TokenShard shard(folder + name);
+          if (!shard.verify())
+            throw Error(str(folder, name, ": its tokens do not have the digest they were written with"));
+          std::cout << folder << name << ": " << shard.info().token_count << " tokens, digest right\n";
+        }
+      },
+      verify_examples);
   return exit_done;
 }
 

@@ -133,11 +133,14 @@ int data_tokenize(const Arguments& arguments) {
   add_common(options);
   options.add_options()("no-special-tokens", "leave out the tokens that stand around a text")(
       "threads", "threads that encode; 0: one for each core", cxxopts::value<int>()->default_value("0"), "N");
-  parse_arguments(options, arguments, [&](const cxxopts::ParseResult& parsed) {
-    const auto [tokenizer, path] = read_common(parsed, "tokenize");
-    const auto special = parsed.count("no-special-tokens") ? SpecialTokens::leave_out : SpecialTokens::add;
-    tokenize(tokenizer, path, parsed["threads"].as<int>(), special);
-  }, tokenize_examples);
+  parse_arguments(
+      options, arguments,
+      [&](const cxxopts::ParseResult& parsed) {
+        const auto [tokenizer, path] = read_common(parsed, "tokenize");
+        const auto special = parsed.count("no-special-tokens") ? SpecialTokens::leave_out : SpecialTokens::add;
+        tokenize(tokenizer, path, parsed["threads"].as<int>(), special);
+      },
+      tokenize_examples);
   return exit_done;
 }
 
@@ -145,10 +148,13 @@ int data_detokenize(const Arguments& arguments) {
   cxxopts::Options options("braid data detokenize", "Lines {\"ids\": [...]} to lines {\"text\": ...}.");
   add_common(options);
   options.add_options()("keep-special-tokens", "write special tokens, too");
-  parse_arguments(options, arguments, [&](const cxxopts::ParseResult& parsed) {
-    const auto [tokenizer, path] = read_common(parsed, "detokenize");
-    detokenize(tokenizer, path, parsed.count("keep-special-tokens") ? DecodeSpecial::keep : DecodeSpecial::skip);
-  }, detokenize_examples);
+  parse_arguments(
+      options, arguments,
+      [&](const cxxopts::ParseResult& parsed) {
+        const auto [tokenizer, path] = read_common(parsed, "detokenize");
+        detokenize(tokenizer, path, parsed.count("keep-special-tokens") ? DecodeSpecial::keep : DecodeSpecial::skip);
+      },
+      detokenize_examples);
   return exit_done;
 }
 

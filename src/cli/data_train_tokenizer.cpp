@@ -71,8 +71,8 @@ int train(const std::string& folder, const fs::path& out, bool every_file, const
   if (!options.special_tokens.empty()) {
     write_file(out.parent_path() / "tokenizer_config.json", config_json(options.special_tokens.front()));
   }
-  std::cout << "wrote " << out.string() << ": " << made.tokens() << " tokens from " << files.size() << " files, " << bytes
-            << " bytes\n";
+  std::cout << "wrote " << out.string() << ": " << made.tokens() << " tokens from " << files.size() << " files, "
+            << bytes << " bytes\n";
   return exit_done;
 }
 
@@ -83,22 +83,27 @@ int data_train_tokenizer(const Arguments& arguments) {
   options.add_options()("folder", "folder of text", cxxopts::value<std::string>())(
       "vocabulary", "tokens in all, the 256 bytes and special tokens among them", cxxopts::value<int64_t>(), "N")(
       "out", "the tokenizer.json to write", cxxopts::value<std::string>(), "FILE")(
-      "special", "a special token (repeatable; default <|endoftext|>)", cxxopts::value<std::vector<std::string>>(), "TOKEN")(
-      "least-count", "how often a pair must come to become a token", cxxopts::value<int64_t>()->default_value("2"), "N")(
-      "all", "take files of every extension")("h,help", "this text");
+      "special", "a special token (repeatable; default <|endoftext|>)", cxxopts::value<std::vector<std::string>>(),
+      "TOKEN")("least-count", "how often a pair must come to become a token",
+               cxxopts::value<int64_t>()->default_value("2"),
+               "N")("all", "take files of every extension")("h,help", "this text");
   options.parse_positional({"folder"});
   options.positional_help("TEXT_FOLDER");
   int code = exit_done;
-  parse_arguments(options, arguments, [&](const cxxopts::ParseResult& parsed) {
-    if (!parsed.count("folder") || !parsed.count("vocabulary") || !parsed.count("out")) {
-      throw UsageError("braid data train-tokenizer: expected TEXT_FOLDER --vocabulary N --out FILE");
-    }
-    BpeTrainerOptions training;
-    training.vocabulary = parsed["vocabulary"].as<int64_t>();
-    training.least_count = std::max<int64_t>(1, parsed["least-count"].as<int64_t>());
-    if (parsed.count("special")) training.special_tokens = parsed["special"].as<std::vector<std::string>>();
-    code = train(parsed["folder"].as<std::string>(), parsed["out"].as<std::string>(), parsed.count("all") > 0, training);
-  }, train_examples);
+  parse_arguments(
+      options, arguments,
+      [&](const cxxopts::ParseResult& parsed) {
+        if (!parsed.count("folder") || !parsed.count("vocabulary") || !parsed.count("out")) {
+          throw UsageError("braid data train-tokenizer: expected TEXT_FOLDER --vocabulary N --out FILE");
+        }
+        BpeTrainerOptions training;
+        training.vocabulary = parsed["vocabulary"].as<int64_t>();
+        training.least_count = std::max<int64_t>(1, parsed["least-count"].as<int64_t>());
+        if (parsed.count("special")) training.special_tokens = parsed["special"].as<std::vector<std::string>>();
+        code = train(parsed["folder"].as<std::string>(), parsed["out"].as<std::string>(), parsed.count("all") > 0,
+                     training);
+      },
+      train_examples);
   return code;
 }
 

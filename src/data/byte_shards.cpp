@@ -16,8 +16,8 @@ int64_t tokens_of(const std::vector<TextFile>& files, bool held_out) {
   return bytes;
 }
 
-// All of one side's text, not yet under its final name. The shard's size, its digest and its documents rest on the sizes
-// that were listed.
+// All of one side's text, not yet under its final name. The shard's size, its digest and its documents rest on the
+// sizes that were listed.
 std::unique_ptr<TokenShardWriter> write_side(const std::string& path, const TextFolder& folder, bool held_out,
                                              TokenShardInfo info) {
   info.token_count = tokens_of(folder.files, held_out);
@@ -32,9 +32,8 @@ std::unique_ptr<TokenShardWriter> write_side(const std::string& path, const Text
   auto writer = std::make_unique<TokenShardWriter>(path, info, documents);
   for (const TextFile& file : folder.files) {
     if (file.held_out != held_out) continue;
-    read_text(folder.path, file, [&](std::string_view piece) {
-      writer->append(piece.data(), static_cast<int64_t>(piece.size()));
-    });
+    read_text(folder.path, file,
+              [&](std::string_view piece) { writer->append(piece.data(), static_cast<int64_t>(piece.size())); });
   }
   return writer;
 }

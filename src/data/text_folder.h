@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A folder of text and its two sides, training and held-out. Whole files go to one side or the other, by a hash of their
-// path, so that no held-out text was trained on and a file stays on its side when others come or go. In a folder so small
-// that one side would stay empty, that side gets the file nearest to the border.
+// A folder of text and its two sides, training and held-out. Whole files go to one side or the other, by a hash of
+// their path, so that no held-out text was trained on and a file stays on its side when others come or go. In a folder
+// so small that one side would stay empty, that side gets the file nearest to the border.
 #pragma once
 
 #include <cstdint>

@@ -18,8 +18,8 @@ namespace {
 constexpr int64_t batch_bytes = 32 << 20;  // of text that is encoded at a time
 constexpr size_t piece_bytes = 1 << 20;
 
-// How many tokens there are is known only when all are encoded, and a shard wants to know it first: until then they wait
-// in a file beside it.
+// How many tokens there are is known only when all are encoded, and a shard wants to know it first: until then they
+// wait in a file beside it.
 class TokenSpool {
  public:
   TokenSpool(const std::string& path, int token_bytes)

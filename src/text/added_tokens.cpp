@@ -18,7 +18,8 @@ constexpr const char* word_items = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Con
 bool is_white_space(char32_t point) {
   if (point < 0x80) return point == ' ' || (point >= 0x09 && point <= 0x0D);
   constexpr char32_t singles[] = {0x85, 0xA0, 0x1680, 0x2028, 0x2029, 0x202F, 0x205F, 0x3000};
-  return (point >= 0x2000 && point <= 0x200A) || std::find(std::begin(singles), std::end(singles), point) != std::end(singles);
+  return (point >= 0x2000 && point <= 0x200A) ||
+         std::find(std::begin(singles), std::end(singles), point) != std::end(singles);
 }
 
 size_t white_space_before(std::string_view text, size_t end) {
@@ -64,19 +65,22 @@ AddedTokens::AddedTokens(const JsonField& list, const Vocabulary& model, const N
     if (tokens_[i].normalized) normalizer.apply(text, scratch);
     if (text != tokens_[i].content) normal_forms_[tokens_[i].id] = text;
     if (!text.empty()) (tokens_[i].normalized ? normalized_ : raw_).add(text, i);
-    if (tokens_[i].single_word && words_.empty()) words_.push_back(Pattern::pcre2(str("[", word_items, newer_letters, "]")));
+    if (tokens_[i].single_word && words_.empty())
+      words_.push_back(Pattern::pcre2(str("[", word_items, newer_letters, "]")));
   }
 }
 
 void AddedTokens::add(AddedToken token, int64_t said_id, const Vocabulary& model, const JsonField& entry) {
   if (token.content.empty()) return;
   const auto is_same = [&](const AddedToken& other) { return other.content == token.content; };
-  if (std::any_of(tokens_.begin(), tokens_.end(), is_same)) entry.refuse(str(in_quotes(token.content), " is there twice"));
+  if (std::any_of(tokens_.begin(), tokens_.end(), is_same))
+    entry.refuse(str(in_quotes(token.content), " is there twice"));
   token.id = model.id_of(token.content);
   const bool outside = token.id == no_token;
   if (outside) token.id = std::max(static_cast<TokenId>(model.tokens()), next_id_);
   if (token.id != said_id) {
-    entry.refuse(str("id: ", in_quotes(token.content), " has id ", token.id, " by the vocabulary and its place, not ", said_id));
+    entry.refuse(
+        str("id: ", in_quotes(token.content), " has id ", token.id, " by the vocabulary and its place, not ", said_id));
   }
   if (outside && (model.token_of(token.id) || !outside_.add(token.content, token.id))) {
     entry.refuse(str("id: ", token.id, " is taken by another token"));

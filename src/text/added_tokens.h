@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The member "added_tokens" of a tokenizer.json: texts that are cut out whole before anything else happens to a text, or
-// (normalized) after it was normalized.
+// The member "added_tokens" of a tokenizer.json: texts that are cut out whole before anything else happens to a text,
+// or (normalized) after it was normalized.
 #pragma once
 
 #include <string>
@@ -19,18 +19,18 @@ namespace braid {
 struct AddedToken {
   std::string content;
   TokenId id = no_token;
-  bool single_word = false;     // only where no word character touches it
-  bool lstrip = false;          // takes the white space before it
-  bool rstrip = false;          // and behind it
-  bool normalized = false;      // looked for, in normal form, in the normalized text
-  bool special = false;         // left out of decoded text on demand
+  bool single_word = false;  // only where no word character touches it
+  bool lstrip = false;       // takes the white space before it
+  bool rstrip = false;       // and behind it
+  bool normalized = false;   // looked for, in normal form, in the normalized text
+  bool special = false;      // left out of decoded text on demand
 };
 
 class AddedTokens {
  public:
   AddedTokens() = default;
-  // Tokens outside of the model's vocabulary get the ids that follow it, in the order of the file, as in Hugging Face's;
-  // a file that says another id is refused, since its model was made with other rules. UsageError.
+  // Tokens outside of the model's vocabulary get the ids that follow it, in the order of the file, as in Hugging
+  // Face's; a file that says another id is refused, since its model was made with other rules. UsageError.
   AddedTokens(const JsonField& list, const Vocabulary& model, const Normalizer& normalizer);
 
   const std::vector<AddedToken>& tokens() const { return tokens_; }
@@ -61,7 +61,7 @@ class AddedTokens {
   TokenId next_id_ = 0;  // one more than the highest id of tokens_
   std::unordered_set<std::string> specials_;
   std::unordered_map<TokenId, std::string> normal_forms_;
-  ByteTrie raw_, normalized_;  // values: places in tokens_
+  ByteTrie raw_, normalized_;   // values: places in tokens_
   std::vector<Pattern> words_;  // one word character; empty where no token asks for it
 };
 

@@ -14,7 +14,6 @@ namespace braid {
 namespace {
 
 constexpr std::string_view word_mark = "\u2581";
-constexpr size_t short_word = 48;  // symbols up to which a scan for the lowest rank beats a heap
 
 std::string byte_token(unsigned byte) {
   constexpr std::string_view digits = "0123456789ABCDEF";
@@ -92,9 +91,9 @@ void BpeModel::read_merges(const JsonField& merges) {
   }
 }
 
-// Characters must not vanish, or marks that they part would meet. Tokens that stand for other text than their own (bytes,
-// unk_token) would make the characters of a merge's sides say nothing about the text around them, so that no merge may
-// have one.
+// Characters must not vanish, or marks that they part would meet. Tokens that stand for other text than their own
+// (bytes, unk_token) would make the characters of a merge's sides say nothing about the text around them, so that no
+// merge may have one.
 bool BpeModel::find_cuts(const JsonField& merges) const {
   const bool all_bytes = std::find(byte_tokens_.begin(), byte_tokens_.end(), no_token) == byte_tokens_.end();
   const bool keeps_all = unk_id_ != no_token || (byte_fallback_ && all_bytes);
@@ -112,7 +111,8 @@ bool BpeModel::find_cuts(const JsonField& merges) const {
 
 TokenId BpeModel::unknown() const {
   if (unk_id_ == no_token) {
-    throw UsageError(str(file_, ": model.unk_token: ", in_quotes(*unk_token_), " is not in the vocabulary, and a text needs it"));
+    throw UsageError(
+        str(file_, ": model.unk_token: ", in_quotes(*unk_token_), " is not in the vocabulary, and a text needs it"));
   }
   return unk_id_;
 }
@@ -159,65 +159,8 @@ void BpeModel::tokenize(std::string_view word, bool as_bytes, MergeScratch& scra
   }
   scratch.ids.clear();
   append_characters(word, scratch.ids);
-  scratch.ids.size() <= short_word ? merge_short(scratch) : merge_long(scratch);
+  merge_word(merges_, scratch);
   out.insert(out.end(), scratch.ids.begin(), scratch.ids.end());
-}
-
-void BpeModel::merge_short(MergeScratch& scratch) const {
-  std::vector<TokenId>& ids = scratch.ids;
-  std::vector<Merge>& merges = scratch.merges;
-  merges.clear();
-  for (size_t i = 0; i + 1 < ids.size(); ++i) merges.push_back(merges_.find(ids[i], ids[i + 1]));
-  const auto lower = [](const Merge& a, const Merge& b) { return a.rank < b.rank; };
-  while (!merges.empty()) {
-    const auto lowest = std::min_element(merges.begin(), merges.end(), lower);  // the leftmost of equals
-    if (!lowest->joins()) return;
-    const auto at = static_cast<size_t>(lowest - merges.begin());
-    ids[at] = lowest->result;
-    ids.erase(ids.begin() + static_cast<std::ptrdiff_t>(at) + 1);
-    merges.erase(lowest);
-    if (at > 0) merges[at - 1] = merges_.find(ids[at - 1], ids[at]);
-    if (at < merges.size()) merges[at] = merges_.find(ids[at], ids[at + 1]);
-  }
-}
-
-// Symbols are a linked list. A candidate whose pair has changed since is recognised by its result, as in Hugging Face's.
-void BpeModel::merge_long(MergeScratch& scratch) const {
-  auto& symbols = scratch.symbols;
-  auto& heap = scratch.heap;
-  symbols.clear(), heap.clear();
-  const auto later = [](const MergeScratch::Candidate& a, const MergeScratch::Candidate& b) {
-    return std::pair(a.rank, a.at) > std::pair(b.rank, b.at);
-  };
-  const auto merge_at = [&](int32_t at) { return merges_.find(symbols[at].id, symbols[symbols[at].next].id); };
-  const auto offer = [&](int32_t at) {
-    if (at < 0 || symbols[at].next < 0) return;
-    const Merge merge = merge_at(at);
-    if (!merge.joins()) return;
-    heap.push_back({merge.rank, at, merge.result});
-    std::push_heap(heap.begin(), heap.end(), later);
-  };
-  const auto count = static_cast<int32_t>(scratch.ids.size());
-  for (int32_t i = 0; i < count; ++i) symbols.push_back({scratch.ids[i], i - 1, i + 1 < count ? i + 1 : -1});
-  for (int32_t i = 0; i < count; ++i) offer(i);
-  while (!heap.empty()) {
-    std::pop_heap(heap.begin(), heap.end(), later);
-    const auto [rank, at, result] = heap.back();
-    heap.pop_back();
-    if (symbols[at].id == no_token || symbols[at].next < 0) continue;
-    const Merge now = merge_at(at);
-    if (!now.joins() || now.result != result) continue;
-    MergeScratch::Symbol& right = symbols[symbols[at].next];
-    symbols[at] = {result, symbols[at].previous, right.next};
-    right.id = no_token;
-    if (symbols[at].next >= 0) symbols[symbols[at].next].previous = at;
-    offer(symbols[at].previous);
-    offer(at);
-  }
-  scratch.ids.clear();
-  for (const auto& symbol : symbols) {
-    if (symbol.id != no_token) scratch.ids.push_back(symbol.id);
-  }
 }
 
 }  // namespace braid

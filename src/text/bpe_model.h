@@ -10,29 +10,11 @@
 #include <string_view>
 #include <vector>
 
+#include "text/bpe_merge.h"
 #include "text/json_field.h"
-#include "text/merge_table.h"
 #include "text/vocabulary.h"
 
 namespace braid {
-
-// What merging one word needs; kept to save allocations.
-struct MergeScratch {
-  struct Symbol {
-    TokenId id;
-    int32_t previous, next;  // -1: none
-  };
-  struct Candidate {
-    uint32_t rank;
-    int32_t at;
-    TokenId result;
-  };
-  std::string letters;
-  std::vector<TokenId> ids;
-  std::vector<Merge> merges;  // of each symbol with the next one
-  std::vector<Symbol> symbols;
-  std::vector<Candidate> heap;
-};
 
 class BpeModel {
  public:
@@ -45,8 +27,8 @@ class BpeModel {
   // first. UsageError where the word needs unk_token and the vocabulary lacks it.
   void tokenize(std::string_view word, bool as_bytes, MergeScratch& scratch, std::vector<TokenId>& out) const;
 
-  // Whether a text may be cut before each U+2581 that begins a run of them, without a change in any token: true where no
-  // merge joins another character with a U+2581 behind it.
+  // Whether a text may be cut before each U+2581 that begins a run of them, without a change in any token: true where
+  // no merge joins another character with a U+2581 behind it.
   bool cuts_at_word_marks() const { return cuts_at_word_marks_; }
 
  private:
@@ -57,8 +39,6 @@ class BpeModel {
   TokenId unknown() const;
   TokenId id_of_character(std::string_view character) const;
   void append_characters(std::string_view word, std::vector<TokenId>& ids) const;
-  void merge_short(MergeScratch& scratch) const;
-  void merge_long(MergeScratch& scratch) const;
 
   std::string file_;
   Vocabulary vocabulary_;

@@ -30,7 +30,7 @@ PreTokenizer make_pre_tokenizer() {
 }
 
 Json added_token(const std::string& content, size_t id) {
-  return {{"id", id},          {"content", content}, {"single_word", false}, {"lstrip", false},
+  return {{"id", id},        {"content", content},  {"single_word", false}, {"lstrip", false},
           {"rstrip", false}, {"normalized", false}, {"special", true}};
 }
 
@@ -71,25 +71,30 @@ std::string tokenizer_json(const std::vector<std::string>& special_tokens, const
                            const Json& merges) {
   Json added = Json::array();
   for (size_t id = 0; id < special_tokens.size(); ++id) added.push_back(added_token(special_tokens[id], id));
-  const Json model = {{"type", "BPE"},        {"dropout", nullptr},
-                      {"unk_token", nullptr}, {"continuing_subword_prefix", nullptr},
-                      {"fuse_unk", false},    {"end_of_word_suffix", nullptr},
-                      {"byte_fallback", false}, {"ignore_merges", false},
-                      {"vocab", vocabulary.ids()}, {"merges", merges}};
-  const Json all = {{"version", "1.0"},      {"truncation", nullptr}, {"padding", nullptr},
-                    {"added_tokens", added}, {"normalizer", nullptr}, {"pre_tokenizer", pre_tokenizer_json()},
+  const Json model = {{"type", "BPE"},
+                      {"dropout", nullptr},
+                      {"unk_token", nullptr},
+                      {"continuing_subword_prefix", nullptr},
+                      {"fuse_unk", false},
+                      {"end_of_word_suffix", nullptr},
+                      {"byte_fallback", false},
+                      {"ignore_merges", false},
+                      {"vocab", vocabulary.ids()},
+                      {"merges", merges}};
+  const Json all = {{"version", "1.0"},          {"truncation", nullptr},       {"padding", nullptr},
+                    {"added_tokens", added},     {"normalizer", nullptr},       {"pre_tokenizer", pre_tokenizer_json()},
                     {"post_processor", nullptr}, {"decoder", byte_level(true)}, {"model", model}};
   return all.dump(1) + "\n";
 }
 
 }  // namespace
 
-BpeTrainer::BpeTrainer(BpeTrainerOptions options)
-    : options_(std::move(options)), pre_tokenizer_(make_pre_tokenizer()) {
+BpeTrainer::BpeTrainer(BpeTrainerOptions options) : options_(std::move(options)), pre_tokenizer_(make_pre_tokenizer()) {
   std::vector<std::string> names = options_.special_tokens;
   std::sort(names.begin(), names.end());
   if (std::adjacent_find(names.begin(), names.end()) != names.end()) {
-    throw UsageError(str("special token ", in_quotes(*std::adjacent_find(names.begin(), names.end())), " is given twice"));
+    throw UsageError(
+        str("special token ", in_quotes(*std::adjacent_find(names.begin(), names.end())), " is given twice"));
   }
   for (const std::string& name : names) {
     if (name.empty() || !is_valid_utf8(name) || last_code_point_at(name) == 0) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Makes a byte-level byte-pair tokenizer from text: digits stand alone, words are cut by GPT-2's pattern, and the pair of
-// neighbours that is most frequent becomes a token, again and again (of equals the pair with the lower ids, first then
-// second). The same texts give the same file, in whatever order they come, and Hugging Face's BpeTrainer finds the same
-// merges.
+// Makes a byte-level byte-pair tokenizer from text: digits stand alone, words are cut by GPT-2's pattern, and the pair
+// of neighbours that is most frequent becomes a token, again and again (of equals the pair with the lower ids, first
+// then second). The same texts give the same file, in whatever order they come, and Hugging Face's BpeTrainer finds the
+// same merges.
 #pragma once
 
 #include <cstdint>

@@ -19,8 +19,10 @@ void ByteTrie::add(std::string_view text, int32_t value) {
     if (child == 0) {
       child = static_cast<uint32_t>(nodes_.size());
       nodes_.emplace_back();
-      if (node == 0) first_[byte] = child;
-      else nodes_[node].next.emplace_back(byte, child);
+      if (node == 0)
+        first_[byte] = child;
+      else
+        nodes_[node].next.emplace_back(byte, child);
     }
     node = child;
   }

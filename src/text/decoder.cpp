@@ -170,7 +170,8 @@ void Decoder::read(const JsonField& component) {
   } else if (type == "Metaspace") {
     stages_.emplace_back(read_metaspace(component));
   } else {
-    component.refuse(str("decoder ", in_quotes(type), " is not supported; ByteLevel, Replace, ByteFallback, Fuse, Strip, ",
+    component.refuse(str("decoder ", in_quotes(type),
+                         " is not supported; ByteLevel, Replace, ByteFallback, Fuse, Strip, ",
                          "Metaspace and Sequence are"));
   }
 }

@@ -23,8 +23,8 @@ struct TokenPart {
 
 // What one stage remembers between tokens.
 struct DecoderMemory {
-  std::string held;           // of a token that has not ended, or bytes that are not yet a character
-  std::string bytes;          // ByteFallback: of the run of byte tokens so far
+  std::string held;   // of a token that has not ended, or bytes that are not yet a character
+  std::string bytes;  // ByteFallback: of the run of byte tokens so far
   size_t tokens = 0, points = 0;
   bool begun = false, stripping = true;
 };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A value of a JSON file together with where it stands, so that each refusal is one line that names file, field and what
-// was expected. Every check throws UsageError.
+// A value of a JSON file together with where it stands, so that each refusal is one line that names file, field and
+// what was expected. Every check throws UsageError.
 #pragma once
 
 #include <cstdint>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The merges of a byte-pair encoding: two neighbouring tokens → the rank at which they join, and what they become. A flat
-// hash table, because it is asked for every pair of neighbours of every word that is not in the cache.
+// The merges of a byte-pair encoding: two neighbouring tokens → the rank at which they join, and what they become. A
+// flat hash table, because it is asked for every pair of neighbours of every word that is not in the cache.
 #pragma once
 
 #include <cstdint>

@@ -13,7 +13,7 @@ namespace braid {
 
 class Normalizer {
  public:
-  Normalizer() = default;                            // changes nothing
+  Normalizer() = default;                           // changes nothing
   explicit Normalizer(const JsonField& component);  // UsageError
 
   bool changes_nothing() const { return steps_.empty(); }

@@ -43,7 +43,9 @@ class PairMerger {
   };
   struct Hash {
     size_t operator()(const SymbolPair& pair) const {
-      return (uint64_t{static_cast<uint32_t>(pair.left)} << 32 | static_cast<uint32_t>(pair.right)) * 0x9E3779B97F4A7C15u >> 16;
+      return (uint64_t{static_cast<uint32_t>(pair.left)} << 32 | static_cast<uint32_t>(pair.right)) *
+                 0x9E3779B97F4A7C15u >>
+             16;
     }
   };
 

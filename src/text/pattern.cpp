@@ -51,8 +51,8 @@ bool Pattern::find(std::string_view text, size_t from, MatchScratch& scratch, Sp
   if (found < 0) {
     unsigned char reason[256] = {};
     pcre2_get_error_message(found, reason, sizeof reason);
-    throw Error(str("a pattern of the tokenizer failed on a text of ", text.size(), " bytes: ",
-                    reinterpret_cast<const char*>(reason)));
+    throw Error(str("a pattern of the tokenizer failed on a text of ", text.size(),
+                    " bytes: ", reinterpret_cast<const char*>(reason)));
   }
   const size_t* bounds = pcre2_get_ovector_pointer(scratch.data());
   match = {bounds[0], bounds[1]};

@@ -55,7 +55,7 @@ class Pattern {
  private:
   explicit Pattern(Pcre2Handle<pcre2_code> code);
   std::shared_ptr<pcre2_code> code_;
-  std::string literal_;  // searched for without PCRE2 unless empty
+  std::string literal_;    // searched for without PCRE2 unless empty
   bool compiled_ = false;  // to machine code
 };
 

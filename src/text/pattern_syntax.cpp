@@ -56,11 +56,16 @@ class Rewriter {
 
   void step() {
     switch (peek()) {
-      case '\\': return escape(false);
-      case '[': return character_class();
-      case '(': return group();
-      case '{': return interval();
-      default: return copy();
+      case '\\':
+        return escape(false);
+      case '[':
+        return character_class();
+      case '(':
+        return group();
+      case '{':
+        return interval();
+      default:
+        return copy();
     }
   }
 

@@ -28,8 +28,8 @@ void PostProcessor::read(const JsonField& component) {
   } else if (type == "TemplateProcessing") {
     read_template(component);
   } else if (type != "ByteLevel") {
-    component.refuse(str("post-processor ", in_quotes(type),
-                         " is not supported; TemplateProcessing, ByteLevel and Sequence are"));
+    component.refuse(
+        str("post-processor ", in_quotes(type), " is not supported; TemplateProcessing, ByteLevel and Sequence are"));
   }
 }
 

@@ -12,7 +12,7 @@ namespace braid {
 
 class PostProcessor {
  public:
-  PostProcessor() = default;                            // adds nothing
+  PostProcessor() = default;                           // adds nothing
   explicit PostProcessor(const JsonField& component);  // UsageError
 
   const std::vector<TokenId>& before() const { return before_; }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "text/pre_tokenizer.h"
 
+#include <optional>
+
 #include "base/error.h"
 #include "text/byte_alphabet.h"
 #include "text/pattern_syntax.h"
@@ -11,8 +13,7 @@ namespace braid {
 namespace {
 
 // openai/gpt-2, src/encoder.py
-constexpr const char* gpt2_pattern =
-    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
+constexpr const char* gpt2_pattern = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
 // The words of Rust's regex crate, which Whitespace uses: its \w has Join_Control, too.
 constexpr const char* rust_words = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control})";
@@ -29,6 +30,29 @@ void rewrite(Pieces& pieces, Pieces& spare, const Write& write) {
     spare.spans.push_back({begin, spare.text.size()});
   }
   std::swap(pieces, spare);
+}
+
+// Those that only cut.
+std::optional<PatternSplit> read_split(const JsonField& component, const std::string& type) {
+  if (type == "Split") {
+    return PatternSplit{read_pattern(component.at("pattern")), read_split_behavior(component.at("behavior")),
+                        component.flag_or("invert", false)};
+  }
+  if (type == "Digits") {
+    const bool single = component.flag_or("individual_digits", false);
+    return PatternSplit{Pattern::regex("\\p{N}"), single ? SplitBehavior::isolated : SplitBehavior::contiguous, false};
+  }
+  if (type == "Whitespace") {
+    const std::string word = str(rust_words, newer_letters);
+    const std::string pattern = str("[", word, "]+|[^", word, white_space_ranges, "]+");
+    return PatternSplit{Pattern::pcre2(pattern), SplitBehavior::removed, true};
+  }
+  if (type == "WhitespaceSplit") return PatternSplit{Pattern::regex("\\s"), SplitBehavior::removed, false};
+  if (type == "CharDelimiterSplit") {
+    const std::string delimiter = read_character(component.at("delimiter"));
+    return PatternSplit{Pattern::literal(delimiter), SplitBehavior::removed, false};
+  }
+  return std::nullopt;
 }
 
 }  // namespace
@@ -49,22 +73,8 @@ void PreTokenizer::read(const JsonField& component) {
     read_byte_level(component);
   } else if (type == "Metaspace") {
     read_metaspace(component);
-  } else if (type == "Digits") {
-    const bool single = component.flag_or("individual_digits", false);
-    steps_.emplace_back(
-        PatternSplit{Pattern::regex("\\p{N}"), single ? SplitBehavior::isolated : SplitBehavior::contiguous, false});
-  } else if (type == "Split") {
-    steps_.emplace_back(PatternSplit{read_pattern(component.at("pattern")), read_split_behavior(component.at("behavior")),
-                           component.flag_or("invert", false)});
-  } else if (type == "Whitespace") {
-    const std::string word = str(rust_words, newer_letters);
-    const std::string pattern = str("[", word, "]+|[^", word, white_space_ranges, "]+");
-    steps_.emplace_back(PatternSplit{Pattern::pcre2(pattern), SplitBehavior::removed, true});
-  } else if (type == "WhitespaceSplit") {
-    steps_.emplace_back(PatternSplit{Pattern::regex("\\s"), SplitBehavior::removed, false});
-  } else if (type == "CharDelimiterSplit") {
-    const std::string delimiter = read_character(component.at("delimiter"));
-    steps_.emplace_back(PatternSplit{Pattern::literal(delimiter), SplitBehavior::removed, false});
+  } else if (auto split = read_split(component, type)) {
+    steps_.emplace_back(std::move(*split));
   } else {
     component.refuse(str("pre-tokenizer ", in_quotes(type), " is not supported; ByteLevel, Digits, Split, Metaspace, ",
                          "Whitespace, WhitespaceSplit, CharDelimiterSplit and Sequence are"));
@@ -99,30 +109,35 @@ void PreTokenizer::read_metaspace(const JsonField& component) {
   }
 }
 
+void PreTokenizer::write_marks(const Metaspace& metaspace, Pieces& pieces, Pieces& spare) {
+  using Prepend = Metaspace::Prepend;
+  const bool starts = pieces.at_start && !pieces.spans.empty() && pieces.spans.front().begin == 0;
+  rewrite(pieces, spare, [&](std::string_view piece, size_t index, std::string& out) {
+    const size_t begin = out.size();
+    for (const char byte : piece) byte == ' ' ? void(out.append(metaspace.mark)) : out.push_back(byte);
+    const bool is_first = starts && index == 0;
+    const bool prepends = metaspace.prepend == Prepend::always || (metaspace.prepend == Prepend::first && is_first);
+    const bool has_mark = std::string_view(out).substr(begin).starts_with(metaspace.mark);
+    if (prepends && !has_mark) out.insert(begin, metaspace.mark);
+  });
+}
+
 void PreTokenizer::apply(Pieces& pieces, Pieces& spare, MatchScratch& scratch) const {
   const auto with_blank = [](std::string_view piece, size_t, std::string& out) {
     if (!piece.starts_with(' ')) out.push_back(' ');
     out.append(piece);
   };
+  const auto in_letters = [](std::string_view piece, size_t, std::string& out) { append_letters(out, piece); };
   for (const Step& step : steps_) {
     if (const auto* split = std::get_if<PatternSplit>(&step)) {
       spare.spans.clear();
       for (const Span piece : pieces.spans) split->cut(pieces.text, piece, scratch, spare.spans);
       std::swap(pieces.spans, spare.spans);
-    } else if (std::holds_alternative<PrefixBlank>(step)) {
-      rewrite(pieces, spare, with_blank);
-    } else if (std::holds_alternative<ByteLetters>(step)) {
-      rewrite(pieces, spare, [](std::string_view piece, size_t, std::string& out) { append_letters(out, piece); });
+    } else if (const auto* metaspace = std::get_if<Metaspace>(&step)) {
+      write_marks(*metaspace, pieces, spare);
     } else {
-      const auto& metaspace = std::get<Metaspace>(step);
-      const bool starts = pieces.at_start && !pieces.spans.empty() && pieces.spans.front().begin == 0;
-      rewrite(pieces, spare, [&](std::string_view piece, size_t index, std::string& out) {
-        const size_t begin = out.size();
-        for (const char byte : piece) byte == ' ' ? void(out.append(metaspace.mark)) : out.push_back(byte);
-        const bool may = metaspace.prepend == Metaspace::Prepend::always ||
-                         (metaspace.prepend == Metaspace::Prepend::first && starts && index == 0);
-        if (may && !std::string_view(out).substr(begin).starts_with(metaspace.mark)) out.insert(begin, metaspace.mark);
-      });
+      std::holds_alternative<PrefixBlank>(step) ? rewrite(pieces, spare, with_blank)
+                                                : rewrite(pieces, spare, in_letters);
     }
   }
 }

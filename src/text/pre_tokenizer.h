@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The member "pre_tokenizer" of a tokenizer.json: how text falls into words, each of which is encoded alone. Known are
-// ByteLevel, Digits, Split, Metaspace, Whitespace, WhitespaceSplit, CharDelimiterSplit and Sequence; others are refused.
+// ByteLevel, Digits, Split, Metaspace, Whitespace, WhitespaceSplit, CharDelimiterSplit and Sequence; others are
+// refused.
 #pragma once
 
 #include <string>
@@ -21,7 +22,7 @@ struct Pieces {
 
 class PreTokenizer {
  public:
-  PreTokenizer() = default;                            // leaves text whole
+  PreTokenizer() = default;                           // leaves text whole
   explicit PreTokenizer(const JsonField& component);  // UsageError
 
   // Whether words are to be written in the byte alphabet (text/byte_alphabet.h) before they are looked up.
@@ -31,10 +32,10 @@ class PreTokenizer {
   void apply(Pieces& pieces, Pieces& spare, MatchScratch& scratch) const;
 
  private:
-  struct PrefixBlank {};   // in front of pieces that begin with none
-  struct ByteLetters {};   // each piece in the byte alphabet
+  struct PrefixBlank {};  // in front of pieces that begin with none
+  struct ByteLetters {};  // each piece in the byte alphabet
   struct Metaspace {
-    std::string mark;      // instead of blanks
+    std::string mark;  // instead of blanks
     enum class Prepend { never, first, always } prepend = Prepend::always;
   };
   using Step = std::variant<PatternSplit, PrefixBlank, ByteLetters, Metaspace>;
@@ -43,6 +44,7 @@ class PreTokenizer {
   void read_byte_level(const JsonField& component);
   void read_metaspace(const JsonField& component);
   static Metaspace::Prepend read_prepend(const JsonField& component);
+  static void write_marks(const Metaspace& metaspace, Pieces& pieces, Pieces& spare);
 
   std::vector<Step> steps_;
   bool as_bytes_ = false;

@@ -20,7 +20,8 @@ Pattern read_pattern(const JsonField& pattern) {
 
 std::string read_character(const JsonField& field) {
   const std::string& text = field.text();
-  if (text.empty() || last_code_point_at(text) != 0) field.refuse(str("expected one character, found ", in_quotes(text)));
+  if (text.empty() || last_code_point_at(text) != 0)
+    field.refuse(str("expected one character, found ", in_quotes(text)));
   return text;
 }
 

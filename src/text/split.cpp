@@ -16,7 +16,8 @@ struct Part {
 
 // All of a piece, in matches and what lies between them.
 template <class Visit>
-void for_each_part(const PatternSplit& split, std::string_view text, Span piece, MatchScratch& scratch, const Visit& visit) {
+void for_each_part(const PatternSplit& split, std::string_view text, Span piece, MatchScratch& scratch,
+                   const Visit& visit) {
   size_t end = piece.begin;
   split.pattern.for_each(text.substr(piece.begin, piece.end - piece.begin), scratch, [&](Span match) {
     const Span found{piece.begin + match.begin, piece.begin + match.end};

@@ -39,8 +39,8 @@ class Tokenizer {
   std::optional<TokenId> token_to_id(std::string_view token) const;
   std::optional<std::string> id_to_token(TokenId id) const;
   bool is_special(TokenId id) const;
-  size_t tokens() const;         // how many there are, added ones included
-  int64_t vocabulary() const;    // one more than the highest id: rows that an embedding needs at least
+  size_t tokens() const;       // how many there are, added ones included
+  int64_t vocabulary() const;  // one more than the highest id: rows that an embedding needs at least
   const std::string& file() const;
 
  private:
@@ -50,8 +50,8 @@ class Tokenizer {
 };
 
 // Text as its tokens come. What push() and finish() return, joined, is what decode() gives for all of the tokens; never
-// is a character cut. A text of bytes (byte_fallback) is held back until it is known to be UTF-8, because one wrong byte
-// changes what all of the run's bytes become.
+// is a character cut. A text of bytes (byte_fallback) is held back until it is known to be UTF-8, because one wrong
+// byte changes what all of the run's bytes become.
 class IncrementalDecoder {
  public:
   explicit IncrementalDecoder(const Tokenizer& tokenizer, DecodeSpecial special = DecodeSpecial::skip);

@@ -13,8 +13,8 @@ struct SpecialTokenIds {
   std::optional<TokenId> bos, eos, pad, unk;
 };
 
-// From the tokenizer_config.json in the tokenizer's folder; nothing is known without that file. UsageError where it names
-// a token that the tokenizer lacks.
+// From the tokenizer_config.json in the tokenizer's folder; nothing is known without that file. UsageError where it
+// names a token that the tokenizer lacks.
 SpecialTokenIds read_special_token_ids(const Tokenizer& tokenizer);
 
 // What ends a document: eos of tokenizer_config.json, else the first of <|endoftext|>, <|end_of_text|>, </s> and <eos>

@@ -17,8 +17,8 @@ struct Sequence {
 
 bool lies_in(unsigned char byte, unsigned char least, unsigned char most) { return byte >= least && byte <= most; }
 
-// The sequence at the front of `bytes`, of which there is at least one. The second byte's range excludes overlong forms,
-// surrogates and what lies above U+10FFFF (the Unicode Standard, table 3-7).
+// The sequence at the front of `bytes`, of which there is at least one. The second byte's range excludes overlong
+// forms, surrogates and what lies above U+10FFFF (the Unicode Standard, table 3-7).
 Sequence scan(std::string_view bytes) {
   const auto byte = [&](size_t i) { return static_cast<unsigned char>(bytes[i]); };
   const unsigned char lead = byte(0);

@@ -11,8 +11,8 @@ namespace braid {
 
 bool is_valid_utf8(std::string_view text);
 
-// Appends `bytes` to `out`, repaired, and returns how many of them were used. Those left over begin a sequence that more
-// bytes may complete; with at_end nothing is left over.
+// Appends `bytes` to `out`, repaired, and returns how many of them were used. Those left over begin a sequence that
+// more bytes may complete; with at_end nothing is left over.
 size_t append_repaired(std::string& out, std::string_view bytes, bool at_end);
 
 // A copy, repaired.

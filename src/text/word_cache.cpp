@@ -20,7 +20,8 @@ size_t WordCache::place_of(std::string_view word, uint32_t hash) const {
   for (;; place = (place + 1) % slot_count) {
     const Slot& slot = slots_[place];
     if (slot.bytes == 0) return place;
-    if (slot.hash == hash && slot.bytes == word.size() && texts_.compare(slot.text, slot.bytes, word) == 0) return place;
+    if (slot.hash == hash && slot.bytes == word.size() && texts_.compare(slot.text, slot.bytes, word) == 0)
+      return place;
   }
 }
 

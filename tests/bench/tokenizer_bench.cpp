@@ -29,7 +29,8 @@ int main(int argc, char** argv) {
   const std::vector<std::string> texts = read_json_file(words.at(1));
   const int threads = std::stoi(words.at(3));
   const auto start = std::chrono::steady_clock::now();
-  const Ids all = words.at(2) == "single" ? encode_one_by_one(tokenizer, texts) : tokenizer.encode_batch(texts, threads);
+  const Ids all =
+      words.at(2) == "single" ? encode_one_by_one(tokenizer, texts) : tokenizer.encode_batch(texts, threads);
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
   uint64_t tokens = 0, digest = 0;
   for (const std::vector<TokenId>& ids : all) {

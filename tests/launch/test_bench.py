@@ -21,6 +21,7 @@ import collectives_bench  # noqa: E402
 import io_bench  # noqa: E402
 import nf4_bench  # noqa: E402
 import step_bench  # noqa: E402
+import tokenizer_bench  # noqa: E402
 
 
 def bench(what, *arguments):
@@ -37,7 +38,8 @@ def one_line(done, code, words):
 
 def test_the_script_names_what_there_is():
     done = subprocess.run([ROOT / "launch/bench", "--help"], capture_output=True, text=True)
-    assert done.returncode == 0 and all(word in done.stdout for word in ("step", "attention", "collectives", " io ", " nf4 "))
+    words = ("step", "attention", "collectives", " io ", "tokenizer", " nf4 ")
+    assert done.returncode == 0 and all(word in done.stdout for word in words)
     one_line(subprocess.run([ROOT / "launch/bench", "steps"], capture_output=True, text=True), 2, "unknown 'steps'")
     one_line(subprocess.run([ROOT / "launch/bench"], capture_output=True, text=True), 2, "say what to measure")
 
@@ -56,6 +58,9 @@ def test_the_script_names_what_there_is():
     ("io", ["--folder", "/no/such"], "no such folder"),
     ("io", ["--ranks", "0"], "1 or more"),
     ("nf4", ["--shapes", "4096"], "expected rows x columns"),
+    ("tokenizer", ["--text", "/no/such"], "no such folder"),
+    ("tokenizer", ["--tokenizers", "none.json"], "no such file"),
+    ("tokenizer", ["--megabytes", "0"], "1 or more"),
 ])  # fmt: skip
 def test_wrong_use_is_one_line(what, arguments, words):
     one_line(bench(what, "--device", "cpu", *arguments), 2, words)
@@ -214,3 +219,23 @@ def test_nf4_counts_the_faster_of_bitsandbytes_two_ways():
     assert result["figures"]["product, 1"]["share_of_reads"] == pytest.approx(0.05)
     with pytest.raises(common.BenchError, match="the measurement is wrong"):
         nf4_bench.summarise((2, 4), {"braid": [ours | {"read_bytes_per_second": 1.0}], "bitsandbytes": [theirs]}, [1])
+def test_tokenizers_are_timed_on_texts_that_give_the_same_ids(tmp_path):
+    pytest.importorskip("tokenizers", reason="the package tokenizers is not installed")
+    out = tmp_path / "tokenizer.json"
+    done = bench("tokenizer", "--quick", "--text", ROOT / "src", "--json", out)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(out.read_text())
+    assert [(r["tokenizer"], r["call"]) for r in found["results"]] == [(n, c) for n in ("smol", "l3", "tiny") for c in ("single", "batch")]
+    for result in found["results"]:
+        rates = {name: spread["median"] for name, spread in result["megabytes_per_second"].items()}
+        assert result["ratio"]["median"] == pytest.approx(rates["braid"] / rates["tokenizers"])
+        assert found["bytes"] / 8 < result["tokens"] < found["bytes"]
+
+
+def test_tokenizers_with_other_ids_are_refused(monkeypatch):
+    pytest.importorskip("tokenizers", reason="the package tokenizers is not installed")
+    answers = iter(['{"seconds": 1, "tokens": 2, "digest": 3}', '{"seconds": 1, "tokens": 2, "digest": 4}'])
+    monkeypatch.setattr(common, "run", lambda *_: [next(answers)])
+    options = tokenizer_bench.parse(["--rounds", "1", "--text", str(ROOT)])
+    with pytest.raises(common.BenchError, match="do not give the same ids"):
+        tokenizer_bench.measure(options, "x.json", "texts.json", 1, "single")

@@ -49,15 +49,41 @@ Json& random_node(Json& json, Random& random) {
 
 Json random_value(Random& random) {
   static const char* const values[] = {
-      "null", "true", "-1", "0", "1", "5000000000", "1e300", "0.5", "\"\"", "\" \"", "\"a\"", "\"\\u2581\"", "\"\\ud83e\\udd99\"",
-      "[]", "{}", "[[]]", "[\"a\", \"b\"]", "\"a b\"", "\"first\"", "\"Removed\"", "\"MergedWithNext\"", "\"(\"", "\"\\\\s+(?!\\\\S)\"",
+      "null",
+      "true",
+      "-1",
+      "0",
+      "1",
+      "5000000000",
+      "1e300",
+      "0.5",
+      "\"\"",
+      "\" \"",
+      "\"a\"",
+      "\"\\u2581\"",
+      "\"\\ud83e\\udd99\"",
+      "[]",
+      "{}",
+      "[[]]",
+      "[\"a\", \"b\"]",
+      "\"a b\"",
+      "\"first\"",
+      "\"Removed\"",
+      "\"MergedWithNext\"",
+      "\"(\"",
+      "\"\\\\s+(?!\\\\S)\"",
       R"({"type": "Split", "pattern": {"Regex": "x*|\\s"}, "behavior": "MergedWithPrevious", "invert": true})",
       R"({"type": "Split", "pattern": {"String": ""}, "behavior": "Contiguous", "invert": false})",
-      R"({"type": "Metaspace", "replacement": "e", "prepend_scheme": "first"})", R"({"type": "Fuse"})",
-      R"({"type": "ByteLevel", "add_prefix_space": true})", R"({"type": "Strip", "content": "a", "start": 3, "stop": 9})",
-      R"({"type": "Replace", "pattern": {"Regex": "."}, "content": ""})", R"({"type": "Prepend", "prepend": ""})",
+      R"({"type": "Metaspace", "replacement": "e", "prepend_scheme": "first"})",
+      R"({"type": "Fuse"})",
+      R"({"type": "ByteLevel", "add_prefix_space": true})",
+      R"({"type": "Strip", "content": "a", "start": 3, "stop": 9})",
+      R"({"type": "Replace", "pattern": {"Regex": "."}, "content": ""})",
+      R"({"type": "Prepend", "prepend": ""})",
       R"({"id": 700, "content": " ", "single_word": true, "lstrip": true, "rstrip": true, "normalized": true, "special": true})",
-      R"({"type": "ByteFallback"})", R"({"type": "WhitespaceSplit"})", R"({"type": "Sequence", "decoders": [{"type": "Fuse"}]})"};
+      R"({"type": "ByteFallback"})",
+      R"({"type": "WhitespaceSplit"})",
+      R"({"type": "Sequence", "decoders": [{"type": "Fuse"}]})"};
   return Json::parse(values[below(random, std::size(values))]);
 }
 
@@ -65,16 +91,25 @@ void change_node(Json& json, Random& random) {
   Json& node = random_node(json, random);
   const Json other = random_node(json, random);
   switch (below(random, 4)) {
-    case 0: node = random_value(random); break;
-    case 1: node = other; break;
+    case 0:
+      node = random_value(random);
+      break;
+    case 1:
+      node = other;
+      break;
     case 2:
-      if (node.is_array()) node.push_back(below(random, 2) ? other : random_value(random));
-      else if (node.is_object() && !node.empty()) node.erase(node.begin());
+      if (node.is_array())
+        node.push_back(below(random, 2) ? other : random_value(random));
+      else if (node.is_object() && !node.empty())
+        node.erase(node.begin());
       break;
     default:
-      if (node.is_object()) node[std::to_string(below(random, 9))] = other;
-      else if (node.is_string()) node = node.get<std::string>() + "\u2581<0x41> a";
-      else node = random_value(random);
+      if (node.is_object())
+        node[std::to_string(below(random, 9))] = other;
+      else if (node.is_string())
+        node = node.get<std::string>() + "\u2581<0x41> a";
+      else
+        node = random_value(random);
   }
 }
 
@@ -82,17 +117,25 @@ std::string changed_bytes(std::string text, Random& random) {
   for (size_t i = 0, count = 1 + below(random, 4); i < count && !text.empty(); ++i) {
     const size_t at = below(random, text.size());
     switch (below(random, 4)) {
-      case 0: text[at] = static_cast<char>(random()); break;
-      case 1: text.erase(at, 1 + below(random, 30)); break;
-      case 2: text.insert(at, text.substr(below(random, text.size()), below(random, 30))); break;
-      default: text.resize(at);
+      case 0:
+        text[at] = static_cast<char>(random());
+        break;
+      case 1:
+        text.erase(at, 1 + below(random, 30));
+        break;
+      case 2:
+        text.insert(at, text.substr(below(random, text.size()), below(random, 30)));
+        break;
+      default:
+        text.resize(at);
     }
   }
   return text;
 }
 
 std::string random_text(Random& random) {
-  static const char* const pieces[] = {" ", "  ", "the", "a", "\n", "1", "é", "\u2581", "🦙", "<s>", "<|eot_id|>", "\xFF", ".", "'s", "ab"};
+  static const char* const pieces[] = {" ",    "  ",  "the",        "a",    "\n", "1",  "é", "\u2581",
+                                       "🦙", "<s>", "<|eot_id|>", "\xFF", ".",  "'s", "ab"};
   std::string text;
   for (size_t i = 0, count = below(random, 80); i < count; ++i) text += pieces[below(random, std::size(pieces))];
   return text;
@@ -106,7 +149,8 @@ void use(const Tokenizer& tokenizer, Random& random) {
     std::string joined;
     for (const TokenId id : ids) joined += decoder.push(id);
     joined += decoder.finish();
-    if (joined != tokenizer.decode(ids) || !is_valid_utf8(joined)) throw Error("pieces do not join to the decoded text");
+    if (joined != tokenizer.decode(ids) || !is_valid_utf8(joined))
+      throw Error("pieces do not join to the decoded text");
   }
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What Braid's tokenizer makes of JSON lines: tokenizer_probe TOKENIZER encode|encode-plain|decode|decode-all|stream|
-// stream-all [THREADS]. Reads texts or lists of ids, writes lists of ids, texts, or the pieces of an incremental decoding.
+// stream-all [THREADS]. Reads texts or lists of ids, writes lists of ids, texts, or the pieces of an incremental
+// decoding.
 #include <iostream>
 #include <nlohmann/json.hpp>
 

@@ -47,7 +47,8 @@ TEST_P(Refused, IsOneLineWithFileAndField) {
   EXPECT_EQ(message.find('\n'), std::string::npos);
 }
 
-constexpr const char* regex_pattern = R"JSON({"type": "Split", "pattern": {"Regex": "a(?<n>b)"}, "behavior": "Isolated"})JSON";
+constexpr const char* regex_pattern =
+    R"JSON({"type": "Split", "pattern": {"Regex": "a(?<n>b)"}, "behavior": "Isolated"})JSON";
 
 INSTANTIATE_TEST_SUITE_P(
     Components, Refused,
@@ -62,7 +63,8 @@ INSTANTIATE_TEST_SUITE_P(
         Change{"/model/vocab/x y", "-1", "model.vocab: \"x y\": expected an id from 0"},
         Change{"/model/vocab/x y", "4294967296", "model.vocab: \"x y\": expected an id from 0"},
         Change{"/model/vocab/x y", "0.5", "model.vocab: \"x y\": expected an id from 0"},
-        Change{"/model/vocab/x y", "17", "id 17 is taken"}, Change{"/model/merges", "{}", "model.merges: expected a list"},
+        Change{"/model/vocab/x y", "17", "id 17 is taken"},
+        Change{"/model/merges", "{}", "model.merges: expected a list"},
         Change{"/model/merges/3", "\"a\"", "model.merges[3]: expected two tokens"},
         Change{"/model/merges/3", "\"a b c\"", "model.merges[3]: expected two tokens"},
         Change{"/model/merges/3", "[\"a\"]", "model.merges[3]: expected two tokens"},
@@ -80,8 +82,10 @@ INSTANTIATE_TEST_SUITE_P(
         Change{"/pre_tokenizer", "{\"type\": \"Metaspace\", \"replacement\": \"ab\"}", "pre_tokenizer.replacement"},
         Change{"/pre_tokenizer", "{}", "pre_tokenizer: type is missing"},
         Change{"/pre_tokenizer", regex_pattern, "pre_tokenizer.pattern: the group '(?<n' is not supported"},
-        Change{"/post_processor", "{\"type\": \"BertProcessing\"}", "post_processor: post-processor \"BertProcessing\""},
-        Change{"/post_processor", "{\"type\": \"TemplateProcessing\", \"single\": []}", "post_processor.single: expected"},
+        Change{"/post_processor", "{\"type\": \"BertProcessing\"}",
+               "post_processor: post-processor \"BertProcessing\""},
+        Change{"/post_processor", "{\"type\": \"TemplateProcessing\", \"single\": []}",
+               "post_processor.single: expected"},
         Change{"/decoder", "{\"type\": \"CTC\"}", "decoder: decoder \"CTC\" is not supported"},
         Change{"/decoder/decoders/3/start", "-1", "decoder.decoders[3].start: expected a whole number from 0"}));
 
@@ -103,8 +107,9 @@ TEST(Refusal, OfWhatIsNoJson) {
 }
 
 TEST(Refusal, OfPatternsThatTwoLanguagesReadDifferently) {
-  for (const char* pattern : {"a{2}+", "a{,3}", "\\h", "\\bx", "\\W[\\W]", "[a[bc]]", "[a&&b]", "(?m:.)", "x(?i)y", "(?<n>a)",
-                              "[]a]", "[ab", "\\p", "\\pL", "(*FAIL)", "\\x{zz}", "\\uD8", "[\\P{L}]", "\\"}) {
+  for (const char* pattern :
+       {"a{2}+", "a{,3}", "\\h", "\\bx", "\\W[\\W]", "[a[bc]]", "[a&&b]", "(?m:.)", "x(?i)y", "(?<n>a)", "[]a]", "[ab",
+        "\\p", "\\pL", "(*FAIL)", "\\x{zz}", "\\uD8", "[\\P{L}]", "\\"}) {
     EXPECT_THROW(to_pcre2_syntax(pattern), Error) << pattern;
   }
 }

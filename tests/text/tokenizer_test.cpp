@@ -81,9 +81,8 @@ TEST_P(Fixture, TokensAndIdsAreInverse) {
   EXPECT_FALSE(tokenizer_.id_to_token(-1) || tokenizer_.id_to_token(static_cast<TokenId>(tokenizer_.vocabulary())));
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, Fixture, testing::Values("smol", "l3", "tiny"), [](const auto& info) {
-  return std::string(info.param);
-});
+INSTANTIATE_TEST_SUITE_P(Families, Fixture, testing::Values("smol", "l3", "tiny"),
+                         [](const auto& info) { return std::string(info.param); });
 
 TEST(Tokenizer, WordsThatNoLongerFitIntoTheCacheAreEncodedTheSame) {
   const Tokenizer tokenizer = Tokenizer::from_file(data("smol.json"));
