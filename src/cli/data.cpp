@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "cli/command.h"
+#include "cli/data_engram.h"
 #include "cli/options.h"
 #include "data/byte_shards.h"
 #include "data/token_shard.h"
@@ -17,6 +18,7 @@ Examples:
   braid data bytes ~/texts --out runs/shards                  # train.h5 and held-out.h5
   braid data bytes ~/texts --out runs/shards --held-out 0.1 --all
   braid data verify runs/shards
+  braid data engram --patterns data/engram --variant clean --out runs/engram
   braid train configs/lm/tiny_llama_bytes.toml --set data.path=runs/shards
 
 Without --all these count as text: .py .txt .md .rst .c .h .cpp .cu .toml .json .html. A file goes
@@ -48,18 +50,27 @@ int verify(const std::string& folder) {
 int command_data(const Arguments& arguments) {
   cxxopts::Options options("braid data",
                            "bytes TEXT_FOLDER --out DIR: token shards of every byte of a folder of text.\n"
-                           "verify DIR: whether shards are whole.");
-  options.add_options()("action", "bytes or verify", cxxopts::value<std::string>())(
+                           "verify DIR: whether shards are whole.\n"
+                           "engram --patterns DIR --variant NAME --out DIR: examples to be learnt by heart.");
+  options.add_options()("action", "bytes, verify or engram", cxxopts::value<std::string>())(
       "folder", "folder of text, or of shards", cxxopts::value<std::string>())(
-      "out", "bytes: folder for train.h5 and held-out.h5", cxxopts::value<std::string>(), "DIR")(
+      "out", "bytes, engram: folder for what is written", cxxopts::value<std::string>(), "DIR")(
       "held-out", "bytes: share of the files kept for evaluation, above 0 and below 1",
       cxxopts::value<double>()->default_value("0.05"), "SHARE")(
-      "all", "bytes: take files of every extension")("h,help", "this text");
+      "all", "bytes: take files of every extension");
+  add_engram_options(options);
+  options.add_options()("h,help", "this text");
   options.parse_positional({"action", "folder"});
   options.positional_help("ACTION FOLDER");
   int code = exit_done;
   parse_arguments(options, arguments, [&](const cxxopts::ParseResult& parsed) {
-    if (!parsed.count("folder")) throw UsageError("braid data: expected bytes TEXT_FOLDER --out DIR, or verify DIR");
+    if (parsed.count("action") && parsed["action"].as<std::string>() == "engram") {
+      code = split_engram_patterns(parsed);
+      return;
+    }
+    if (!parsed.count("folder")) {
+      throw UsageError("braid data: expected bytes TEXT_FOLDER --out DIR, verify DIR, or engram with its options");
+    }
     const std::string action = parsed["action"].as<std::string>(), folder = parsed["folder"].as<std::string>();
     if (action == "verify") {
       code = verify(folder);
@@ -67,7 +78,7 @@ int command_data(const Arguments& arguments) {
       if (!parsed.count("out")) throw UsageError("braid data bytes: expected --out DIR");
       code = build(folder, parsed["out"].as<std::string>(), parsed["held-out"].as<double>(), parsed.count("all") > 0);
     } else {
-      throw UsageError(str("braid data: unknown action '", action, "'; expected bytes or verify"));
+      throw UsageError(str("braid data: unknown action '", action, "'; expected bytes, verify or engram"));
     }
   }, data_examples);
   return code;
