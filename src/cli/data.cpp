@@ -20,12 +20,14 @@ usage: braid data ACTION [options]
   train-tokenizer  a byte-level BPE tokenizer.json from a folder of text
   tokenize         lines {"text": ...} to lines {"ids": [...]}
   detokenize       lines {"ids": [...]} to lines {"text": ...}
+  engram           pattern files to examples to be learnt by heart
 
 braid data ACTION --help tells an action's options.
 
 Examples:
   braid data bytes ~/texts --out runs/shards                  # train.h5 and held-out.h5
   braid data verify runs/shards
+  braid data engram --patterns data/engram --variant clean --out runs/engram
   braid train configs/lm/tiny_llama_bytes.toml --set data.path=runs/shards
   braid data train-tokenizer ~/texts --vocabulary 8192 --out runs/tokenizer.json
   braid data tokens ~/texts --tokenizer runs/tokenizer.json --out runs/tokens
@@ -40,7 +42,8 @@ struct Action {
 };
 constexpr Action actions[] = {{"bytes", data_bytes},       {"tokens", data_tokens},
                               {"verify", data_verify},     {"train-tokenizer", data_train_tokenizer},
-                              {"tokenize", data_tokenize}, {"detokenize", data_detokenize}};
+                              {"tokenize", data_tokenize}, {"detokenize", data_detokenize},
+                              {"engram", data_engram}};
 
 }  // namespace
 
@@ -57,7 +60,7 @@ int command_data(const Arguments& arguments) {
   }
   const std::string nearest = nearest_name(name, names);
   throw UsageError(str("braid data: ", name.empty() ? "an action is missing" : "unknown action '" + name + "'", "; ",
-                       nearest.empty() ? "expected bytes, tokens, verify, train-tokenizer, tokenize or detokenize"
+                       nearest.empty() ? "expected bytes, tokens, verify, train-tokenizer, tokenize, detokenize or engram"
                                        : "nearest: " + nearest));
 }
 

@@ -16,7 +16,7 @@ SMALL = ["model.layers=2", "model.width=32", "model.mlp_width=48", "model.contex
 def pages():
     """All pages of the checkout, without what is built or installed in it."""
     found = list(ROOT.glob("*.md"))
-    for folder in ("docs", "configs", "tools", "tests", "launch", "slurm", "src"):
+    for folder in ("docs", "configs", "tools", "tests", "launch", "slurm", "src", "data"):
         found += (ROOT / folder).rglob("*.md")
     return sorted(found)
 

@@ -219,6 +219,8 @@ def test_nf4_counts_the_faster_of_bitsandbytes_two_ways():
     assert result["figures"]["product, 1"]["share_of_reads"] == pytest.approx(0.05)
     with pytest.raises(common.BenchError, match="the measurement is wrong"):
         nf4_bench.summarise((2, 4), {"braid": [ours | {"read_bytes_per_second": 1.0}], "bitsandbytes": [theirs]}, [1])
+
+
 def test_tokenizers_are_timed_on_texts_that_give_the_same_ids(tmp_path):
     pytest.importorskip("tokenizers", reason="the package tokenizers is not installed")
     out = tmp_path / "tokenizer.json"
