@@ -2,6 +2,7 @@
 // braid data tokenize and detokenize: JSON lines in, JSON lines out.
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
@@ -41,6 +42,7 @@ class Lines {
  public:
   explicit Lines(const std::string& path) : name_(path == "-" ? "standard input" : path) {
     if (path == "-") return;
+    if (std::filesystem::is_directory(path)) throw UsageError(str(path, ": is a folder; expected a file of JSON lines"));
     errno = 0;
     file_.open(path, std::ios::binary);
     if (!file_) throw UsageError(str(path, ": cannot be read: ", std::strerror(errno)));

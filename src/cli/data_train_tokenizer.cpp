@@ -25,10 +25,11 @@ Examples:
   braid data train-tokenizer ~/texts --vocabulary 4096 --out runs/chat/tokenizer.json \
     --special '<|endoftext|>' --special '<|im_start|>' --special '<|im_end|>'
 
-The same files give the same tokenizer. Special tokens get ids from 0 in the order given; the
-first one ends a document: tokenizer_config.json, written beside FILE, says so. Both files load in
-Hugging Face's tokenizers and transformers. Without --all these count as text: .py .txt .md .rst
-.c .h .cpp .cu .toml .json .html; held-out files of braid data tokens are not told apart.
+The same files give the same tokenizer. Special tokens get ids from 0 in the order given; the first
+one ends a document: where FILE is called tokenizer.json, tokenizer_config.json beside it says so.
+Both files load in Hugging Face's tokenizers and transformers. Without --all these count as text:
+.py .txt .md .rst .c .h .cpp .cu .toml .json .html; files that braid data tokens will hold out are
+not left out.
 Exit codes: 0 done; 1 failed; 2 wrong use or input.
 )";
 
@@ -68,7 +69,7 @@ int train(const std::string& folder, const fs::path& out, bool every_file, const
   const Tokenizer made = Tokenizer::from_text(json, out.string());
   if (out.has_parent_path()) make_shard_folder(out.parent_path().string());
   write_file(out, json);
-  if (!options.special_tokens.empty()) {
+  if (out.filename() == "tokenizer.json" && !options.special_tokens.empty()) {
     write_file(out.parent_path() / "tokenizer_config.json", config_json(options.special_tokens.front()));
   }
   std::cout << "wrote " << out.string() << ": " << made.tokens() << " tokens from " << files.size() << " files, "

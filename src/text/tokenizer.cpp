@@ -36,9 +36,11 @@ void on_threads(size_t threads, const Work& work) {
   }
 }
 
+constexpr size_t most_threads = 256;
+
 size_t threads_for(size_t texts, int wanted) {
   const size_t threads = wanted > 0 ? static_cast<size_t>(wanted) : std::thread::hardware_concurrency();
-  return std::clamp<size_t>(threads, 1, std::max<size_t>(texts, 1));
+  return std::clamp<size_t>(threads, 1, std::clamp<size_t>(texts, 1, most_threads));
 }
 
 }  // namespace

@@ -27,9 +27,9 @@ def parse(arguments):
     parser.add_argument("--tokenizers", type=common.words(), default=fixtures, metavar="FILES",
                         help="comma list of tokenizer.json files (default: the tests' own three)")  # fmt: skip
     parser.add_argument("--text", default=sysconfig.get_path("stdlib"), metavar="DIR", help="a folder of text (default: Python's library)")
-    parser.add_argument("--megabytes", type=common.at_least(1), default=16, metavar="N", help="of text (default: %(default)s)")
+    parser.add_argument("--megabytes", type=common.at_least(1), default=8, metavar="N", help="of text (default: %(default)s)")
     parser.add_argument("--characters", type=common.at_least(1), default=4000, metavar="N", help="of one text at most (default: %(default)s)")
-    common.add_common(parser, rounds=7)
+    common.add_common(parser, rounds=5)
     options = common.resolve(parser.parse_args(arguments))
     if options.quick:
         options.rounds, options.megabytes = 1, 1

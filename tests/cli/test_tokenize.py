@@ -68,6 +68,7 @@ def test_a_wrong_line_is_named_by_its_number_after_those_before_it(action, line,
     (["--tokenizer", "none.json", "--jsonl", "-"], "none.json: cannot be read"),
     (["--tokenizer", DATA / "cases.json", "--jsonl", "-"], "cases.json: model is missing"),
     (["--tokenizer", DATA / "l3.json", "--jsonl", "none.jsonl"], "none.jsonl: cannot be read"),
+    (["--tokenizer", DATA / "l3.json", "--jsonl", DATA], "is a folder; expected a file of JSON lines"),
     (["--tokeniser", "x"], "nearest: --tokenizer"),
 ])  # fmt: skip
 def test_wrong_use_is_one_line(words, message):

@@ -78,6 +78,13 @@ def test_the_file_loads_in_the_package_and_encodes_the_same_there(tmp_path, fold
     assert loaded.eos_token_id == 0 and loaded("a b")["input_ids"] == package.encode("a b").ids
 
 
+def test_a_config_is_written_beside_a_file_called_tokenizer_json_only(tmp_path, folder):
+    trained(folder, tmp_path / "other.json", 300)
+    assert [path.name for path in tmp_path.iterdir()] == ["other.json"]
+    trained(folder, tmp_path / "tokenizer.json", 300)
+    assert json.loads((tmp_path / "tokenizer_config.json").read_text())["eos_token"] == "<|endoftext|>"
+
+
 def test_the_same_files_give_the_same_bytes(tmp_path, folder):
     first, second = tmp_path / "a" / "tokenizer.json", tmp_path / "b" / "tokenizer.json"
     for out in (first, second):
