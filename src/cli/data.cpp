@@ -48,28 +48,24 @@ int verify(const std::string& folder) {
 }  // namespace
 
 int command_data(const Arguments& arguments) {
+  if (!arguments.empty() && arguments.front() == "engram") return data_engram({arguments.begin() + 1, arguments.end()});
   cxxopts::Options options("braid data",
                            "bytes TEXT_FOLDER --out DIR: token shards of every byte of a folder of text.\n"
                            "verify DIR: whether shards are whole.\n"
-                           "engram --patterns DIR --variant NAME --out DIR: examples to be learnt by heart.");
-  options.add_options()("action", "bytes, verify or engram", cxxopts::value<std::string>())(
+                           "engram --patterns DIR --variant NAME --out DIR: examples to be learnt by heart; see\n"
+                           "braid data engram --help.");
+  options.add_options()("action", "bytes or verify", cxxopts::value<std::string>())(
       "folder", "folder of text, or of shards", cxxopts::value<std::string>())(
-      "out", "bytes, engram: folder for what is written", cxxopts::value<std::string>(), "DIR")(
+      "out", "bytes: folder for train.h5 and held-out.h5", cxxopts::value<std::string>(), "DIR")(
       "held-out", "bytes: share of the files kept for evaluation, above 0 and below 1",
       cxxopts::value<double>()->default_value("0.05"), "SHARE")(
-      "all", "bytes: take files of every extension");
-  add_engram_options(options);
-  options.add_options()("h,help", "this text");
+      "all", "bytes: take files of every extension")("h,help", "this text");
   options.parse_positional({"action", "folder"});
   options.positional_help("ACTION FOLDER");
   int code = exit_done;
   parse_arguments(options, arguments, [&](const cxxopts::ParseResult& parsed) {
-    if (parsed.count("action") && parsed["action"].as<std::string>() == "engram") {
-      code = split_engram_patterns(parsed);
-      return;
-    }
     if (!parsed.count("folder")) {
-      throw UsageError("braid data: expected bytes TEXT_FOLDER --out DIR, verify DIR, or engram with its options");
+      throw UsageError("braid data: expected bytes TEXT_FOLDER --out DIR, verify DIR, or engram --patterns DIR");
     }
     const std::string action = parsed["action"].as<std::string>(), folder = parsed["folder"].as<std::string>();
     if (action == "verify") {

@@ -2,14 +2,10 @@
 // `braid data engram`: pattern files into the examples of the Engram experiment.
 #pragma once
 
-namespace cxxopts {
-class Options;
-class ParseResult;
-}  // namespace cxxopts
+#include "cli/command.h"
 
 namespace braid {
 
-void add_engram_options(cxxopts::Options& options);
-int split_engram_patterns(const cxxopts::ParseResult& parsed);
+int data_engram(const Arguments& arguments);  // what follows the action's name
 
 }  // namespace braid
