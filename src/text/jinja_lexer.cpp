@@ -193,33 +193,40 @@ class Lexer {
     open_.pop_back();
   }
 
-  // {% raw %} … {% endraw %}: its text as it stands.
+  // Past white space, this word and white space; npos when the word is not there.
+  size_t after_word(size_t from, std::string_view word) const {
+    from = source_.find_first_not_of(" \t\n", from);
+    if (from == std::string::npos || source_.compare(from, word.size(), word) != 0) return std::string::npos;
+    return source_.find_first_not_of(" \t\n", from + word.size());
+  }
+
+  // {% raw %} … {% endraw %}: its text as it stands. False when the tag here is another one.
   bool read_raw(size_t length) {
-    const auto word_end = [&](size_t from, std::string_view word) {
-      from = source_.find_first_not_of(" \t\n", from);
-      if (from == std::string::npos || source_.compare(from, word.size(), word) != 0) return std::string::npos;
-      return source_.find_first_not_of(" \t\n", from + word.size());
-    };
-    size_t body = word_end(at_ + length, "raw");
-    if (body == std::string::npos) return false;
-    const bool strips = source_.compare(body, 3, "-%}") == 0;
-    if (!strips && source_.compare(body, 2, "%}") != 0) return false;
-    advance(body + (strips ? 3 : 2) - at_);
+    const size_t end = after_word(at_ + length, "raw");
+    if (end == std::string::npos) return false;
+    const bool strips = source_.compare(end, 3, "-%}") == 0;
+    if (!strips && source_.compare(end, 2, "%}") != 0) return false;
+    advance(end + (strips ? 3 : 2) - at_);
     if (strips) skip_space();
-    for (size_t tag = source_.find("{%", at_); tag != std::string::npos; tag = source_.find("{%", tag + 2)) {
-      const char sign = tag + 2 < source_.size() ? source_[tag + 2] : '\0';
-      const size_t end = word_end(tag + (sign == '-' || sign == '+' ? 3 : 2), "endraw");
-      if (end == std::string::npos) continue;
-      const bool signed_end = source_.compare(end + 1, 2, "%}") == 0 && (source_[end] == '-' || source_[end] == '+');
-      if (!signed_end && source_.compare(end, 2, "%}") != 0) continue;
-      const std::string data = shortened(source_.substr(at_, tag - at_), sign, false);
-      if (!data.empty()) add(TokenKind::data, data);
-      const char end_sign = signed_end ? source_[end] : '\0';
-      advance(end + (signed_end ? 3 : 2) - at_);
-      after_tag(end_sign);
-      return true;
-    }
-    fail("{% raw %} without {% endraw %}");
+    size_t tag = source_.find("{%", at_);
+    while (tag != std::string::npos && !end_raw(tag)) tag = source_.find("{%", tag + 2);
+    if (tag == std::string::npos) fail("{% raw %} without {% endraw %}");
+    return true;
+  }
+
+  // Reads up to the end of the tag, if it is {% endraw %}.
+  bool end_raw(size_t tag) {
+    const char sign = tag + 2 < source_.size() ? source_[tag + 2] : '\0';
+    const size_t end = after_word(tag + (sign == '-' || sign == '+' ? 3 : 2), "endraw");
+    if (end == std::string::npos) return false;
+    const bool with_sign = (source_[end] == '-' || source_[end] == '+') && source_.compare(end + 1, 2, "%}") == 0;
+    if (!with_sign && source_.compare(end, 2, "%}") != 0) return false;
+    const std::string data = shortened(source_.substr(at_, tag - at_), sign, false);
+    if (!data.empty()) add(TokenKind::data, data);
+    const char end_sign = with_sign ? source_[end] : '\0';
+    advance(end + (with_sign ? 3 : 2) - at_);
+    after_tag(end_sign);
+    return true;
   }
 
   const std::string source_;

@@ -68,7 +68,13 @@ def test_bad_use_is_one_line(tmp_path):
         (["--patterns", tmp_path, "--variant", "mlx", "--out", out], f"{tmp_path}/bad.yaml:1: "),
         (["--patterns", OWN, "--variant", "mlx", "--out", tmp_path / "bad.yaml" / "x"], "cannot be created"),
         (["--patterns", OWN, "--variant", "mlx", "--out", out, "--seed", "x"], "failed to parse"),
-        ([OWN, "--patterns", OWN, "--variant", "mlx", "--out", out], "as --patterns DIR"),
+        ([OWN, "--patterns", OWN, "--variant", "mlx", "--out", out], "unexpected argument"),
     ]:
         assert words in one_line(braid("data", "engram", *arguments), 2)
         assert not out.exists()
+
+
+def test_the_help_is_complete():
+    text = braid("data", "engram", "--help").stdout
+    assert all(word in text for word in ("--patterns", "--variant", "--seed", "--out", "\nExamples:\n", "\nExit codes: 0 "))
+    assert [line for line in text.splitlines() if len(line) > 100] == []
