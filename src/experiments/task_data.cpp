@@ -8,6 +8,7 @@
 #include "data/byte_shards.h"
 #include "data/incrementing_tokens.h"
 #include "data/token_shard.h"
+#include "experiments/fine_tuning.h"
 #include "nn/initialise.h"
 #include "nn/precompiled.h"
 
@@ -53,6 +54,15 @@ TaskData open_task_data(const RunConfig& config, const std::string& run_folder, 
   data.digest = "generated:" + config.data.kind;
   if (config.data.kind == "incrementing") {
     data.train = incrementing(config, data.generator);
+    return data;
+  }
+  if (config.data.kind == "examples") {
+    agree(host, [&] {
+      FineTuningData examples = open_fine_tuning(config);
+      data.train = std::move(examples.train);
+      data.held_out = std::move(examples.held_out);
+      data.digest = examples.digest;
+    });
     return data;
   }
   const std::string shards = prepare_shards(config, run_folder, host, goes_on);
