@@ -110,18 +110,19 @@ BRAID_INLINE int64_t rows_of_block(int64_t rows) {
   return share < 16 ? 16 : share;
 }
 
-// Zeroed memory, for partial sums.
+// Zeroed memory, for partial sums and panels; aligned, so that no vector straddles two cache lines.
 template <class T>
 class ZeroedArray {
  public:
-  explicit ZeroedArray(int64_t count) : data_(static_cast<T*>(::operator new(size_t(count) * sizeof(T)))) {
+  explicit ZeroedArray(int64_t count) : data_(static_cast<T*>(::operator new(size_t(count) * sizeof(T), line))) {
     __builtin_memset(static_cast<void*>(data_), 0, size_t(count) * sizeof(T));
   }
-  ~ZeroedArray() { ::operator delete(data_); }
+  ~ZeroedArray() { ::operator delete(data_, line); }
   ZeroedArray(const ZeroedArray&) = delete;
   ZeroedArray& operator=(const ZeroedArray&) = delete;
   T& operator[](int64_t i) const { return data_[i]; }
 
  private:
+  static constexpr std::align_val_t line{64};
   T* data_;
 };

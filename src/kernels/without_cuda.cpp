@@ -2,9 +2,12 @@
 // What the CUDA twins are in a build without CUDA.
 #if !BRAID_CUDA
 #include "base/error.h"
+#include "kernels/adamw8bit_cuda.h"
 #include "kernels/add_norm_cuda.h"
 #include "kernels/cross_entropy_cuda.h"
 #include "kernels/gelu_cuda.h"
+#include "kernels/nf4_cuda.h"
+#include "kernels/nf4_product_cuda.h"
 #include "kernels/sinkhorn_cuda.h"
 #include "kernels/stream_mix_cuda.h"
 
@@ -36,11 +39,17 @@ void add_norm_backward_cuda(Launch, NormShape, Element, const void*, const void*
                             const void*, void*, void*, void*, void*) {
   missing();
 }
+void adamw8bit_cuda(Launch, const AdamWFactors&, int64_t, float*, const float*, Moments8bit) { missing(); }
 void cross_entropy_cuda(Launch, Element, int64_t, int64_t, const void*, const int64_t*, double, LossSums*, void*) {
   missing();
 }
 void gelu_cuda(Launch, int64_t, Element, const void*, void*, void*) { missing(); }
 void gelu_backward_cuda(Launch, int64_t, Element, const void*, const void*, void*) { missing(); }
+void nf4_quantise_cuda(Launch, int64_t, Element, const void*, uint8_t*, float*) { missing(); }
+void nf4_nest_cuda(Launch, int64_t, const float*, float, uint8_t*, float*) { missing(); }
+void nf4_dequantise_cuda(Launch, const Nf4Matrix&, Rectangle, Element, void*) { missing(); }
+void nf4_product_cuda(Launch, const Nf4Matrix&, int64_t, Element, const void*, void*) { missing(); }
+void nf4_product_transposed_cuda(Launch, const Nf4Matrix&, int64_t, Element, const void*, void*) { missing(); }
 void sinkhorn_cuda(Launch, SinkhornShape, Element, const void*, void*) { missing(); }
 void sinkhorn_backward_cuda(Launch, SinkhornShape, Element, const void*, const void*, void*) { missing(); }
 

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+// Matrix products with NF4 weights that are decoded in registers or in the cache: for few tokens, where reading a weight
+// costs more than multiplying with it, so that 4 bits of it are an eighth of float32's time. For many tokens a good
+// product of dense panels is faster (nn/quantised_weight.h has the borders).
+#pragma once
+
+#include "kernels/nf4.h"
+
+namespace braid::kernels {
+
+// y [tokens, rows] = x [tokens, columns] W^T. x and y of float32 or bfloat16; sums in float32.
+void nf4_product(Launch, const Nf4Matrix& w, int64_t tokens, Element, const void* x, void* y);
+
+// dx [tokens, columns] = dy [tokens, rows] W, likewise.
+void nf4_product_transposed(Launch, const Nf4Matrix& w, int64_t tokens, Element, const void* dy, void* dx);
+
+}  // namespace braid::kernels

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+// Products with NF4 weights against sums in double over the dequantised weights, at every instruction set and in the CUDA
+// twin, for few and many tokens and for rows that are no whole number of blocks.
+#include "kernels/nf4_product.h"
+
+#include "kernels/dynamic_map.h"
+#include "support.h"
+
+namespace braid::kernels {
+namespace {
+
+using namespace test;
+
+// A random quantised matrix, on the host.
+struct HostMatrix {
+  HostMatrix(int64_t rows, int64_t columns, bool nested) : rows(rows), columns(columns), nested(nested) {
+    const int64_t count = rows * columns;
+    packed.resize(size_t(nf4_bytes(count)));
+    absmax.resize(size_t(nf4_blocks(count)));
+    const std::vector<float> x = as<float>(Random().normal(count));
+    nf4_quantise({}, count, Element::float32, x.data(), packed.data(), absmax.data());
+    if (nested) {
+      codes.resize(absmax.size());
+      outer.resize(size_t(nf4_nested_blocks(count)));
+      nf4_nest({}, int64_t(absmax.size()), absmax.data(), offset, codes.data(), outer.data());
+    }
+    weights.resize(size_t(count));
+    std::vector<float> dense(weights.size());
+    nf4_dequantise({}, on(packed.data(), scales(absmax, outer, codes, map)), {0, rows, 0, columns}, Element::float32,
+                   dense.data());
+    weights.assign(dense.begin(), dense.end());
+  }
+
+  template <class Floats, class Codes>
+  Nf4Scales scales(Floats& single, Floats& second, Codes& code, Floats& table) const {
+    if (!nested) return {single.data()};
+    return {second.data(), code.data(), table.data(), offset};
+  }
+  Nf4Matrix on(const uint8_t* bytes, Nf4Scales scales) const { return {rows, columns, bytes, scales}; }
+
+  int64_t rows, columns;
+  bool nested;
+  float offset = 2.5f;
+  std::vector<uint8_t> packed, codes;
+  std::vector<float> absmax, outer, map{signed_dynamic_map().value.begin(), signed_dynamic_map().value.end()};
+  Numbers weights;
+};
+
+struct Sums {
+  Numbers value, magnitude;
+};
+// out [tokens, to] = in [tokens, from] times M, where M(f, t) is an entry of the weights.
+template <class Entry>
+Sums dense(int64_t tokens, int64_t from, int64_t to, const Numbers& in, const Entry& entry) {
+  Sums sums;
+  for (int64_t n = 0; n < tokens; ++n) {
+    for (int64_t t = 0; t < to; ++t) {
+      double sum = 0, magnitude = 0;
+      for (int64_t f = 0; f < from; ++f) {
+        const double term = in[size_t(n * from + f)] * entry(f, t);
+        sum += term;
+        magnitude += std::abs(term);
+      }
+      sums.value.push_back(sum);
+      sums.magnitude.push_back(magnitude);
+    }
+  }
+  return sums;
+}
+
+template <class E>
+void expect_sums(const Numbers& got, const Sums& expected, const char* what) {
+  Numbers bound;
+  for (size_t i = 0; i < expected.value.size(); ++i) {
+    bound.push_back(E::storage * std::abs(expected.value[i]) + 64 * E::operation * expected.magnitude[i]);
+  }
+  expect_near(got, expected.value, bound, what);
+}
+
+template <class E>
+void expect_products(Place place, const HostMatrix& host, int64_t tokens) {
+  using Stored = typename E::Stored;
+  SCOPED_TRACE(str(host.rows, " x ", host.columns, host.nested ? " nested, " : ", ", tokens, " tokens"));
+  Random random;
+  const Numbers x = rounded<E>(random.normal(tokens * host.columns)), dy = rounded<E>(random.normal(tokens * host.rows));
+  Placed packed(place, host.packed), codes(place, host.codes);
+  Placed absmax(place, host.absmax), outer(place, host.outer), map(place, host.map);
+  const Nf4Matrix w = host.on(packed.data(), host.scales(absmax, outer, codes, map));
+  Placed in(place, stored<E>(x)), gradient(place, stored<E>(dy));
+  Placed y(place, std::vector<Stored>(size_t(tokens * host.rows))), dx(place, std::vector<Stored>(x.size()));
+  nf4_product({place}, w, tokens, E::element, in.data(), y.data());
+  nf4_product_transposed({place}, w, tokens, E::element, gradient.data(), dx.data());
+  const auto weight = [&](int64_t row, int64_t column) { return host.weights[size_t(row * host.columns + column)]; };
+  expect_sums<E>(seen<E>(y.values()), dense(tokens, host.columns, host.rows, x, [&](int64_t f, int64_t t) { return weight(t, f); }), "y");
+  expect_sums<E>(seen<E>(dx.values()), dense(tokens, host.rows, host.columns, dy, weight), "dx");
+}
+
+using Shape = std::pair<int64_t, int64_t>;
+
+template <class E>
+void expect_all_shapes(Place place) {
+  for (const bool nested : {false, true}) {
+    for (const auto& [rows, columns] : {Shape{19, 192}, Shape{40, 576}, Shape{33, 80}, Shape{5, 7}}) {
+      const HostMatrix host(rows, columns, nested);
+      for (const int64_t tokens : {1, 2, 3, 4, 5, 8, 9, 37}) expect_products<E>(place, host, tokens);
+    }
+  }
+}
+
+TEST(Nf4Product, IsTheDenseOneInFloat32AtEveryInstructionSet) {
+  at_every_level([] { expect_all_shapes<Float32>(Place::cpu); });
+}
+TEST(Nf4Product, IsTheDenseOneInBFloat16AtEveryInstructionSet) {
+  at_every_level([] { expect_all_shapes<BFloat16>(Place::cpu); });
+}
+TEST(Nf4ProductGpu, IsTheDenseOneInFloat32) {
+  REQUIRE_DEVICE();
+  expect_all_shapes<Float32>(Place::cuda);
+}
+TEST(Nf4ProductGpu, IsTheDenseOneInBFloat16) {
+  REQUIRE_DEVICE();
+  expect_all_shapes<BFloat16>(Place::cuda);
+}
+
+TEST(Nf4Product, IsTheSameOnAnyNumberOfThreads) {
+  const HostMatrix host(37, 640, true);
+  const std::vector<float> x = as<float>(Random().normal(3 * host.columns));
+  std::vector<float> one(3 * 37), three(one.size());
+  HostMatrix w = host;
+  const Nf4Matrix matrix = w.on(w.packed.data(), w.scales(w.absmax, w.outer, w.codes, w.map));
+  nf4_product({}, matrix, 3, Element::float32, x.data(), one.data());
+  with_threads(3, [&] { nf4_product({}, matrix, 3, Element::float32, x.data(), three.data()); });
+  EXPECT_EQ(one, three);
+}
+
+}  // namespace
+}  // namespace braid::kernels
