@@ -22,6 +22,12 @@ void add_weight_gradient(at::Tensor gradient, const at::Tensor& dy, const at::Te
   }
 }
 
+at::Tensor WeightSource::product(const at::Tensor& x, const at::Tensor& bias) const {
+  return braid::product(x, weight(), bias);
+}
+
+at::Tensor WeightSource::product_transposed(const at::Tensor& dy) const { return braid::product(dy, weight().t()); }
+
 void DenseWeight::add_gradient(const at::Tensor& dy, const at::Tensor& x) const {
   add_weight_gradient(parameter_->gradient, dy, x);
   parameter_->gradient_contributed();
@@ -53,9 +59,8 @@ struct LinearFunction : torch::autograd::Function<LinearFunction> {
     ctx->save_for_backward({x});
     ctx->saved_data["source"] = reinterpret_cast<int64_t>(source);
     ctx->saved_data["bias"] = reinterpret_cast<int64_t>(bias);
-    const at::Tensor weight = source->weight();
-    const at::Tensor y = product(rows_of(x), weight, bias ? bias->compute : at::Tensor());
-    return y.view(with_last(x, weight.size(0)));
+    const at::Tensor y = source->product(rows_of(x), bias ? bias->compute : at::Tensor());
+    return y.view(with_last(x, y.size(1)));
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list gradients) {
@@ -64,7 +69,7 @@ struct LinearFunction : torch::autograd::Function<LinearFunction> {
     const at::Tensor x = ctx->get_saved_variables()[0];
     const at::Tensor dy = rows_of(gradients[0]);
     at::Tensor dx;
-    if (ctx->needs_input_grad(0)) dx = product(dy, source->weight().t()).view(x.sizes());
+    if (ctx->needs_input_grad(0)) dx = source->product_transposed(dy).view(x.sizes());
     if (bias && bias->trainable) add_bias_gradient(*bias, dy);
     if (source->trainable()) source->add_gradient(dy, rows_of(x));
     return {dx, at::Tensor(), at::Tensor()};

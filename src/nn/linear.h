@@ -21,6 +21,11 @@ class WeightSource {
   virtual bool trainable() const = 0;
   // Adds dy^T x to the gradient; dy [N, out], x [N, in] in compute type.
   virtual void add_gradient(const at::Tensor& dy, const at::Tensor& x) const = 0;
+
+  // x W^T + bias, [N, out], and dy W, [N, in], of x [N, in] and dy [N, out]; bias [out] or undefined. Those of weight(),
+  // unless a source can do without one.
+  virtual at::Tensor product(const at::Tensor& x, const at::Tensor& bias) const;
+  virtual at::Tensor product_transposed(const at::Tensor& dy) const;
 };
 
 // W is a Parameter.
