@@ -31,7 +31,7 @@ without a checkpoint; 2 wrong use or configuration; 85 stopped with a checkpoint
 // What a run would do, without starting it.
 void print_plan(const RunConfig& config, int ranks) {
   const Slice mine = slice_of(config.train.batch, 0, ranks);
-  const MemoryPlan plan = plan_memory(config.model, config.train, mine.count);
+  const MemoryPlan plan = plan_memory(config.model, config.train, config.optim, mine.count);
   std::cout << "parameters   " << count_parameters(config.model) << "\n"
             << "batch        " << config.train.batch << " samples of " << config.model.context << " tokens, at most "
             << mine.count << " on a rank\n"

@@ -63,7 +63,7 @@ RunFileSpec run_file_spec(const RunAttributes& attributes, const ExtraMetrics& e
 
 void require_room(const RunConfig& config, const RunSite& site) {
   const Slice mine = slice_of(config.train.batch, site.ranks.host.rank(), site.ranks.host.size());
-  require_memory(plan_memory(config.model, config.train, mine.count), config.train, device_of(site.world),
+  require_memory(plan_memory(config.model, config.train, config.optim, mine.count), config.train, device_of(site.world),
                  site.world.rank(), ranks_on_host(site.world));
 }
 
@@ -100,7 +100,7 @@ RunOutcome train_and_report(Trainer& trainer, RunRecorder& recorder, const RunRe
     std::string message = error.what();
     if (is_out_of_memory(error)) {
       const RunConfig& c = request.config;
-      const MemoryPlan plan = plan_memory(c.model, c.train, slice_of(c.train.batch, 0, site.ranks.host.size()).count);
+      const MemoryPlan plan = plan_memory(c.model, c.train, c.optim, slice_of(c.train.batch, 0, site.ranks.host.size()).count);
       message = str("rank ", site.world.rank(), " on ", device_of(site.world).str(), ", step ", trainer.step(),
                     ": out of memory; planned ", describe_memory(plan), "; ", memory_advice(plan, c.train));
     }

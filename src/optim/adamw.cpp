@@ -25,14 +25,28 @@ void AdamW::step(double learning_rate, double divisor) {
 }
 
 void AdamW::update_range(const GroupRange& range, double learning_rate, double divisor) {
-  const auto part = [&](const at::Tensor& flat) { return std::vector<at::Tensor>{flat.narrow(0, range.first, range.count)}; };
-  const auto masters = part(parameters_.master()), gradients = part(parameters_.gradient());
-  const auto first = part(first_), second = part(second_);
+  const auto part = [&](const at::Tensor& flat) { return flat.narrow(0, range.first, range.count); };
+  fused_adamw({part(parameters_.master()), part(parameters_.gradient()), part(first_), part(second_)}, step_count_,
+              config_, learning_rate, config_.weight_decay_of(range.group), divisor);
+}
+
+std::vector<OptimizerTensor> AdamW::state() const {
+  std::vector<OptimizerTensor> all;
+  const std::vector<Parameter*> order = parameters_.in_buffer_order();
+  const auto add = [&](const char* kind, const at::Tensor& flat) {
+    for (const Parameter* p : order) all.push_back({kind, p, flat.narrow(0, p->offset, p->elements())});
+  };
+  add("exp_avg", first_);
+  add("exp_avg_sq", second_);
+  return all;
+}
+
+void fused_adamw(const AdamWTensors& tensors, const at::Tensor& step_count, const OptimConfig& config,
+                 double learning_rate, double weight_decay, double divisor) {
   std::optional<at::Tensor> scale;
-  if (divisor != 1.0) scale = at::full({}, divisor, step_count_.options());
-  const bool decays = range.group == 0 || config_.decay == "all";
-  at::_fused_adamw_(masters, gradients, first, second, {}, {step_count_}, learning_rate, config_.beta1, config_.beta2,
-                    decays ? config_.weight_decay : 0.0, config_.epsilon, false, false, scale);
+  if (divisor != 1.0) scale = at::full({}, divisor, step_count.options());
+  at::_fused_adamw_({tensors.weights}, {tensors.gradient}, {tensors.first}, {tensors.second}, {}, {step_count},
+                    learning_rate, config.beta1, config.beta2, weight_decay, config.epsilon, false, false, scale);
 }
 
 at::Tensor gradient_norm(const ParameterSet& parameters) {

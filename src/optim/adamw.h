@@ -4,23 +4,17 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "nn/parameter.h"
-#include "optim/optim_config.h"
+#include "optim/optimizer.h"
 
 namespace braid {
 
-class AdamW {
+class AdamW final : public Optimizer {
  public:
   AdamW(ParameterSet& parameters, const OptimConfig& config);
 
-  // One update with gradients divided by `divisor` (clipping), then bf16 copies follow the masters.
-  void step(double learning_rate, double divisor = 1.0);
-
-  at::Tensor first_moment() const { return first_; }    // [padded elements], like the parameters' masters
-  at::Tensor second_moment() const { return second_; }
-  int64_t steps() const { return steps_; }
-  // Goes on where another left off, once the moments have been filled in.
-  void resume_at(int64_t steps) { steps_ = steps; }
+  void step(double learning_rate, double divisor = 1.0) override;
+  std::vector<OptimizerTensor> state() const override;  // exp_avg and exp_avg_sq of each parameter
+  void resume_at(int64_t steps) override { steps_ = steps; }
 
  private:
   void update_range(const GroupRange& range, double learning_rate, double divisor);
@@ -30,6 +24,13 @@ class AdamW {
   at::Tensor first_, second_, step_count_;
   int64_t steps_ = 0;
 };
+
+// One step on tensors of equal size; step_count [] holds this step's number, counted from 1.
+struct AdamWTensors {
+  at::Tensor weights, gradient, first, second;
+};
+void fused_adamw(const AdamWTensors& tensors, const at::Tensor& step_count, const OptimConfig& config,
+                 double learning_rate, double weight_decay, double divisor);
 
 // The 2-norm of the whole flat gradient in one call, as a scalar on the device.
 at::Tensor gradient_norm(const ParameterSet& parameters);

@@ -4,6 +4,11 @@
 namespace braid {
 
 void OptimConfig::describe(ConfigSection& s) {
+  s.choice("kind", kind, {"adamw", "adamw8bit"},
+           "AdamW with moments in 32 bits, or in 8 bits by blocks of 256: a quarter of the state's memory");
+  s.value("paged", paged,
+          "adamw8bit on a GPU: moments lie in memory that the driver moves to the host when the GPU's runs out, and are "
+          "fetched ahead of their use; on CPUs it changes nothing");
   s.value("learning_rate", learning_rate, "learning rate after the warm-up, and the peak of the schedule [1]", 0.0);
   s.value("weight_decay", weight_decay,
           "decoupled weight decay: each step takes away learning rate x weight_decay of a weight [1]", 0.0);

@@ -40,14 +40,15 @@ int64_t activation_bytes_per_token(const ModelConfig& m, int64_t compute) {
 
 }  // namespace
 
-MemoryPlan plan_memory(const ModelConfig& model, const TrainConfig& train, int64_t samples) {
+MemoryPlan plan_memory(const ModelConfig& model, const TrainConfig& train, const OptimConfig& optim, int64_t samples) {
   const int64_t parameters = count_parameters(model);
   const int64_t compute = train.numeric() == Precision::bf16 ? 2 : 4;
   const int64_t micro = train.micro_batch > 0 ? std::min(train.micro_batch, samples) : samples;
   MemoryPlan plan;
   plan.weights = parameters * (compute == 2 ? 6 : 4);
   plan.gradients = parameters * 4;
-  plan.optimiser = parameters * 8;
+  // In 8 bits two codes a weight and two absmax a block; the few small tensors' 32 bits do not count.
+  plan.optimiser = optim.kind == "adamw8bit" ? parameters * 2 + parameters / 32 : parameters * 8;
   plan.activations = micro * model.context * activation_bytes_per_token(model, compute);
   return plan;
 }

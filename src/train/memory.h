@@ -6,6 +6,7 @@
 #include <string>
 
 #include "nn/transformer.h"
+#include "optim/optim_config.h"
 #include "train/train_config.h"
 
 namespace braid {
@@ -19,7 +20,7 @@ struct MemoryPlan {
 // Elements of all weights, without building the model.
 int64_t count_parameters(const ModelConfig& model);
 // Activations are an estimate of what autograd keeps for one micro-batch of `samples`.
-MemoryPlan plan_memory(const ModelConfig& model, const TrainConfig& train, int64_t samples);
+MemoryPlan plan_memory(const ModelConfig& model, const TrainConfig& train, const OptimConfig& optim, int64_t samples);
 
 std::string describe_memory(const MemoryPlan& plan);   // "weights 18.4 MiB, gradients …, together … "
 std::string human_bytes(int64_t bytes);

@@ -24,23 +24,27 @@ h5::Element stored_element(const at::Tensor& tensor) {
   }
 }
 
-StateTensor describe(const std::string& name, const Parameter& parameter, const at::Tensor& flat) {
-  const at::Tensor values = flat.narrow(0, parameter.offset, parameter.elements());
+StateTensor describe(const std::string& name, const Parameter& parameter, const at::Tensor& values) {
   return {{name, stored_element(values), parameter.shape, {parameter.slice.origin, parameter.slice.shape}, 0, values.numel()},
           values};
 }
 
+// One number for each block of a parameter is a tensor of its own.
+StateTensor describe(const std::string& name, const OptimizerTensor& tensor) {
+  if (tensor.values.numel() == tensor.parameter->elements()) return describe(name, *tensor.parameter, tensor.values);
+  return {whole_tensor(name, stored_element(tensor.values), {tensor.values.numel()}), tensor.values};
+}
+
 }  // namespace
 
-std::vector<StateTensor> state_tensors(ParameterSet& parameters, const AdamW& optimizer) {
+std::vector<StateTensor> state_tensors(ParameterSet& parameters, const Optimizer& optimizer) {
   std::vector<StateTensor> all;
-  const std::vector<Parameter*> order = parameters.in_buffer_order();
-  const auto add = [&](const std::string& prefix, const at::Tensor& flat) {
-    for (const Parameter* parameter : order) all.push_back(describe(prefix + parameter->name, *parameter, flat));
-  };
-  add(model_prefix, parameters.master());
-  add("optim/exp_avg/", optimizer.first_moment());
-  add("optim/exp_avg_sq/", optimizer.second_moment());
+  for (const Parameter* p : parameters.in_buffer_order()) {
+    all.push_back(describe(model_prefix + p->name, *p, parameters.master().narrow(0, p->offset, p->elements())));
+  }
+  for (const OptimizerTensor& tensor : optimizer.state()) {
+    all.push_back(describe("optim/" + tensor.kind + "/" + tensor.parameter->name, tensor));
+  }
   return all;
 }
 

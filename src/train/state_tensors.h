@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The tensors that make up a training run's state, under the names they have in a checkpoint: model/<parameter>,
-// optim/exp_avg/<parameter> and optim/exp_avg_sq/<parameter>.
+// The tensors that make up a training run's state, under the names they have in a checkpoint: model/<parameter> and what
+// the optimiser keeps, such as optim/exp_avg/<parameter> and optim/exp_avg_sq/<parameter>.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "optim/adamw.h"
+#include "optim/optimizer.h"
 #include "store/checkpoint_reader.h"
 
 namespace braid {
@@ -18,7 +18,7 @@ struct StateTensor {
   at::Tensor values;  // contiguous, on the device; slice.count elements
 };
 
-std::vector<StateTensor> state_tensors(ParameterSet& parameters, const AdamW& optimizer);
+std::vector<StateTensor> state_tensors(ParameterSet& parameters, const Optimizer& optimizer);
 
 // Of tensors that every rank holds alike, the share that one rank stores: consecutive elements, about as many for each
 // rank, cut at multiples of ParameterSet::alignment.

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "comm/agreement.h"
 #include "nn/precompiled.h"
+#include "optim/adamw.h"
 #include "optim/schedule.h"
 #include "store/checkpoint_reader.h"
 #include "train/evaluate.h"
@@ -23,9 +24,9 @@ Trainer::Trainer(TrainTask task, TrainRanks ranks, RunRecorder& recorder, StopRe
       ranks_(ranks),
       recorder_(recorder),
       stop_request_(stop_request),
-      optimizer_(task_.model.parameters(), task_.optim),
+      optimizer_(make_optimizer(task_.model.parameters(), task_.optim)),
       reducer_(task_.model.parameters(), ranks.data),
-      checkpointer_(task_.checkpoint, state_tensors(task_.model.parameters(), optimizer_), ranks.host),
+      checkpointer_(task_.checkpoint, state_tensors(task_.model.parameters(), *optimizer_), ranks.host),
       totals_(make_loss_totals(task_.model.device())),
       mine_(slice_of(task_.train.batch, ranks.host.rank(), ranks.host.size())),
       position_(task_.train) {}
@@ -36,7 +37,7 @@ void Trainer::resume(const std::string& checkpoint, const Manifest& manifest) {
     restore(position_, manifest.state);
   });
   task_.model.parameters().refresh_compute();
-  optimizer_.resume_at(position_.updates);
+  optimizer_->resume_at(position_.updates);
   std::error_code elsewhere;  // a checkpoint of another run
   const std::string own = checkpoint_path(task_.checkpoint.root, position_.step);
   if (std::filesystem::equivalent(checkpoint, own, elsewhere)) checkpointer_.trust(position_.step);
@@ -125,7 +126,7 @@ at::Tensor Trainer::my_flags() const {
 double Trainer::learning_rate() const { return learning_rate_at(task_.optim, position_.step, task_.train.steps); }
 
 void Trainer::update(const StepNumbers& numbers) {
-  optimizer_.step(learning_rate(), clip_divisor(numbers.gradient_norm, task_.optim.clip_norm));
+  optimizer_->step(learning_rate(), clip_divisor(numbers.gradient_norm, task_.optim.clip_norm));
 }
 
 // The row goes out after the copy for a checkpoint and before its commit: the commit waits for the row to be on disk.

@@ -11,7 +11,7 @@
 #include "comm/world.h"
 #include "data/dataset.h"
 #include "nn/transformer.h"
-#include "optim/adamw.h"
+#include "optim/optimizer.h"
 #include "parallel/gradient_reducer.h"
 #include "train/checkpointer.h"
 #include "train/run_position.h"
@@ -86,7 +86,7 @@ class Trainer {
   TrainRanks ranks_;
   RunRecorder& recorder_;
   StopRequest& stop_request_;
-  AdamW optimizer_;
+  std::unique_ptr<Optimizer> optimizer_;
   GradientReducer reducer_;
   Checkpointer checkpointer_;
   LossTotals totals_;

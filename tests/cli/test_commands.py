@@ -63,6 +63,9 @@ def test_dry_run_tells_the_plan_and_leaves_nothing(tmp_path):
     assert done.returncode == 0
     assert "parameters   4833664" in done.stdout and "activations" in done.stdout
     assert not (tmp_path / "run").exists()
+    assert "optimiser 36.9 MiB" in done.stdout  # 8 bytes a weight
+    rounded = braid("train", DEMO, "--out", tmp_path / "run", "--dry-run", "--set", "optim.kind=adamw8bit")
+    assert "optimiser 9.4 MiB" in rounded.stdout  # 2.03
 
 
 def test_config_lists_every_key():

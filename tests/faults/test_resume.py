@@ -36,8 +36,10 @@ def broken_off(out, *overrides, ranks=1):
         (2, ["data.kind=incrementing", "train.precision=bf16"]),
         (2, ["data.kind=copy", "optim.weight_decay=0.1", "optim.clip_norm=0.5"]),
         (4, ["data.kind=copy"]),
+        (1, ["optim.kind=adamw8bit", "optim.weight_decay=0.1", "model.width=48"]),
+        (2, ["optim.kind=adamw8bit", "optim.paged=true", "train.precision=bf16", "model.width=48"]),
     ],
-    ids=["1-bytes-bf16", "1-incrementing-llama", "2-incrementing-bf16", "2-copy", "4-copy"],
+    ids=["1-bytes-bf16", "1-incrementing-llama", "2-incrementing-bf16", "2-copy", "4-copy", "1-adamw8bit", "2-adamw8bit"],
 )
 def test_the_same_ranks_give_the_same_bits(tmp_path, unbroken, text, ranks, overrides):
     if "data.kind=bytes" in overrides:

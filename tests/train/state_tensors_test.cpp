@@ -10,6 +10,7 @@
 
 #include "../nn/support.h"
 #include "../store/temp_folder.h"
+#include "optim/adamw.h"
 #include "store/checkpoint_manifest.h"
 
 namespace braid {
