@@ -30,13 +30,13 @@ struct Block {
 };
 
 BRAID_INLINE void decode(const MapTables& map, const uint8_t* codes, float absmax, int64_t count, float* out) {
-  for (int64_t i = 0; i < count; ++i) out[i] = map.value[codes[i]] * absmax;
+  for (int64_t i = 0; i < count; ++i) out[i] = looked_up(map.value, codes[i]) * absmax;
 }
 
 // The nearest code of x, or the one below where a negative x would become 0.
 BRAID_INLINE uint8_t signed_code(const MapTables& map, float x) {
   const uint8_t code = code_in(map, x);
-  return uint8_t(code - (x < 0 && map.value[code] >= 0));
+  return uint8_t(code - ((x < 0) & (map.value[code] >= 0)));
 }
 
 void encode(const MapTables& first, const MapTables& second, const Block& block, int64_t count, uint8_t* first_codes,

@@ -39,10 +39,7 @@ BRAID_INLINE FloatLanes numbers_of(WordLanes codes) {
 // As many bytes as there are lanes, each widened to a word.
 BRAID_INLINE WordLanes words_of(const uint8_t* bytes) {
 #if defined(__AVX512F__)
-  typedef uint8_t Bytes __attribute__((vector_size(16)));
-  Bytes raw;
-  __builtin_memcpy(&raw, bytes, sizeof raw);
-  return __builtin_convertvector(raw, WordLanes);
+  return (WordLanes)_mm512_maskz_cvtepu8_epi32(0xffff, _mm_loadu_si128((const __m128i*)bytes));
 #elif defined(__AVX2__)
   return (WordLanes)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)bytes));
 #else

@@ -15,52 +15,76 @@ namespace {
 #include "kernels/cpu_nf4.inl"
 #include "kernels/cpu_blocks.inl"
 
+typedef uint64_t LongLanes __attribute__((vector_size(vector_bytes)));
+
+// Between the numbers of neighbouring codes.
+struct Borders {
+  alignas(64) float between[16] = {};
+  constexpr Borders() {
+    for (int i = 0; i < 15; ++i) between[i] = (nf4_values[i] + nf4_values[i + 1]) / 2.0f;
+  }
+};
+constexpr Borders borders;
+
 // How many of the 15 borders lie strictly below x; NaN lies above all.
 BRAID_INLINE WordLanes codes_of(FloatLanes x) {
+#if defined(__AVX512F__)
+  FloatLanes all;
+  __builtin_memcpy(&all, borders.between, sizeof all);
   WordLanes codes = {};
-#pragma GCC unroll 15
-  for (int i = 0; i < 15; ++i) {
-    const float border = (nf4_values[i] + nf4_values[i + 1]) / 2.0f;
-    codes -= (WordLanes)~(x <= border);
+#pragma GCC unroll 4
+  for (uint32_t step = 8; step > 0; step /= 2) {
+    codes = x <= __builtin_shuffle(all, codes + (step - 1)) ? codes : codes + step;
   }
+#else
+  WordLanes codes = WordLanes{} + 15;
+#pragma GCC unroll 15
+  for (int i = 0; i < 15; ++i) codes += (WordLanes)(x <= borders.between[i]);
+#endif
   return codes;
 }
 
-// The codes of a block whose values have been divided by its absmax.
-BRAID_INLINE void pack(const float* scaled, uint8_t* packed) {
-  uint32_t codes[nf4_block];
-  for (int64_t i = 0; i < nf4_block; i += lanes) {
-    const WordLanes some = codes_of(load(scaled + i, lanes));
-    __builtin_memcpy(codes + i, &some, sizeof some);
-  }
-  for (int64_t i = 0; i < nf4_block; i += 2) packed[i / 2] = uint8_t(codes[i] << 4 | codes[i + 1]);
+// Neighbouring codes share a byte.
+BRAID_INLINE void pack(WordLanes codes, uint8_t* packed) {
+  const LongLanes pairs = (LongLanes)codes, bytes = pairs << 4 | pairs >> 32;
+#if defined(__AVX512F__)
+  _mm_storel_epi64((__m128i*)packed, _mm512_maskz_cvtepi64_epi8(0xff, (__m512i)bytes));
+#else
+  for (int64_t i = 0; i < lanes / 2; ++i) packed[i] = uint8_t(bytes[i]);
+#endif
 }
 
+constexpr int vectors = int(nf4_block / lanes);  // of a block
+
+// `count` values of a block in registers, then zeros; the largest magnitude.
 template <class T>
-BRAID_INLINE void widen_block(const T* x, int64_t count, float* out) {
-  for (int64_t i = 0; i < count; i += lanes) store(out + i, load(x + i, count - i), lanes);
+BRAID_INLINE float load_block(const T* x, int64_t count, FloatLanes (&values)[vectors]) {
+  IntLanes most = {};
+#pragma GCC unroll 16
+  for (int v = 0; v < vectors; ++v) {
+    values[v] = v * lanes < count ? load(x + v * lanes, count - v * lanes) : FloatLanes{};
+    most = larger(most, magnitude(values[v]));
+  }
+  return largest_lane(most);
 }
 
 // bitsandbytes multiplies whole blocks by 1 / absmax, and divides a short one by an absmax that is never 0.
 template <class T>
 BRAID_INLINE void quantise_block(const T* x, uint8_t* packed, float* absmax) {
-  float values[nf4_block];
-  widen_block(x, nf4_block, values);
-  *absmax = largest(values, nf4_block);
+  FloatLanes values[vectors];
+  *absmax = load_block(x, nf4_block, values);
   const float scale = 1.0f / (*absmax < least_absmax ? least_absmax : *absmax);
-  for (int64_t i = 0; i < nf4_block; i += lanes) store(values + i, load(values + i, lanes) * scale, lanes);
-  pack(values, packed);
+#pragma GCC unroll 16
+  for (int v = 0; v < vectors; ++v) pack(codes_of(values[v] * scale), packed + v * lanes / 2);
 }
 
 template <class T>
 void quantise_short_block(const T* x, int64_t count, uint8_t* packed, float* absmax) {
-  float values[nf4_block] = {};
-  widen_block(x, count, values);
-  const float most = largest(values, count);
+  FloatLanes values[vectors];
+  const float most = load_block(x, count, values);
   *absmax = most < least_absmax ? least_absmax : most;
-  for (int64_t i = 0; i < count; ++i) values[i] /= *absmax;
   uint8_t bytes[nf4_block / 2];
-  pack(values, bytes);
+  for (int v = 0; v < vectors; ++v) pack(codes_of(values[v] / *absmax), bytes + v * lanes / 2);
   __builtin_memcpy(packed, bytes, size_t((count + 1) / 2));
 }
 

@@ -46,50 +46,93 @@ void separate(const T* x, int64_t count, float* out) {
   }
 }
 
-// R rows from `row` on times N tokens. Rows are whole numbers of blocks. sums[r][n] go to put(r, n, sum).
-template <int R, int N, class Put>
-BRAID_INLINE void few_rows(const Nf4Matrix& w, int64_t row, const float* x, const Put& put) {
-  FloatLanes sums[R][N] = {};
-  for (int64_t column = 0; column < w.columns; column += nf4_block) {
+// As many rows at a time as registers allow, so that x is loaded once for all.
+constexpr int rows_at_once(int tokens) {
+#if defined(__AVX512F__)
+  return tokens <= 4 ? 4 : 2;
+#else
+  return tokens <= 4 ? 2 : 1;
+#endif
+}
+
+// R rows, whole numbers of blocks, times N tokens: their codes [R, columns / 2] and absmax [R, columns / nf4_block].
+// For very few tokens it is cheaper to multiply a block's sums by its absmax than its numbers. Rows are too short for the
+// processor to see where reading goes on: it is told of the next ones, a cache line every other block.
+template <int R, int N>
+BRAID_INLINE void few_rows(const uint8_t* packed, const float* absmax, int64_t columns, const float* x,
+                           FloatLanes (&sums)[R][N]) {
+  constexpr bool late = N <= 2;
+  constexpr int groups = int(nf4_block / group);
+  const int64_t blocks = columns / nf4_block, row_bytes = columns / 2;
+  for (int64_t block = 0; block < blocks; ++block) {
+    FloatLanes partial[R][N] = {};
     float scale[R];
+#pragma GCC unroll 4
+    for (int r = 0; r < R; ++r) {
+      scale[r] = absmax[r * blocks + block];
+      if (block % 2 == 0) __builtin_prefetch(packed + (R + r) * row_bytes);
+    }
 #pragma GCC unroll 8
-    for (int r = 0; r < R; ++r) scale[r] = block_absmax(w.scales, ((row + r) * w.columns + column) / nf4_block);
-#pragma GCC unroll 8
-    for (int64_t g = column; g < column + nf4_block; g += group) {
-#pragma GCC unroll 8
+    for (int g = 0; g < groups; ++g) {
+      FloatLanes even[R], odd[R];
+#pragma GCC unroll 4
       for (int r = 0; r < R; ++r) {
-        const WordLanes words = words_of(w.packed + ((row + r) * w.columns + g) / 2);
-        const FloatLanes even = numbers_of(words >> 4) * scale[r], odd = numbers_of(words) * scale[r];
+        const WordLanes words = words_of(packed + r * row_bytes + g * lanes);
+        even[r] = late ? numbers_of(words >> 4) : numbers_of(words >> 4) * scale[r];
+        odd[r] = late ? numbers_of(words) : numbers_of(words) * scale[r];
+      }
 #pragma GCC unroll 8
-        for (int n = 0; n < N; ++n) {
-          const float* mine = x + n * w.columns + g;
-          sums[r][n] += even * load(mine, lanes);
-          sums[r][n] += odd * load(mine + lanes, lanes);
+      for (int n = 0; n < N; ++n) {
+        const float* const its = x + n * columns + g * group;
+        const FloatLanes x_even = load(its, lanes), x_odd = load(its + lanes, lanes);
+#pragma GCC unroll 4
+        for (int r = 0; r < R; ++r) {
+          FloatLanes& sum = late ? partial[r][n] : sums[r][n];
+          sum += even[r] * x_even;
+          sum += odd[r] * x_odd;
         }
       }
     }
-  }
-#pragma GCC unroll 8
-  for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 8
-    for (int n = 0; n < N; ++n) put(r, n, sum_of(sums[r][n]));
+    packed += nf4_block / 2;
+    x += nf4_block;
+    if (!late) continue;
+#pragma GCC unroll 4
+    for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 2
+      for (int n = 0; n < N; ++n) sums[r][n] += partial[r][n] * scale[r];
+    }
   }
 }
 
-// About eight chains of sums hide the latency of one.
+template <int R, int N, class T>
+BRAID_INLINE void few_rows_of(const Nf4Matrix& w, int64_t row, const float* x, float* scratch, T* y) {
+  const int64_t blocks = w.columns / nf4_block, first = row * blocks;
+  const float* absmax = w.scales.absmax + first;
+  if (w.scales.codes) {
+    for (int64_t b = 0; b < R * blocks; ++b) scratch[b] = block_absmax(w.scales, first + b);
+    absmax = scratch;
+  }
+  FloatLanes sums[R][N] = {};
+  few_rows<R, N>(w.packed + row * w.columns / 2, absmax, w.columns, x, sums);
+#pragma GCC unroll 4
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
+    for (int n = 0; n < N; ++n) store(y + n * w.rows + row + r, FloatLanes{} + sum_of(sums[r][n]), 1);
+  }
+}
+
 template <int N, class T>
 void few_of(const Nf4Matrix& w, const float* x, T* y) {
-  constexpr int R = N == 1 ? 8 : N == 2 ? 4 : N <= 4 ? 2 : 1;
-#pragma omp parallel for schedule(static)
-  for (int64_t row = 0; row < w.rows; row += R) {
-    const auto put = [&](int64_t r, int64_t n, float sum) BRAID_LAMBDA {
-      store(y + n * w.rows + row + r, FloatLanes{} + sum, 1);
-    };
-    if (row + R <= w.rows) {
-      few_rows<R, N>(w, row, x, put);
-    } else {
-      for (int64_t rest = row; rest < w.rows; ++rest) {
-        few_rows<1, N>(w, rest, x, [&](int64_t, int64_t n, float sum) BRAID_LAMBDA { put(rest - row, n, sum); });
+  constexpr int R = rows_at_once(N);
+#pragma omp parallel
+  {
+    const ZeroedArray<float> scratch(R * (w.columns / nf4_block));
+#pragma omp for schedule(static)
+    for (int64_t row = 0; row < w.rows; row += R) {
+      if (row + R <= w.rows) {
+        few_rows_of<R, N>(w, row, x, &scratch[0], y);
+      } else {
+        for (int64_t rest = row; rest < w.rows; ++rest) few_rows_of<1, N>(w, rest, x, &scratch[0], y);
       }
     }
   }
@@ -111,7 +154,7 @@ void few(const Nf4Matrix& w, int64_t tokens, const T* x, T* y) {
   }
 }
 
-// --- More tokens, or rows that are no whole number of blocks: panels of W are decoded into the cache. ---
+// --- Rows that are no whole number of blocks, and the transposed product: panels of W are decoded into the cache. ---
 
 constexpr int64_t panel_rows = 16, panel_columns = 512;
 
@@ -192,8 +235,10 @@ template <class T>
 void forward_as(const Nf4Matrix& w, int64_t tokens, const void* x_any, void* y_any) {
   const T* const x = static_cast<const T*>(x_any);
   T* const y = static_cast<T*>(y_any);
-  if (tokens <= few_tokens && w.columns % nf4_block == 0) few(w, tokens, x, y);
-  else forward_of(w, tokens, x, y);
+  if (w.columns % nf4_block != 0) return forward_of(w, tokens, x, y);
+  for (int64_t n = 0; n < tokens; n += few_tokens) {
+    few(w, smaller(few_tokens, tokens - n), x + n * w.columns, y + n * w.rows);
+  }
 }
 
 void forward(const Nf4Matrix& w, int64_t tokens, Element element, const void* x, void* y) {

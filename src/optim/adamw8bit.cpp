@@ -27,8 +27,8 @@ AdamW8bit::AdamW8bit(ParameterSet& parameters, const OptimConfig& config) : para
   if (master.scalar_type() != at::kFloat) throw Error("8-bit AdamW updates weights in float32 only");
   if (master.is_cuda()) place_ = config.paged ? Place::managed : Place::gpu;
   lay_out();
-  first_ = make_moment();
-  second_ = make_moment();
+  first_ = make_moment(kernels::signed_dynamic_map());
+  second_ = make_moment(kernels::unsigned_dynamic_map());
   step_count_ = at::zeros({}, master.options());
 }
 
@@ -47,10 +47,12 @@ void AdamW8bit::lay_out() {
   }
 }
 
-AdamW8bit::Moment AdamW8bit::make_moment() const {
+// The padding behind a tensor belongs to its last block, whose absmax a checkpoint may set: it must say 0 by its codes.
+AdamW8bit::Moment AdamW8bit::make_moment(const kernels::DynamicMap& map) const {
   const auto options = parameters_.master().options();
-  const at::Tensor codes = place_ == Place::managed ? paged_zeros(rounded_, parameters_.master().device())
-                                                    : at::zeros({rounded_}, options.dtype(at::kByte));
+  at::Tensor codes = place_ == Place::managed ? paged_zeros(rounded_, parameters_.master().device())
+                                              : at::empty({rounded_}, options.dtype(at::kByte));
+  codes.fill_(std::find(map.value.begin(), map.value.end(), 0.0f) - map.value.begin());
   return {codes, at::zeros({blocks_of(rounded_)}, options), at::zeros({small_}, options)};
 }
 

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "kernels/adamw8bit.h"
+#include "kernels/dynamic_map.h"
 #include "optim/optimizer.h"
 
 namespace braid {
@@ -45,7 +46,7 @@ class AdamW8bit final : public Optimizer {
   };
 
   void lay_out();
-  Moment make_moment() const;
+  Moment make_moment(const kernels::DynamicMap& map) const;  // of 0
   void update_rounded(const Run& run, double learning_rate, double divisor);
   void update_small(const Run& run, double learning_rate, double divisor);
 
