@@ -2,6 +2,7 @@
 #include "experiments/run_config.h"
 
 #include "base/error.h"
+#include "experiments/pretrained.h"
 
 namespace braid {
 
@@ -43,6 +44,7 @@ void check_sweep(const SweepConfig& sweep, const ConfigDocument& document) {
 RunConfig read_run_config(const ConfigDocument& document) {
   RunConfig config;
   document.read_into(config);
+  if (!config.model.path.empty()) take_shape(config.model, document);
   config.model.check(document);
   check_sweep(config.sweep, document);
   return config;
