@@ -93,10 +93,11 @@ def test_losses_do_not_depend_on_ranks_and_the_run_says_where_it_came_from(folde
         train(config, tmp_path / f"run{ranks}", folder, "train.steps=4", ranks=ranks)
         with h5py.File(tmp_path / f"run{ranks}/run.h5", "r", locking=False, swmr=True) as f:
             tables.append(f["train"][:])
-            attributes = dict(f.attrs)
+            attributes = {name: f.attrs[name].decode() for name in ("model_path", "model_digest", "hf_config", "hf_generation_config")}
     assert abs(tables[0]["loss"] - tables[1]["loss"]).max() < 1e-5
     assert attributes["model_path"] == str(folder) and attributes["model_digest"].startswith("crc32c:")
-    assert json.loads(attributes["hf_config"]) == json.loads((folder / "config.json").read_text())
+    assert attributes["hf_config"] == (folder / "config.json").read_text()
+    assert attributes["hf_generation_config"] == (folder / "generation_config.json").read_text()
 
 
 def test_import_and_export_are_each_others_inverse(folder, config, tmp_path):
