@@ -10,10 +10,12 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "cli/checkpoint_hf.h"
 #include "cli/checkpoint_report.h"
 #include "cli/command.h"
 #include "cli/options.h"
 #include "experiments/version.h"
+#include "models/hf_export.h"
 #include "store/checkpoint_convert.h"
 #include "store/checkpoint_lookup.h"
 #include "store/checkpoint_verify.h"
@@ -33,6 +35,8 @@ Examples:
   braid checkpoint export runs/a --out a.safetensors --dtype bf16
   braid checkpoint import a.safetensors --out runs/start
   braid train configs/mhc/demo_mhc.toml --out runs/c --resume runs/start
+  braid checkpoint export runs/text --hf models/text       # a folder that transformers loads
+  braid checkpoint import --hf models/text --out runs/text-again
 
 PATH is a checkpoint, or a run's folder: then its newest checkpoint, or that of --step. A run that
 begins with an imported checkpoint has the optimiser of a new run. diff compares bits; relative is
@@ -45,7 +49,7 @@ struct CheckpointRequest {
   std::vector<std::string> paths;
   std::optional<int64_t> step;
   bool json = false, all = false;
-  std::string tensors, out, prefix = "model/", dtype;
+  std::string tensors, out, prefix = "model/", dtype, hf, shard_size;
 };
 
 // Tensors that --tensors takes; one that takes none is a mistake.
@@ -139,11 +143,19 @@ std::string describe(const Converted& done) {
   return str(done.tensors, done.tensors == 1 ? " tensor, " : " tensors, ", human_bytes(done.bytes));
 }
 
+std::optional<h5::Element> chosen_element(const CheckpointRequest& request) {
+  if (request.dtype.empty()) return std::nullopt;
+  return request.dtype == "bf16" ? h5::Element::bfloat16 : h5::Element::float32;
+}
+
 int export_file(const CheckpointRequest& request) {
-  ExportOptions options{request.prefix, request.all, std::nullopt};
-  if (request.dtype == "bf16") options.element = h5::Element::bfloat16;
-  if (request.dtype == "fp32") options.element = h5::Element::float32;
+  const ExportOptions options{request.prefix, request.all, chosen_element(request)};
   const std::string folder = find_checkpoint(request.paths[0], request.step);
+  if (!request.hf.empty()) {
+    const std::string size = request.shard_size.empty() ? "5GB" : request.shard_size;
+    export_hf_folder(folder, request.hf, options.element, parse_shard_size(size));
+    return exit_done;
+  }
   const Converted done = export_safetensors(folder, request.out, options);
   std::cout << request.out << ": " << describe(done) << ", of " << folder << "\n";
   return exit_done;
@@ -151,7 +163,8 @@ int export_file(const CheckpointRequest& request) {
 
 int import_file(const CheckpointRequest& request) {
   std::error_code problem;
-  if (!std::filesystem::is_regular_file(request.paths[0], problem)) {
+  const bool from_folder = !request.hf.empty();
+  if (!from_folder && !std::filesystem::is_regular_file(request.paths[0], problem)) {
     throw UsageError(str(request.paths[0], ": no such file"));
   }
   const Versions versions = library_versions();
@@ -159,8 +172,9 @@ int import_file(const CheckpointRequest& request) {
                                     {"git_commit", versions.commit},
                                     {"uncommitted_changes", int64_t{versions.uncommitted_changes}},
                                     {"host", host_name()}};
-  const Converted done = import_safetensors(request.paths[0], request.out,
-                                            {request.prefix, attributes, to_state(RunPosition(TrainConfig{}))});
+  const ImportOptions options{request.prefix, attributes, to_state(RunPosition(TrainConfig{}))};
+  const Converted done = from_folder ? import_hf(request.hf, request.out, options)
+                                     : import_safetensors(request.paths[0], request.out, options);
   std::cout << request.out << ": " << describe(done) << "; braid train … --resume " << request.out
             << " starts from it\n";
   return exit_done;
@@ -183,8 +197,9 @@ const std::vector<CheckpointAction>& actions() {
       {"inspect", "inspect PATH", 1, 1, {"step", "json", "tensors"}, inspect},
       {"verify", "verify PATH...", 1, SIZE_MAX, {}, verify},
       {"diff", "diff PATH PATH", 2, 2, {"step", "tensors"}, diff},
-      {"export", "export PATH --out FILE", 1, 1, {"step", "out", "prefix", "all", "dtype"}, export_file},
-      {"import", "import FILE --out DIR", 1, 1, {"out", "prefix"}, import_file}};
+      {"export", "export PATH --out FILE, or export PATH --hf DIR", 1, 1,
+       {"step", "out", "prefix", "all", "dtype", "hf", "shard-size"}, export_file},
+      {"import", "import FILE --out DIR, or import --hf DIR --out DIR", 0, 1, {"out", "prefix", "hf"}, import_file}};
   return all;
 }
 
@@ -209,21 +224,32 @@ CheckpointRequest read_request(const cxxopts::ParseResult& parsed) {
   text("out", request.out);
   text("prefix", request.prefix);
   text("dtype", request.dtype);
+  text("hf", request.hf);
+  text("shard-size", request.shard_size);
   request.json = parsed.count("json") > 0;
   request.all = parsed.count("all") > 0;
   return request;
 }
 
+// Export goes to a file or a folder, import comes from one of both.
+bool has_places(const CheckpointAction& action, const CheckpointRequest& request) {
+  const bool file = !request.out.empty(), folder = !request.hf.empty();
+  if (action.run == export_file) return file != folder && (folder || request.shard_size.empty());
+  if (action.run == import_file) return file && request.paths.size() == (folder ? 0 : 1);
+  return true;
+}
+
 // Refuses what the action does not take or cannot do without.
 void check_request(const cxxopts::ParseResult& parsed, const CheckpointAction& action,
                    const CheckpointRequest& request) {
-  for (const char* option : {"step", "json", "tensors", "out", "prefix", "all", "dtype"}) {
+  for (const char* option : {"step", "json", "tensors", "out", "prefix", "all", "dtype", "hf", "shard-size"}) {
     if (!parsed.count(option) || action.takes(option)) continue;
     throw UsageError(str("braid checkpoint ", action.name, ": takes no --", option));
   }
   const bool enough = request.paths.size() >= action.fewest && request.paths.size() <= action.most;
-  if (!enough || (action.takes("out") && request.out.empty())) {
-    throw UsageError(str("braid checkpoint: expected ", action.usage));
+  if (!enough || !has_places(action, request)) throw UsageError(str("braid checkpoint: expected ", action.usage));
+  if (parsed.count("hf") && (parsed.count("all") || parsed.count("prefix"))) {
+    throw UsageError("--hf takes the whole model; it has no --all and no --prefix");
   }
   if (parsed.count("all") && parsed.count("prefix")) throw UsageError("--all takes every tensor; it has no --prefix");
   if (!request.dtype.empty() && request.dtype != "bf16" && request.dtype != "fp32") {
@@ -241,6 +267,8 @@ void add_checkpoint_options(cxxopts::Options& options) {
       "out", "export: file, replaced if it is there; import: folder of the new checkpoint", text(), "PATH")(
       "prefix", "export: take tensors that begin so, without it; import: put before names (default: model/)", text(),
       "TEXT")("all", "export: every tensor, under its whole name")(
+      "hf", "export: folder of a Hugging Face model to write; import: one to read", text(), "DIR")(
+      "shard-size", "export --hf: start another file of weights before one exceeds this (default: 5GB)", text(), "SIZE")(
       "dtype", "export: bf16 or fp32; floats are rounded to nearest even (default: as they are stored)", text(),
       "TYPE")("h,help", "this text");
   options.parse_positional({"action", "paths"});
@@ -252,7 +280,8 @@ void add_checkpoint_options(cxxopts::Options& options) {
 int command_checkpoint(const Arguments& arguments) {
   cxxopts::Options options("braid checkpoint",
                            "inspect PATH: what is in a checkpoint.   verify PATH...: whether its files are whole.\n"
-                           "diff A B: what differs.   export PATH --out FILE, import FILE --out DIR: safetensors.");
+                           "diff A B: what differs.   export PATH --out FILE, import FILE --out DIR: safetensors.\n"
+                           "export PATH --hf DIR, import --hf DIR --out DIR: Hugging Face model folders.");
   add_checkpoint_options(options);
   int code = exit_done;
   const auto use = [&](const cxxopts::ParseResult& parsed) {

@@ -34,7 +34,9 @@ int command_doctor(const Arguments& arguments);
 int command_checkpoint(const Arguments& arguments);
 int command_config(const Arguments& arguments);
 int command_status(const Arguments& arguments);
+int command_generate(const Arguments& arguments);
 int command_bench(const Arguments& arguments);
+int command_eval(const Arguments& arguments);
 
 // --set, --out, --device, --share-gpu, --dry-run and the configuration file itself.
 struct CommonOptions {

@@ -128,6 +128,14 @@ std::vector<EngramExample> with_openings(const Pattern& pattern, size_t place, E
   return forms;
 }
 
+std::string without_opening(const std::string& prompt) {
+  for (const std::string opening :
+       {"Tell me: ", "Answer: ", "Complete: ", "Continue: ", "Finish this: ", "What comes next: "}) {
+    if (prompt.starts_with(opening)) return prompt.substr(opening.size());
+  }
+  return prompt;
+}
+
 EngramSplit split_engram(const std::vector<Pattern>& patterns, EngramVariant variant, uint64_t seed) {
   return variant == EngramVariant::clean ? clean_split(patterns, seed) : published_split(patterns, variant, seed);
 }

@@ -29,6 +29,9 @@ struct EngramSplit {
 // four), fixes and formats (Fix …, … -> …) with none.
 std::vector<EngramExample> with_openings(const Pattern& pattern, size_t place, EngramVariant variant);
 
+// The prompt without the opening of any variant before it, if there is one.
+std::string without_opening(const std::string& prompt);
+
 // cuda: all forms shuffled, int(0.8 n) train, the rest valid; test: up to 5 patterns of each category as they are.
 // mlx: the same with up to 3, drawn by a generator seeded anew. clean: patterns shuffled, a fifth test (as they are), a
 // tenth valid, the rest train, at least one each; UsageError for fewer than 3 patterns.

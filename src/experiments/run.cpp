@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "comm/agreement.h"
 #include "experiments/gain.h"
+#include "experiments/pretrained.h"
 #include "experiments/run_folder.h"
 #include "experiments/run_lock.h"
 #include "experiments/run_record.h"
@@ -183,12 +184,16 @@ RunOutcome run_training(RunRequest request, RunSite site) {
 
   Transformer model(config.model, config.train.numeric(), device_of(site.world),
                     config.lora.enabled() ? Weights::frozen : Weights::trained);
-  initialise(model, config, data);
+  if (config.model.path.empty()) initialise(model, config, data);
+  // A checkpoint of adapters holds nothing of the weights they are put on.
+  const bool needs_weights = start.checkpoint.empty() || config.lora.enabled();
+  if (!config.model.path.empty() && needs_weights) load_pretrained(model, host);
   const std::unique_ptr<LoraModel> adapters = adapters_for(model, config);
   const ExtraMetrics extra = gain_metrics(model.residual(), config.model.has_streams());
   const RunRecord record = gather_run_record(site.world, host, start.session);
   RunFileSpec spec = run_file_spec(run_attributes(site.world, host.size(), config, toml, data, model, start.run_id), extra);
   spec.attributes.emplace_back("resumed_from", start.origin);
+  for (auto& attribute : record_pretrained(config.model, request.out, host)) spec.attributes.push_back(std::move(attribute));
   const std::string path = request.out + "/run.h5";
   std::unique_ptr<RunFile> file;
   agree_on_root(host, [&] {

@@ -2,6 +2,7 @@
 #include "experiments/run_config.h"
 
 #include "base/error.h"
+#include "experiments/pretrained.h"
 
 namespace braid {
 
@@ -53,6 +54,7 @@ void check_lora(const RunConfig& config, const ConfigDocument& document) {
 RunConfig read_run_config(const ConfigDocument& document) {
   RunConfig config;
   document.read_into(config);
+  if (!config.model.path.empty()) take_shape(config.model, document);
   config.model.check(document);
   check_lora(config, document);
   check_sweep(config.sweep, document);

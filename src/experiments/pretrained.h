@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// A run that begins with a Hugging Face model folder (model.path) instead of drawn weights.
+#pragma once
+
+#include <string>
+
+#include "base/config.h"
+#include "comm/communicator.h"
+#include "nn/transformer.h"
+#include "store/run_file.h"
+
+namespace braid {
+
+// The shape in model.path's config.json becomes the model's. Its context may be given shorter. UsageError: a key of the
+// document that contradicts the folder, by name.
+void take_shape(ModelConfig& model, const ConfigDocument& document);
+
+// What run.h5 and every checkpoint of the run say of the folder, nothing without one (models/hf_export.h). Rank 0 reads
+// the weights' files for their digest and copies the tokenizer's to OUT/tokenizer, where exports find them. Collective.
+RunAttributes record_pretrained(const ModelConfig& model, const std::string& out, Communicator& host);
+
+// Weights from model.path; every rank reads what it holds. Errors are agreed on. Collective.
+void load_pretrained(Transformer& model, Communicator& host);
+
+}  // namespace braid

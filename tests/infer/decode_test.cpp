@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "infer/decode.h"
+
+#include <gtest/gtest.h>
+
+#include "../nn/support.h"
+#include "../store/thrown.h"
+#include "infer/greedy.h"
+
+namespace braid {
+namespace {
+
+using test::randomise;
+using test::small_model;
+
+struct Variant {
+  const char *dialect, *residual;
+  int64_t kv_heads, head_width;
+  const char* scaling;
+};
+
+class Decode : public testing::TestWithParam<Variant> {
+ protected:
+  static ModelConfig config() {
+    ModelConfig config = small_model(GetParam().dialect, GetParam().residual);
+    config.context = 24;
+    config.kv_heads = GetParam().kv_heads;
+    config.own_head_width = GetParam().head_width;
+    config.rope.kind = GetParam().scaling;
+    config.rope.factor = 4;
+    config.rope.original_context = 6;
+    return config;
+  }
+  static at::Tensor random_ids(int64_t batch, int64_t tokens) {
+    at::Generator generator = seeded_generator(3);
+    return at::empty({batch, tokens}, at::kLong).random_(0, 11, generator);
+  }
+  Decode() : model(config(), Precision::fp64, at::kCPU) {
+    randomise(model, 4, 0.5);
+    model.residual().begin_step();
+  }
+  at::Tensor full_logits(const at::Tensor& ids) {
+    const at::NoGradGuard no_gradient;
+    return model.logits(ids);
+  }
+  static void expect_near(const at::Tensor& a, const at::Tensor& b) {
+    ASSERT_EQ(a.sizes(), b.sizes());
+    EXPECT_LT((a - b).abs().max().item<double>(), 1e-10);
+  }
+  Transformer model;
+};
+
+TEST_P(Decode, TokenByTokenGivesTheLogitsOfTheWholeText) {
+  const at::Tensor ids = random_ids(3, 20), expected = full_logits(ids);
+  KvCache cache = make_kv_cache(model, {0, 0, 0}, 20);
+  expect_near(decode(model, cache, ids.slice(1, 0, 7)), expected.select(1, 6));
+  for (int64_t t = 7; t < 20; ++t) expect_near(decode(model, cache, ids.slice(1, t, t + 1)), expected.select(1, t));
+  EXPECT_EQ(cache.room(), 0);
+}
+
+TEST_P(Decode, SeveralTokensMayFollowAPast) {
+  const at::Tensor ids = random_ids(2, 18), expected = full_logits(ids);
+  KvCache cache = make_kv_cache(model, {0, 0}, 18);
+  for (const int64_t end : {1, 9, 10, 18}) {
+    expect_near(decode(model, cache, ids.slice(1, cache.length, end)), expected.select(1, end - 1));
+  }
+}
+
+TEST_P(Decode, PaddingIsNeverSeen) {
+  const at::Tensor ids = random_ids(1, 20), expected = full_logits(ids);
+  const int64_t padding = 5, prompt = 6;
+  KvCache cache = make_kv_cache(model, {padding, 0}, 20 + padding);
+  const at::Tensor other = random_ids(2, prompt + padding).slice(0, 1), filler = at::full({1, padding}, 9, at::kLong);
+  const at::Tensor first = at::cat({at::cat({filler, ids.slice(1, 0, prompt)}, 1), other});
+  expect_near(decode(model, cache, first).slice(0, 0, 1), expected.select(1, prompt - 1));
+  for (int64_t t = prompt; t < 19; t += t == prompt ? 2 : 1) {
+    const int64_t next = t == prompt ? t + 2 : t + 1;
+    const at::Tensor both = ids.slice(1, t, next).expand({2, next - t});
+    expect_near(decode(model, cache, both).slice(0, 0, 1), expected.select(1, next - 1));
+  }
+}
+
+TEST_P(Decode, GreedyTokensAreThoseOfTheWholeTextRecomputed) {
+  const std::vector<std::vector<int64_t>> prompts = {{1, 2, 3}, {4}, {5, 6, 7, 8, 9, 10}};
+  const Generated done = generate_greedy(model, prompts, {12, {}});
+  for (size_t b = 0; b < prompts.size(); ++b) {
+    std::vector<int64_t> text = prompts[b];
+    for (const int64_t token : done.tokens[b]) {
+      const at::Tensor ids = at::tensor(at::ArrayRef<int64_t>(text), at::kLong).unsqueeze(0);
+      EXPECT_EQ(token, full_logits(ids)[0][-1].argmax().item<int64_t>());
+      text.push_back(token);
+    }
+    EXPECT_EQ(done.tokens[b].size(), 12u);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, Decode,
+                         testing::Values(Variant{"llama", "residual", 4, 0, "none"},
+                                         Variant{"llama", "residual", 2, 0, "none"},
+                                         Variant{"llama", "residual", 1, 6, "llama3"},
+                                         Variant{"llama", "residual", 2, 0, "yarn"},
+                                         Variant{"llama", "mhc", 2, 0, "linear"},
+                                         Variant{"poc", "residual", 0, 0, "none"}, Variant{"poc", "hc", 0, 0, "none"}),
+                         [](const auto& info) {
+                           const Variant& v = info.param;
+                           return str(v.dialect, "_", v.residual, "_", v.kv_heads, "_", v.head_width, "_", v.scaling);
+                         });
+
+class Greedy : public testing::Test {
+ protected:
+  Greedy() : model(small_model("llama", "residual"), Precision::fp32, at::kCPU) { randomise(model, 4, 0.5); }
+  std::string refusal(const std::vector<std::vector<int64_t>>& prompts, int64_t more) {
+    return thrown_message([&] { generate_greedy(model, prompts, {more, {}}); });
+  }
+  Transformer model;  // 11 tokens, context 6
+};
+
+TEST_F(Greedy, EndsATextAfterAStopId) {
+  const std::vector<std::vector<int64_t>> prompts = {{1, 2}, {3}};
+  const auto free = generate_greedy(model, prompts, {4, {}}).tokens;
+  const auto stopped = generate_greedy(model, prompts, {4, {free[0][1]}}).tokens;
+  const auto until = [&](const std::vector<int64_t>& text) {
+    const auto end = std::find(text.begin(), text.end(), free[0][1]);
+    return std::vector<int64_t>(text.begin(), end == text.end() ? end : end + 1);
+  };
+  EXPECT_EQ(stopped[0], until(free[0]));
+  EXPECT_EQ(stopped[1], until(free[1]));
+  EXPECT_LT(stopped[0].size(), free[0].size());
+}
+
+TEST_F(Greedy, RefusesTextsThatCannotBe) {
+  EXPECT_EQ(refusal({{1}, {}}, 1), "text 2: expected at least one token id");
+  EXPECT_EQ(refusal({{1, 11}}, 1), "text 1: expected token ids from 0 to 10, found 11");
+  EXPECT_EQ(refusal({{-1}}, 1), "text 1: expected token ids from 0 to 10, found -1");
+  EXPECT_EQ(refusal({{1, 2, 3}}, 4), "text 1: 3 tokens and 4 new ones are more than the model's context of 6");
+  EXPECT_EQ(generate_greedy(model, {{1}}, {0, {}}).tokens, std::vector<std::vector<int64_t>>{{}});
+}
+
+}  // namespace
+}  // namespace braid
