@@ -23,12 +23,6 @@ std::string peft_name(const std::string& name) {
   return str("base_model.model.", outside ? "" : "model.", name);
 }
 
-int64_t elements_of(const std::vector<int64_t>& shape) {
-  int64_t count = 1;
-  for (const int64_t size : shape) count *= size;
-  return count;
-}
-
 void write_text(const std::string& path, const std::string& text) {
   std::ofstream file(path, std::ios::trunc);
   file << text;
