@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """launch/bench: what it measures is the same work, its figures follow from what it timed, and wrong use is one line."""
 
+import importlib.util
 import json
 import math
 import os
@@ -18,6 +19,7 @@ import attention_bench  # noqa: E402
 import bench_common as common  # noqa: E402
 import collectives_bench  # noqa: E402
 import io_bench  # noqa: E402
+import nf4_bench  # noqa: E402
 import step_bench  # noqa: E402
 
 
@@ -35,7 +37,7 @@ def one_line(done, code, words):
 
 def test_the_script_names_what_there_is():
     done = subprocess.run([ROOT / "launch/bench", "--help"], capture_output=True, text=True)
-    assert done.returncode == 0 and all(word in done.stdout for word in ("step", "attention", "collectives", " io "))
+    assert done.returncode == 0 and all(word in done.stdout for word in ("step", "attention", "collectives", " io ", " nf4 "))
     one_line(subprocess.run([ROOT / "launch/bench", "steps"], capture_output=True, text=True), 2, "unknown 'steps'")
     one_line(subprocess.run([ROOT / "launch/bench"], capture_output=True, text=True), 2, "say what to measure")
 
@@ -53,6 +55,7 @@ def test_the_script_names_what_there_is():
     ("io", ["--bytes", "1MB"], "expected bytes"),
     ("io", ["--folder", "/no/such"], "no such folder"),
     ("io", ["--ranks", "0"], "1 or more"),
+    ("nf4", ["--shapes", "4096"], "expected rows x columns"),
 ])  # fmt: skip
 def test_wrong_use_is_one_line(what, arguments, words):
     one_line(bench(what, "--device", "cpu", *arguments), 2, words)
@@ -184,3 +187,30 @@ def test_braid_bench_io_refuses_what_it_does_not_take():
     for arguments, words in ((["io", "--sizes", "1MiB"], "takes no --sizes"), (["collectives", "--bytes", "1MiB"], "takes no --bytes"),
                              (["io", "--rounds", "0"], "1 or more"), (["disk"], "there are: collectives, io"), ([], "say what to measure")):  # fmt: skip
         one_line(subprocess.run([BUILD / "braid", "bench", *arguments], capture_output=True, text=True, timeout=60), 2, words)
+
+
+def test_nf4_is_timed_by_each_program_that_is_there(tmp_path):
+    out = tmp_path / "nf4.json"
+    done = bench("nf4", "--quick", "--device", "cpu", "--json", out)
+    assert done.returncode == 0, done.stderr
+    (result,) = json.loads(out.read_text())["results"]
+    peers = {"bitsandbytes", "dense"} if importlib.util.find_spec("bitsandbytes") else set()
+    assert {"quantise float32", "dequantise", "product, 1", "backward, 64"} <= set(result["figures"])
+    for name, figure in result["figures"].items():
+        assert {"braid"} <= set(figure["seconds"]) <= {"braid", "braid nested"} | peers
+        for who, over in figure["braid_over"].items():
+            assert over["median"] == pytest.approx(figure["seconds"][who]["median"] / figure["seconds"]["braid"]["median"])
+    product = result["figures"]["product, 1"]
+    assert product["share_of_reads"] == pytest.approx(result["weight_bytes"] / product["seconds"]["braid"]["median"] / result["read_bytes_per_second"])
+
+
+def test_nf4_counts_the_faster_of_bitsandbytes_two_ways():
+    ours = {"single": {"bytes": 10, "dequantise": 1.0, "product 1": 2.0, "transposed 1": 2.0}, "read_bytes_per_second": 100.0}
+    ours |= {"nested": ours["single"], "quantise float32": 1.0, "quantise bfloat16": 1.0, "quantise nested": 1.0}
+    theirs = {name: 8.0 for name in ("quantise float32", "quantise bfloat16", "quantise nested", "dequantise", "dequantise nested")}
+    theirs |= {"eval 1": 6.0, "train 1": 4.0, "transposed 1": 3.0, "dense 1": 5.0, "dense transposed 1": 5.0}
+    result = nf4_bench.summarise((2, 4), {"braid": [ours], "bitsandbytes": [theirs]}, [1])
+    assert result["figures"]["product, 1"]["braid_over"]["bitsandbytes"]["median"] == 2.0
+    assert result["figures"]["product, 1"]["share_of_reads"] == pytest.approx(0.05)
+    with pytest.raises(common.BenchError, match="the measurement is wrong"):
+        nf4_bench.summarise((2, 4), {"braid": [ours | {"read_bytes_per_second": 1.0}], "bitsandbytes": [theirs]}, [1])
