@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // Times NF4 on this machine's CPUs for launch/bench nf4: nf4_bench ROWS COLUMNS SECONDS TOKENS… One JSON object: seconds of
-// quantising, dequantising and products in bfloat16, each the median of the calls of SECONDS, and the rate at which plain
-// reads go. Products go round copies of the matrix that are together larger than the caches, as a model's layers are.
-#include <omp.h>
+// quantising, dequantising and products in bfloat16, each the median of the calls of SECONDS, and the highest rate of plain
+// reads. Products go round copies of the matrix that are together larger than the caches, as a model's layers are.
+#include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <atomic>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
 #include "base/clock.h"
+#include "base/error.h"
 #include "nn/precompiled.h"
 #include "nn/quantised_weight.h"
 
@@ -17,8 +19,9 @@ namespace {
 
 constexpr int64_t beyond_caches = 256 << 20;  // bytes
 
+// Seconds of each of the calls made in so many seconds, shortest first.
 template <class Call>
-double median_seconds(double seconds, const Call& call) {
+std::vector<double> sorted_seconds(double seconds, const Call& call) {
   call();
   std::vector<double> each;
   for (const Stopwatch whole; whole.seconds() < seconds || each.size() < 3;) {
@@ -26,32 +29,40 @@ double median_seconds(double seconds, const Call& call) {
     call();
     each.push_back(one.seconds());
   }
-  std::nth_element(each.begin(), each.begin() + each.size() / 2, each.end());
+  std::sort(each.begin(), each.end());
+  return each;
+}
+
+template <class Call>
+double median_seconds(double seconds, const Call& call) {
+  const std::vector<double> each = sorted_seconds(seconds, call);
   return each[each.size() / 2];
 }
 
-// Bytes a second that all threads read together, of memory that no cache holds.
+// The most bytes a second that all threads read together, in calls as short as a product, of memory that no cache holds.
 double read_rate(double seconds) {
   typedef uint64_t Line __attribute__((vector_size(64)));
   const std::vector<Line> memory(2 * beyond_caches / sizeof(Line));
-  const int64_t lines = int64_t(memory.size()), part = 4096;
-  const double each = median_seconds(seconds, [&] {
-    uint64_t seen = 0;
-#pragma omp parallel for schedule(static) reduction(+ : seen)
-    for (int64_t first = 0; first < lines; first += part) {
+  const int64_t lines = (8 << 20) / int64_t(sizeof(Line)), part = 4096;
+  size_t from = 0;
+  const double fastest = sorted_seconds(seconds, [&] {
+    std::atomic<uint64_t> seen = 0;
+    const Line* const here = memory.data() + from;
+    from = (from + size_t(lines)) % memory.size();
+    at::parallel_for(0, lines / 4, part, [&](int64_t begin, int64_t end) {
       Line a = {}, b = {}, c = {}, d = {};
-      for (int64_t i = first; i < first + part; i += 4) {
-        a += memory[i];
-        b += memory[i + 1];
-        c += memory[i + 2];
-        d += memory[i + 3];
+      for (int64_t i = 4 * begin; i < 4 * end; i += 4) {
+        a += here[i];
+        b += here[i + 1];
+        c += here[i + 2];
+        d += here[i + 3];
       }
       a += b + c + d;
       seen += a[0];
-    }
-    if (seen != 0) std::cerr << seen;
-  });
-  return double(memory.size() * sizeof(Line)) / each;
+    });
+    if (seen != 0) throw Error("zeros were read as something else");
+  })[0];
+  return double(lines * int64_t(sizeof(Line))) / fastest;
 }
 
 Nf4Tensor copy_of(const Nf4Tensor& t) {

@@ -32,7 +32,7 @@ def parse(arguments):
     common.add_common(parser, rounds=5)
     options = common.resolve(parser.parse_args(arguments))
     if options.quick:
-        options.rounds, options.seconds, options.shapes, options.tokens = 1, 0.01, [(256, 512)], [1, 64]
+        options.rounds, options.seconds, options.shapes, options.tokens = 1, 0.01, [(2048, 2048)], [1, 64]
     if options.device == "cuda":
         parser.error("--device cuda: NF4 is timed on CPUs only")
     return options
