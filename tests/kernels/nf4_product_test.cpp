@@ -91,7 +91,8 @@ void expect_products(Place place, const HostMatrix& host, int64_t tokens) {
   nf4_product({place}, w, tokens, E::element, in.data(), y.data());
   nf4_product_transposed({place}, w, tokens, E::element, gradient.data(), dx.data());
   const auto weight = [&](int64_t row, int64_t column) { return host.weights[size_t(row * host.columns + column)]; };
-  expect_sums<E>(seen<E>(y.values()), dense(tokens, host.columns, host.rows, x, [&](int64_t f, int64_t t) { return weight(t, f); }), "y");
+  const auto turned = [&](int64_t column, int64_t row) { return weight(row, column); };
+  expect_sums<E>(seen<E>(y.values()), dense(tokens, host.columns, host.rows, x, turned), "y");
   expect_sums<E>(seen<E>(dx.values()), dense(tokens, host.rows, host.columns, dy, weight), "dx");
 }
 
