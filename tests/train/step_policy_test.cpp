@@ -5,6 +5,7 @@
 
 #include <cmath>
 
+#include "nn/transformer.h"
 #include "train/memory.h"
 
 namespace braid {
