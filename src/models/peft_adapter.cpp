@@ -30,20 +30,23 @@ void write_text(const std::string& path, const std::string& text) {
   if (!file) throw Error(str(path, ": cannot be written"));
 }
 
-// Weights of any float type as float32.
-std::vector<float> read_floats(const SafetensorsFile& file, const SafeTensor& tensor) {
-  const int64_t count = elements_of(tensor.shape);
+// Weights of any float type: float64 as they are, the others as float32.
+at::Tensor read_values(const SafetensorsFile& file, const SafeTensor& tensor) {
   const std::string where = str(file.path(), ": ", tensor.name, ": ");
-  const bool is_float = tensor.element == h5::Element::float32 || tensor.element == h5::Element::bfloat16 ||
-                        tensor.element == h5::Element::float16;
-  if (!is_float) throw UsageError(where + "expected elements F32, BF16 or F16");
-  const int64_t bad = first_not_finite(tensor.element, file.data(tensor), count);
+  const bool wide = tensor.element == h5::Element::float64;
+  const bool narrow = tensor.element == h5::Element::float32 || tensor.element == h5::Element::bfloat16 ||
+                      tensor.element == h5::Element::float16;
+  if (!wide && !narrow) throw UsageError(where + "expected elements F64, F32, BF16 or F16");
+  at::Tensor values = at::empty(tensor.shape, wide ? at::kDouble : at::kFloat);
+  const int64_t bad = first_not_finite(tensor.element, file.data(tensor), values.numel());
   if (bad >= 0) throw UsageError(str(where, "expected finite weights, element ", bad, " is not"));
-  std::vector<float> values(static_cast<size_t>(count));
-  convert_elements(tensor.element, file.data(tensor), h5::Element::float32,
-                   reinterpret_cast<std::byte*>(values.data()), values.size());
+  convert_elements(tensor.element, file.data(tensor), wide ? h5::Element::float64 : h5::Element::float32,
+                   static_cast<std::byte*>(values.mutable_data_ptr()), static_cast<size_t>(values.numel()));
   return values;
 }
+
+// peft saves the weight of an adapted lm_head with the adapter: the base model has it.
+bool is_base_weight(const std::string& name) { return name.ends_with(".base_layer.weight"); }
 
 }  // namespace
 
@@ -100,11 +103,11 @@ void load_peft_weights(const std::string& folder, ParameterSet& adapters) {
       throw UsageError(str(where, "expected shape [", extent_text(Extent(parameter.shape.begin(), parameter.shape.end())),
                            "], found [", extent_text(tensor->shape), "]"));
     }
-    std::vector<float> values = read_floats(file, *tensor);
-    parameter.master.copy_(at::from_blob(values.data(), parameter.shape, at::kFloat));
+    parameter.master.copy_(read_values(file, *tensor));
   }
   for (const SafeTensor& tensor : file.tensors()) {
-    if (!places.count(tensor.name)) throw UsageError(str(file.path(), ": ", tensor.name, ": has no place in this adapter"));
+    if (places.count(tensor.name) || is_base_weight(tensor.name)) continue;
+    throw UsageError(str(file.path(), ": ", tensor.name, ": has no place in this adapter"));
   }
   adapters.refresh_compute();
 }

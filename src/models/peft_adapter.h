@@ -33,7 +33,7 @@ void write_peft_adapter(const std::string& folder, const std::string& base, cons
 void write_peft_adapter(const std::string& folder, const std::string& base, const ModelConfig& model,
                         const LoraConfig& lora, ParameterSet& adapters);
 
-// Fills the parameters of a LoraModel with the weights of a folder: float32, bfloat16 or float16. UsageError: a tensor is
+// Fills the parameters of a LoraModel with the weights of a folder: float64, float32, bfloat16 or float16. UsageError: a tensor is
 // missing, has another shape, is not finite or has no place.
 void load_peft_weights(const std::string& folder, ParameterSet& adapters);
 

