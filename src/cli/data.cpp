@@ -20,7 +20,7 @@ usage: braid data ACTION [options]
   train-tokenizer  a byte-level BPE tokenizer.json from a folder of text
   tokenize         lines {"text": ...} to lines {"ids": [...]}
   detokenize       lines {"ids": [...]} to lines {"text": ...}
-  engram           pattern files to examples to be learnt by heart: --patterns DIR --variant NAME --out DIR
+  engram           pattern files to examples: --patterns DIR --variant NAME --out DIR
 
 braid data ACTION --help tells an action's options.
 

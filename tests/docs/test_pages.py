@@ -158,7 +158,7 @@ def test_a_wrong_command_line_is_noticed():
 @every_page
 def test_keys_named_in_backticks_exist(page):
     named = re.findall(r"`((?:model|data|optim|train|checkpoint|watchdog|sweep)\.[a-z]\w*)(?: ?= ?[^`]*)?`", page.read_text())
-    files = {"train.h5", "sweep.json", "sweep.h", "model.safetensors"}
+    files = {"train.h5", "sweep.json", "sweep.h", "model.safetensors", "train.jsonl"}
     assert len(keys()) > 30
     assert sorted(set(named) - keys() - files) == []
 
