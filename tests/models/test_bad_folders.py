@@ -135,8 +135,8 @@ def test_wrong_use_of_generate(whole, words, message):
 
 
 @pytest.mark.parametrize("words, message", [
-    (["export", ".", "--hf", "x", "--out", "y"], "expected export PATH --out FILE, or export PATH --hf DIR"),
-    (["export", ".", "--out", "y", "--shard-size", "1GB"], "expected export PATH --out FILE, or export PATH --hf DIR"),
+    (["export", ".", "--hf", "x", "--out", "y"], "expected export PATH --out FILE, --hf DIR or --peft DIR"),
+    (["export", ".", "--out", "y", "--shard-size", "1GB"], "expected export PATH --out FILE, --hf DIR or --peft DIR"),
     (["import", "x", "--hf", "y", "--out", "z"], "expected import FILE --out DIR, or import --hf DIR --out DIR"),
     (["import", "--hf", "nowhere", "--out", "z"], "nowhere: no such model folder"),
     (["inspect", ".", "--hf", "x"], "braid checkpoint inspect: takes no --hf"),
