@@ -78,7 +78,8 @@ TimeLimit time_limit_from(double own_seconds, double start) {
 
 bool TimeLimit::reached(double now, double step_seconds, double save_seconds) const {
   if (!given()) return false;
-  const double reserve = std::min(30.0, (end_ - start_) / 20);
+  const double length = end_ - start_;
+  const double reserve = std::clamp(length / 20, std::min(10.0, length / 5), 30.0);
   return now + 2 * step_seconds + 2 * save_seconds + reserve >= end_;
 }
 

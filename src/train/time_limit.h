@@ -24,7 +24,8 @@ class TimeLimit {
 
   bool given() const { return end_ > 0; }
   // Whether to stop now, when the slowest recent step took `step_seconds` and a save takes about `save_seconds`. What is
-  // kept in hand is twice both, and a twentieth of the limit or half a minute, whichever is less.
+  // kept in hand is twice both and a twentieth of the limit: at least 10 s, which a job of many ranks needs to end after its
+  // last save, at most 30 s; of limits under 50 s a fifth.
   bool reached(double now, double step_seconds, double save_seconds) const;
 
  private:

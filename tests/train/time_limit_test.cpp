@@ -95,9 +95,15 @@ TEST(TimeLimit, KeepsTwoStepsTwoSavesAndAReserveInHand) {
   const TimeLimit hour(10'000, 10'000 - 3600);  // reserve: 30 s, less than a twentieth
   EXPECT_FALSE(hour.reached(10'000 - 30 - 2 * 5 - 2 * 20 - 0.01, 5, 20));
   EXPECT_TRUE(hour.reached(10'000 - 30 - 2 * 5 - 2 * 20, 5, 20));
-  const TimeLimit minute(10'000, 9'940);  // reserve: 3 s
-  EXPECT_FALSE(minute.reached(9'996.9, 0, 0));
-  EXPECT_TRUE(minute.reached(9'997, 0, 0));
+  const TimeLimit five_minutes(10'000, 9'700);  // reserve: 15 s, a twentieth
+  EXPECT_FALSE(five_minutes.reached(9'984.9, 0, 0));
+  EXPECT_TRUE(five_minutes.reached(9'985, 0, 0));
+  const TimeLimit minute(10'000, 9'940);  // reserve: 10 s, since a job of many ranks takes a while to end
+  EXPECT_FALSE(minute.reached(9'989.9, 0, 0));
+  EXPECT_TRUE(minute.reached(9'990, 0, 0));
+  const TimeLimit few_seconds(10'000, 9'995);  // reserve: 1 s, a fifth
+  EXPECT_FALSE(few_seconds.reached(9'998.9, 0, 0));
+  EXPECT_TRUE(few_seconds.reached(9'999, 0, 0));
   EXPECT_TRUE(minute.reached(20'000, 0, 0));
 }
 
@@ -105,8 +111,8 @@ TEST(TimeLimit, KeepsTwoStepsTwoSavesAndAReserveInHand) {
 TEST(TimeLimit, IsCountedFromTheStart) {
   if (slurm_end_time()) GTEST_SKIP() << "runs in a SLURM job";
   EXPECT_FALSE(time_limit_from(0, 1000).given());
-  EXPECT_FALSE(time_limit_from(100, 1000).reached(1094.9, 0, 0));
-  EXPECT_TRUE(time_limit_from(100, 1000).reached(1095, 0, 0));
+  EXPECT_FALSE(time_limit_from(1000, 1000).reached(1969.9, 0, 0));
+  EXPECT_TRUE(time_limit_from(1000, 1000).reached(1970, 0, 0));
 }
 
 }  // namespace
