@@ -18,6 +18,7 @@ sys.path.insert(0, str(ROOT / "tests" / "bench"))
 import attention_bench  # noqa: E402
 import bench_common as common  # noqa: E402
 import collectives_bench  # noqa: E402
+import finetune_bench  # noqa: E402
 import io_bench  # noqa: E402
 import nf4_bench  # noqa: E402
 import step_bench  # noqa: E402
@@ -38,7 +39,7 @@ def one_line(done, code, words):
 
 def test_the_script_names_what_there_is():
     done = subprocess.run([ROOT / "launch/bench", "--help"], capture_output=True, text=True)
-    words = ("step", "attention", "collectives", " io ", "tokenizer", " nf4 ")
+    words = ("step", "attention", "collectives", " io ", "tokenizer", " nf4 ", "finetune")
     assert done.returncode == 0 and all(word in done.stdout for word in words)
     one_line(subprocess.run([ROOT / "launch/bench", "steps"], capture_output=True, text=True), 2, "unknown 'steps'")
     one_line(subprocess.run([ROOT / "launch/bench"], capture_output=True, text=True), 2, "say what to measure")
@@ -61,6 +62,8 @@ def test_the_script_names_what_there_is():
     ("tokenizer", ["--text", "/no/such"], "no such folder"),
     ("tokenizer", ["--tokenizers", "none.json"], "no such file"),
     ("tokenizer", ["--megabytes", "0"], "1 or more"),
+    ("finetune", ["--shape", "gpt2"], "invalid choice: 'gpt2'"),
+    ("finetune", ["--method", "dora"], "'dora' is none of"),
 ])  # fmt: skip
 def test_wrong_use_is_one_line(what, arguments, words):
     one_line(bench(what, "--device", "cpu", *arguments), 2, words)
@@ -241,3 +244,29 @@ def test_tokenizers_with_other_ids_are_refused(monkeypatch):
     options = tokenizer_bench.parse(["--rounds", "1", "--text", str(ROOT)])
     with pytest.raises(common.BenchError, match="do not give the same ids"):
         tokenizer_bench.measure(options, "x.json", "texts.json", 1, "single")
+
+
+def test_adapters_are_trained_beside_peft_to_the_same_losses(tmp_path):
+    pytest.importorskip("peft", reason="the package peft is not installed")
+    pytest.importorskip("bitsandbytes", reason="the package bitsandbytes is not installed")
+    out = tmp_path / "finetune.json"
+    done = bench("finetune", "--quick", "--device", "cpu", "--precision", "fp32", "--json", out)
+    assert done.returncode == 0, done.stderr
+    cases = json.loads(out.read_text())["cases"]
+    assert [case["method"] for case in cases] == ["lora", "qlora"]
+    for case in cases:
+        runs = {name: program["runs"][0] for name, program in case["programs"].items()}
+        assert runs["braid"]["parameters_trainable"] == runs["peft"]["parameters_trainable"] > 0
+        assert runs["braid"]["loss"][0] == pytest.approx(runs["peft"]["loss"][0], rel=1e-4)
+        assert runs["braid"]["tokens_per_second"] == pytest.approx(2 * 32 * 2 / sum(runs["braid"]["seconds"][2:]))
+        assert case["programs"]["peft"]["memory_over_this"] == pytest.approx(
+            runs["braid"]["peak_memory_bytes"] / runs["peft"]["peak_memory_bytes"])
+
+
+def test_training_something_else_than_peft_is_refused(monkeypatch):
+    runs = {"braid": 10, "peft": 20}
+    monkeypatch.setattr(finetune_bench, "run_one", lambda options, case, name: {
+        "parameters_trainable": runs[name], "loss": [1.0, 1.0], "tokens_per_second": 1.0})
+    options = finetune_bench.parse(["--rounds", "1", "--device", "cpu"])
+    with pytest.raises(common.BenchError, match="10 and 20 parameters are trained"):
+        finetune_bench.measure_case(options, {"name": "lora fp32", "precision": "fp32"})
