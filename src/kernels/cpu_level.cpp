@@ -29,4 +29,8 @@ CpuLevel chosen_cpu_level() {
   throw UsageError(str("BRAID_CPU_LEVEL=", wish, ": expected base, avx2 or avx512, at most ", name_of(best), " here"));
 }
 
+bool has_bf16_pairs() {
+  return !std::getenv("BRAID_CPU_LEVEL") && best_cpu_level() == CpuLevel::avx512 && __builtin_cpu_supports("avx512bf16");
+}
+
 }  // namespace braid::kernels

@@ -12,4 +12,7 @@ CpuLevel best_cpu_level();     // of this processor
 CpuLevel chosen_cpu_level();   // narrowed by the environment; Error for an unknown or unsupported name
 const char* name_of(CpuLevel level);
 
+// Whether products of bfloat16 pairs (AVX512-BF16) may be used; not where the environment names a level.
+bool has_bf16_pairs();
+
 }  // namespace braid::kernels

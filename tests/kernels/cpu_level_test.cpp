@@ -13,6 +13,10 @@ TEST(CpuLevel, IsTheBestOfThisProcessorUnlessNarrowed) {
   test::at_every_level([] { EXPECT_EQ(std::string(name_of(chosen_cpu_level())), std::getenv("BRAID_CPU_LEVEL")); });
 }
 
+TEST(CpuLevel, ANamedOneHasNoPairsOfBFloat16) {
+  test::at_every_level([] { EXPECT_FALSE(has_bf16_pairs()); });
+}
+
 TEST(CpuLevel, RefusesAnUnknownName) {
   setenv("BRAID_CPU_LEVEL", "sse9", 1);
   EXPECT_THROW(chosen_cpu_level(), UsageError);

@@ -3,6 +3,7 @@
 // twin, for few and many tokens and for rows that are no whole number of blocks.
 #include "kernels/nf4_product.h"
 
+#include "kernels/cpu_level.h"
 #include "kernels/dynamic_map.h"
 #include "support.h"
 
@@ -121,6 +122,37 @@ TEST(Nf4ProductGpu, IsTheDenseOneInFloat32) {
 TEST(Nf4ProductGpu, IsTheDenseOneInBFloat16) {
   REQUIRE_DEVICE();
   expect_all_shapes<BFloat16>(Place::cuda);
+}
+
+// The weights where the values that codes stand for are rounded to bfloat16.
+Numbers weights_of_rounded_values(const HostMatrix& host) {
+  const Numbers values(nf4_values, nf4_values + 16), round = rounded<BFloat16>(values);
+  Numbers weights = host.weights;
+  for (size_t i = 0; i < weights.size(); ++i) {
+    const size_t code = i % 2 ? host.packed[i / 2] & 15 : host.packed[i / 2] >> 4;
+    if (values[code] != 0) weights[i] *= round[code] / values[code];
+  }
+  return weights;
+}
+
+TEST(Nf4Product, RoundsTheValuesOfCodesWherePairsOfBFloat16AreMultiplied) {
+  if (!has_bf16_pairs()) GTEST_SKIP() << "this processor has no AVX512-BF16";
+  for (const bool nested : {false, true}) {
+    for (const auto& [rows, columns] : {Shape{19, 192}, Shape{40, 576}, Shape{5, 64}, Shape{6, 256}}) {
+      HostMatrix host(rows, columns, nested);
+      const Numbers weights = weights_of_rounded_values(host);
+      const Nf4Matrix w = host.on(host.packed.data(), host.scales(host.absmax, host.outer, host.codes, host.map));
+      for (const int64_t tokens : {1, 2, 3, 4, 5, 6, 7, 8, 9, 17}) {
+        SCOPED_TRACE(str(rows, " x ", columns, nested ? " nested, " : ", ", tokens, " tokens"));
+        const Numbers x = rounded<BFloat16>(Random().normal(tokens * columns));
+        const auto in = stored<BFloat16>(x);
+        std::vector<BFloat16::Stored> y(size_t(tokens * rows));
+        nf4_product({}, w, tokens, Element::bfloat16, in.data(), y.data());
+        const auto turned = [&](int64_t column, int64_t row) { return weights[size_t(row * columns + column)]; };
+        expect_sums<BFloat16>(seen<BFloat16>(y), dense(tokens, columns, rows, x, turned), "y");
+      }
+    }
+  }
 }
 
 TEST(Nf4Product, IsTheSameOnAnyNumberOfThreads) {
