@@ -6,6 +6,7 @@ import numpy as np
 
 from .engram_published import PUBLISHED
 from .engram_results import KINDS, LOGGED, MODELS, shown_singly
+from .engram_tables import group_names, seed_groups
 from .style import OTHER
 
 CATEGORIES = 12  # as many as change most
@@ -26,6 +27,8 @@ CAPTIONS = {
                 "public experiment got by the same recipe, with its own base model and patterns. Intervals that overlap much mean that a "
                 "difference may be chance.",
     "seen": "As above, by what was trained on: the prompt itself, the same behind another opening, or neither. Only the last is generalisation.",
+    "seeds": "A row for each setting, that is for runs that differ in train.seed only. Across: share of answers that begin with what is "
+             "expected.",
     "losses": f"Across: optimiser steps. Up: loss in nats per trained token; thin: each step, thick: mean over {LOGGED} steps. Right: "
               "the same on held-out examples. Levels compare only where the same tokens are trained on (the answers alone in ours).",
     "latency": "Across: milliseconds for an answer, one prompt at a time: mean of prefill (up to the first new token) and of decode. "
@@ -126,15 +129,16 @@ def smoothed(x, y):
 
 
 def draw_losses(axes, evaluations, table, looks):
+    few = len(evaluations) <= NAMED
     for each in evaluations:
         curve = each.run.curve("loss", table)
         if curve is None:
             continue
         look = looks[each.name]
         if table == "train":
-            axes.plot(*curve, linewidth=0.6, alpha=0.35, color=look["color"])
+            axes.plot(*curve, linewidth=0.6, alpha=0.35 if few else 0.15, color=look["color"])
             curve = smoothed(*curve)
-        axes.plot(*curve, linewidth=1.6, marker="o" if table == "eval" else None, markersize=3, **look)
+        axes.plot(*curve, linewidth=1.6 if few else 0.9, marker="o" if table == "eval" else None, markersize=3, **look)
 
 
 def looks_of(evaluations):
@@ -158,10 +162,32 @@ def losses(evaluations):
         draw_losses(axes, trained, table, looks_of(trained))
         axes.set_title({"train": "training", "eval": "held out"}[table])
         axes.set_xlabel("step")
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, 1.04 * axes.get_ylim()[1])
     all_axes[0][0].set_ylabel("nats/token")
     legend_of(figure, all_axes[0][0])
     figure.suptitle("Loss")
+    return figure
+
+
+def seeds(evaluations):
+    """A row a setting: each seed's share, and their mean. None where no setting has several seeds."""
+    groups = seed_groups(evaluations)
+    if all(len(group) < 2 for group in groups):
+        return None
+    names = group_names(groups)
+    figure, axes = plt.subplots(figsize=(7.6, 0.42 * len(groups) + 1.7))
+    for place, group in zip(rows_of(len(groups)), groups):
+        for model in MODELS:
+            values = [100 * share.value for each, _ in group if (share := each.share(model)) and share.of]
+            color = LOOKS[model]["color"]
+            axes.plot(values, [place] * len(values), "o", markersize=5, color=color, alpha=0.6, label=f"{model}, a seed")
+            if values:
+                axes.plot(np.mean(values), place, "|", markersize=16, markeredgewidth=2.2, color=color, label=f"{model}, mean")
+    name_rows(axes, names)
+    axes.set_xlim(-1, 101)
+    axes.set_xlabel("right answers (%)")
+    legend_of(figure, axes)
+    figure.suptitle("Accuracy by setting, several seeds")
     return figure
 
 
@@ -219,7 +245,8 @@ def file_name(words):
 def all_figures(evaluations):
     """(file name, caption, figure) of every picture that there is data for."""
     there = [each for each in evaluations if each.scores]
-    made = {"accuracy": accuracy(there) if there else None, "seen": seen(there) if there else None, "losses": losses(evaluations),
+    made = {"accuracy": accuracy(there) if there else None, "seen": seen(there) if there else None, "seeds": seeds(there),
+            "losses": losses(evaluations),
             "latency": latency(there)}  # fmt: skip
     drawn = [(name, CAPTIONS[name], figure) for name, figure in made.items() if figure is not None]
     for each in shown_singly(there):

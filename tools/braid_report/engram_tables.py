@@ -4,6 +4,7 @@ of a protocol what was published of it."""
 
 import dataclasses
 import math
+import re
 
 from . import comparison
 from .engram_published import PUBLISHED
@@ -22,9 +23,15 @@ class Table:
     rows: list  # of (kind, cells): kind is "" or "public"
 
 
+def by_number(name):
+    """A key that puts r8 before r16."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
+
+
 def in_order(evaluations):
     def place(each):
-        return PROTOCOLS.index(each.protocol) if each.protocol in PROTOCOLS else len(PROTOCOLS), each.protocol, each.name
+        known = PROTOCOLS.index(each.protocol) if each.protocol in PROTOCOLS else len(PROTOCOLS)
+        return known, each.protocol, by_number(each.name)
 
     return sorted(evaluations, key=place)
 
@@ -141,7 +148,7 @@ def training(evaluations):
 
 
 def latency_words(found):
-    return ABSENT if found is None else " / ".join(rounded(value, 1) for value in (found.mean, found.median, found.p95))
+    return ABSENT if found is None else f"{found.mean:.1f} / {found.median:.1f} / {found.p95:.1f}"
 
 
 def latency(evaluations):
@@ -202,6 +209,13 @@ def settings_told(groups):
         by_protocol.setdefault(group[0][0].protocol, []).append(group[0][1].without_seed())
     keys = dict.fromkeys(key for tables in by_protocol.values() for key in comparison.differing(tables))
     return [key for key in keys if key not in IDLE_KEYS]
+
+
+def group_names(groups):
+    """The protocol and what tells a group from the others of its protocol."""
+    keys = settings_told(groups)
+    told = [", ".join(f"{key.split('.')[-1]} {group[0][1].config.get(key, ABSENT)}" for key in keys) for group in groups]
+    return [f"{group[0][0].protocol} {words}".rstrip() for group, words in zip(groups, told)]
 
 
 def row_of_seeds(group, keys):
