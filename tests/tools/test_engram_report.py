@@ -215,6 +215,11 @@ def test_seeds_of_equal_settings_are_averaged(copy):
     add_seed(copy, 3, 8)
     number_in(copy, "ours-3/run/run.h5", lambda f: f.attrs.update(config=f.attrs["config"].replace(b"rank = 8", b"rank = 16")))
     found, everything = found_by(copy)
+    evaluations = [engram_results.read_evaluation(each["file"]) for each in found.values()]
+    axes = engram_plots.seeds(evaluations).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["seed rank=8", "ours rank=8", "ours rank=16"]
+    ours = [line for line in axes.get_lines() if line.get_ydata()[0] == 1 and line.get_label().startswith("tuned")]
+    assert [list(line.get_xdata()) for line in ours] == [[75, 37.5, 62.5], [pytest.approx(175 / 3)]]
     assert [[list(found)[place] for place in group] for group in everything["seed_groups"]] == [["ours", "ours-1", "ours-2"]]
     text = report(copy).stdout
     lines = [re.split(r" {2,}", line) for line in text.split("Mean and range over seeds\n")[1].split("\n\n")[0].splitlines()]

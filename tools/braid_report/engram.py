@@ -16,7 +16,7 @@ from .table import render, wrapped
 from .terminal import printable
 from .trouble import Trouble
 
-HELP = "What fine-tuning did to the answers of the Engram test: a table here, plots and one self-contained HTML page in --out."
+HELP = "What fine-tuning did to the answers of the Engram test: tables here, plots and one self-contained page in --out."
 EXAMPLE = """  braid-report engram runs/engram --out runs/engram/report
   braid-report engram runs/engram --json engram.json
   braid-report engram runs/base.h5 runs/tuned.h5
@@ -27,7 +27,8 @@ Exit codes: 0 all could be read; 1 some could not (they are listed all the same)
 
 
 def add_arguments(parser):
-    parser.add_argument("folders", nargs="+", metavar="FOLDER", help="folders that hold evaluations (engram.h5), or such files")
+    parser.add_argument("folders", nargs="+", metavar="FOLDER",
+                        help="folders that hold evaluations (engram.h5), or such files")  # fmt: skip
     parser.add_argument("--out", help="where report.html and the plots go")
     parser.add_argument("--title", default="Engram", help="heading of the page (default %(default)s)")
     parser.add_argument("--json", metavar="FILE", help="also write everything to FILE; with - only that, to the output")
@@ -72,7 +73,7 @@ def tell_apart(evaluations):
     counts = collections.Counter(each.name for each in evaluations)
     for each in evaluations:
         if counts[each.name] > 1:
-            each.name = f"{each.path.parent.parent.name}/{each.name}"
+            each.name = "/".join(engram_results.place_of(each.path).parts[-2:])
         if each.run is not None:
             each.run.name = each.name
 
@@ -89,8 +90,9 @@ def lines_of(evaluations, tables, width, look):
     """The report in the terminal."""
     for found in tables:
         yield look.paint(found.title, "bold")
-        yield from render(found.headings, [[printable(cell) for cell in cells] for _, cells in found.rows], look, width, left=(0,),
-                          style_of=lambda row, _: ("dim",) if found.rows[row][0] == "public" else ())  # fmt: skip
+        kinds, rows = zip(*((kind, [printable(cell) for cell in cells]) for kind, cells in found.rows))
+        yield from render(found.headings, list(rows), look, width, left=(0,),
+                          style_of=lambda row, _: ("dim",) if kinds[row] == "public" else ())  # fmt: skip
         yield from ["", *(look.paint(line, "dim") for line in wrapped(look.plain(found.note), width)), ""]
     told = sources({each.protocol for each in evaluations})
     for line in [REMARK, *told] if told else []:
@@ -101,7 +103,7 @@ def lines_of(evaluations, tables, width, look):
 
 def write_page(out, title, evaluations, tables):
     """report.html and the plots; returns how many."""
-    from . import engram_page, engram_plots, page_command  # they load matplotlib, which a wrong folder need not wait for
+    from . import engram_page, engram_plots, page_command  # they load matplotlib
 
     out.mkdir(parents=True, exist_ok=True)
     pictures = []
@@ -124,8 +126,8 @@ def written(options, evaluations, tables):
 
 
 def unread(evaluations):
-    return any(each.message.startswith(("cannot be read", "its run cannot")) or (each.run and each.run.state == "unreadable")
-               for each in evaluations)  # fmt: skip
+    damaged = ("cannot be read", "its run cannot")
+    return any(each.message.startswith(damaged) or (each.run and each.run.state == "unreadable") for each in evaluations)
 
 
 def run(options):
@@ -138,6 +140,7 @@ def run(options):
     said = written(options, evaluations, tables) if options.out else None
     if options.json != "-":
         look = terminal.prepare(sys.stdout)
-        words = "\n".join([*lines_of(evaluations, tables, terminal.size(sys.stdout)[0], look), *filter(None, [said])]) + "\n"
+        lines = lines_of(evaluations, tables, terminal.size(sys.stdout)[0], look)
+        words = "\n".join([*lines, *filter(None, [said])]) + "\n"
     print(words, end="", flush=True)
     return 1 if unread(evaluations) else 0

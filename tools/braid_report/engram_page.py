@@ -10,31 +10,45 @@ from .engram_results import complaints, shown_singly
 
 STYLE = page.STYLE + """
 tr.public { font-style: italic; opacity: .8; } .note { font-size: .86rem; opacity: .85; }
-table.answers td { text-align: left; white-space: pre-wrap; overflow-wrap: anywhere; vertical-align: top; max-width: 22rem; }
-table.answers th { text-align: left; } code { font-size: .95em; } td.right { color: #1a7a3c; } td.wrong { color: var(--bad); }
+table.answers td, table.answers th { text-align: left; vertical-align: top; max-width: 22rem; }
+table.answers td { white-space: pre-wrap; overflow-wrap: anywhere; }
+td.right { color: #1a7a3c; } td.wrong { color: var(--bad); }
 @media (prefers-color-scheme: dark) { td.right { color: #7bd69a; } }
 """
-KINDS = (("learnt", False, True, 3), ("lost", True, False, 2), ("wrong both times", False, False, 3), ("right both times", True, True, 2))
-INTRO = """A language model (base) is given small adapters that are trained on pairs of prompt and answer (tuned), and both are asked the
-same prompts and decode greedily. Protocols are recipes: <b>seed</b>, <b>raw</b> and <b>mlx</b> repeat what the public experiment did, and
-<b>ours</b> trains on the answers alone, with an end token, and asks in the very form it trained on."""
+KINDS = (("learnt", False, True, 3), ("lost", True, False, 2), ("wrong both times", False, False, 3),
+         ("right both times", True, True, 2))  # right before, right after, at most so many  # fmt: skip
+INTRO = """A language model (base) is given small adapters that are trained on pairs of prompt and answer (tuned), and
+both are asked the same prompts and decode greedily. Protocols are recipes: <b>seed</b>, <b>raw</b> and <b>mlx</b>
+repeat what the public experiment did, and <b>ours</b> trains on the answers alone, with an end token, and asks in the
+very form it trained on."""
 
 
 def escape(words):
     return html.escape(str(words))
 
 
+def grid(look, headings, rows):
+    """A table of class `look`; rows are HTML."""
+    head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
+    return (f'<div class="table"><table class="{look}"><thead><tr>{head}</tr></thead><tbody>\n{"".join(rows)}</tbody>'
+            "</table></div>")  # fmt: skip
+
+
+def row_of(kind, cells):
+    return f'<tr class="{kind}">' + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>\n"
+
+
 def table(found):
-    head = "".join(f"<th>{escape(heading)}</th>" for heading in found.headings)
-    body = "".join(f'<tr class="{kind}">' + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>\n" for kind, cells in found.rows)
-    return (f'<h2>{escape(found.title)}</h2>\n<div class="table"><table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table></div>'
-            f'<p class="note">{escape(found.note)}</p>')  # fmt: skip
+    rows = [row_of(kind, cells) for kind, cells in found.rows]
+    return (f'<h2>{escape(found.title)}</h2>\n{grid("", found.headings, rows)}'
+            f'<p class="note">{escape(found.note)}</p>\n')  # fmt: skip
 
 
 def chosen_answers(evaluation):
     """(what became of it, answer): some of each kind, in the order of the file."""
     for words, before, after, most in KINDS:
-        found = [a for a in evaluation.answers if a.tuned is not None and (a.base_right, a.tuned_right) == (before, after)]
+        both = [answer for answer in evaluation.answers if answer.tuned is not None]
+        found = [answer for answer in both if (answer.base_right, answer.tuned_right) == (before, after)]
         yield from ((words, answer) for answer in found[:most])
 
 
@@ -42,14 +56,18 @@ def answer_cell(words, right):
     return f'<td class="{"right" if right else "wrong"}">{escape(words) or "(nothing)"}</td>'
 
 
+def answer_row(words, answer):
+    asked = "".join(f"<td>{escape(cell)}</td>" for cell in (words, answer.prompt, answer.expected))
+    base, tuned = answer_cell(answer.base, answer.base_right), answer_cell(answer.tuned, answer.tuned_right)
+    return f"<tr>{asked}{base}{tuned}</tr>\n"
+
+
 def answers(evaluation):
-    lines = "".join(f"<tr><td>{words}</td><td>{escape(a.prompt)}</td><td>{escape(a.expected)}</td>{answer_cell(a.base, a.base_right)}"
-                    f"{answer_cell(a.tuned, a.tuned_right)}</tr>\n" for words, a in chosen_answers(evaluation))  # fmt: skip
-    if not lines:
+    rows = [answer_row(words, answer) for words, answer in chosen_answers(evaluation)]
+    if not rows:
         return ""
-    head = "".join(f"<th>{heading}</th>" for heading in ("", "prompt", "expected", "base", "tuned"))
-    return (f'<details open><summary>{escape(evaluation.title)}</summary><div class="table"><table class="answers"><thead><tr>{head}</tr>'
-            f"</thead><tbody>\n{lines}</tbody></table></div></details>")  # fmt: skip
+    shown = grid("answers", ["", "prompt", "expected", "base", "tuned"], rows)
+    return f"<details open><summary>{escape(evaluation.title)}</summary>{shown}</details>"
 
 
 def all_answers(evaluations):

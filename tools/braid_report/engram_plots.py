@@ -13,28 +13,32 @@ CATEGORIES = 12  # as many as change most
 NAMED = 8  # curves that have a name and a look of their own
 LOOKS = {"base": {"color": "#b5b5b5", "label": "base"}, "tuned": {"color": "#4a7ab8", "label": "tuned"}}
 WHISKER = {"elinewidth": 1, "capsize": 2.5, "ecolor": "#222222"}
-PUBLIC = {model: {"marker": "D", "markerfacecolor": "white", "markeredgecolor": color, "ecolor": color, "markersize": 4.5, "linestyle": "none",
-                  "elinewidth": 1.2, "capsize": 2.5, "label": f"public, {model}"}
+PUBLIC = {model: {"marker": "D", "markerfacecolor": "white", "markeredgecolor": color, "ecolor": color,
+                  "markersize": 4.5, "linestyle": "none", "elinewidth": 1.2, "capsize": 2.5, "label": f"public, {model}"}
           for model, color in (("base", "#8a8a8a"), ("tuned", "#d62f2a"))}  # fmt: skip
 LANES = {"base": 0.2, "tuned": -0.2}
 LANES_BESIDE_PUBLIC = {"base": 0.3, "tuned": 0.02}
 PUBLIC_LANES = {"base": -0.22, "tuned": -0.37}
 CURVES = [{"color": color, "linestyle": dashes} for color, dashes in (
     ("#10305e", "-"), ("#d62f2a", (0, (5, 1.5))), ("#dfa02b", (0, (7, 1.5, 1.5, 1.5))), ("#3c8d5a", (0, (1.2, 1.2))),
-    ("#8a63b8", "-"), ("#5aa7c7", (0, (5, 1.5))), ("#7a4a21", (0, (7, 1.5, 1.5, 1.5))), ("#777777", (0, (1.2, 1.2))))]  # fmt: skip
+    ("#8a63b8", "-"), ("#5aa7c7", (0, (5, 1.5))), ("#7a4a21", (0, (7, 1.5, 1.5, 1.5))),
+    ("#777777", (0, (1.2, 1.2))))]  # fmt: skip
 CAPTIONS = {
-    "accuracy": "Across: share of answers that begin with what is expected, with Wilson's 95 % interval. Diamonds below: what the "
-                "public experiment got by the same recipe, with its own base model and patterns. Intervals that overlap much mean that a "
-                "difference may be chance.",
-    "seen": "As above, by what was trained on: the prompt itself, the same behind another opening, or neither. Only the last is generalisation.",
-    "seeds": "A row for each setting, that is for runs that differ in train.seed only. Across: share of answers that begin with what is "
-             "expected.",
-    "losses": f"Across: optimiser steps. Up: loss in nats per trained token; thin: each step, thick: mean over {LOGGED} steps. Right: "
-              "the same on held-out examples. Levels compare only where the same tokens are trained on (the answers alone in ours).",
-    "latency": "Across: milliseconds for an answer, one prompt at a time: mean of prefill (up to the first new token) and of decode. "
-               "Bar across: median; dot: 95th percentile of both together.",
-    "categories": f"Across: share of right answers (prefix match) in the categories that changed most, {CATEGORIES} at most; at the right "
-                  "the change in points and how many items there are. A category has few items: one answer moves it much.",
+    "accuracy": "Across: share of answers that begin with what is expected, with Wilson's 95 % interval. Diamonds below: "
+                "what the public experiment got by the same recipe, with its own base model and patterns. Where "
+                "intervals overlap much the difference may be chance.",
+    "seen": "As above, by what was trained on: the prompt itself, the same behind another opening, or neither. Only the "
+            "last is generalisation.",
+    "seeds": "A row for each setting, that is for runs that differ in train.seed only. Across: share of answers that "
+             "begin with what is expected.",
+    "losses": f"Across: optimiser steps. Up: loss in nats per trained token; thin: each step, thick: mean over {LOGGED} "
+              "steps. Right: the same on held-out examples. Levels compare only where the same tokens are trained on "
+              "(in ours the answers alone).",
+    "latency": "Across: milliseconds for an answer, one prompt at a time: mean of prefill (up to the first new token) "
+               "and of decode. Bar across: median; dot: 95th percentile of both together.",
+    "categories": "Across: share of right answers (prefix match) in the categories that changed most, at most "
+                  f"{CATEGORIES}; at the right the change in points and how many items there are. A category has few "
+                  "items: one answer moves it much.",
 }  # fmt: skip
 
 
@@ -62,11 +66,11 @@ def draw_shares(axes, evaluations, items, lanes=LANES, write=True):
         if not found:
             continue
         places, shares = zip(*found)
-        axes.barh(places, [100 * s.value for s in shares], height=height, xerr=errors(shares), edgecolor="black", linewidth=0.5,
-                  error_kw=WHISKER, **LOOKS[model])  # fmt: skip
+        axes.barh(places, [100 * s.value for s in shares], height=height, xerr=errors(shares), edgecolor="black",
+                  linewidth=0.5, error_kw=WHISKER, **LOOKS[model])  # fmt: skip
         for place, share in found if write else []:
-            axes.annotate(f"{100 * share.value:.1f} %", (100 * share.high, place), textcoords="offset points", xytext=(5, 0), va="center",
-                          fontsize=8)  # fmt: skip
+            axes.annotate(f"{100 * share.value:.1f} %", (100 * share.high, place), textcoords="offset points",
+                          xytext=(5, 0), va="center", fontsize=8)  # fmt: skip
 
 
 def draw_public(axes, evaluations):
@@ -105,14 +109,16 @@ def accuracy(evaluations):
 
 def seen(evaluations):
     """None where nothing is told apart."""
-    kinds = [kind for kind in KINDS if any((share := each.share("base", items=kind)) and share.of for each in evaluations)]
+    asked = {kind: [share.of for each in evaluations if (share := each.share("base", items=kind)) and share.of]
+             for kind in KINDS}  # fmt: skip
+    kinds = [kind for kind in KINDS if asked[kind]]
     if not kinds:
         return None
-    figure, all_axes = plt.subplots(1, len(kinds), figsize=(max(6, 3.6 * len(kinds)), 0.65 * len(evaluations) + 1.7), sharey=True, squeeze=False)
+    size = max(6, 3.6 * len(kinds)), 0.65 * len(evaluations) + 1.7
+    figure, all_axes = plt.subplots(1, len(kinds), figsize=size, sharey=True, squeeze=False)
     for axes, kind in zip(all_axes[0], kinds):
         draw_shares(axes, evaluations, kind, write=False)
-        counts = {share.of for each in evaluations if (share := each.share("base", items=kind))}
-        axes.set_title(f"{kind} (of {', '.join(map(str, sorted(counts)))})")
+        axes.set_title(f"{kind} (of {', '.join(map(str, sorted(set(asked[kind]))))})")
         axes.set_xlim(0, 102)
         axes.set_xlabel("right answers (%)")
         name_rows(axes, [each.title for each in evaluations])
@@ -156,7 +162,8 @@ def losses(evaluations):
     trained = [each for each in evaluations if each.run is not None and each.run.curve("loss") is not None]
     if not trained:
         return None
-    tables = [table for table in ("train", "eval") if any(each.run.curve("loss", table) is not None for each in trained)]
+    held_out = any(each.run.curve("loss", "eval") is not None for each in trained)
+    tables = ["train", "eval"] if held_out else ["train"]
     figure, all_axes = plt.subplots(1, len(tables), figsize=(max(6.4, 4.8 * len(tables)), 4.2), squeeze=False)
     for axes, table in zip(all_axes[0], tables):
         draw_losses(axes, trained, table, looks_of(trained))
@@ -179,10 +186,11 @@ def seeds(evaluations):
     for place, group in zip(rows_of(len(groups)), groups):
         for model in MODELS:
             values = [100 * share.value for each, _ in group if (share := each.share(model)) and share.of]
-            color = LOOKS[model]["color"]
-            axes.plot(values, [place] * len(values), "o", markersize=5, color=color, alpha=0.6, label=f"{model}, a seed")
+            look = {"color": LOOKS[model]["color"], "linestyle": "none"}
+            axes.plot(values, [place] * len(values), marker="o", markersize=5, alpha=0.6, label=f"{model}, a seed", **look)
             if values:
-                axes.plot(np.mean(values), place, "|", markersize=16, markeredgewidth=2.2, color=color, label=f"{model}, mean")
+                axes.plot(np.mean(values), place, marker="|", markersize=16, markeredgewidth=2.2,
+                          label=f"{model}, mean", **look)  # fmt: skip
     name_rows(axes, names)
     axes.set_xlim(-1, 101)
     axes.set_xlabel("right answers (%)")
@@ -200,7 +208,8 @@ def latency(evaluations):
         at = 0.0
         for phase, color in (("prefill", OTHER["color"]), ("decode", "#10305e")):
             part = each.latency[model, phase].mean if (model, phase) in each.latency else 0
-            axes.barh(place, part, left=at, height=0.6, color=color, edgecolor="black", linewidth=0.5, label=f"{phase}, mean")
+            axes.barh(place, part, left=at, height=0.6, color=color, edgecolor="black", linewidth=0.5,
+                      label=f"{phase}, mean")  # fmt: skip
             at += part
         total = each.latency[model, "whole"]
         axes.plot(total.median, place, "|", color="#d62f2a", markersize=14, markeredgewidth=2, label="median")
@@ -229,7 +238,8 @@ def categories(evaluation):
         values = [100 * (c.base_right if model == "base" else c.tuned_right) / c.of for c in shown]
         axes.barh(rows_of(len(shown)) + offset, values, height=0.36, edgecolor="black", linewidth=0.5, **LOOKS[model])
     for place, category in zip(rows_of(len(shown)), shown):
-        axes.annotate(f"{100 * category.change:+.0f} (of {category.of})", (102, place), va="center", fontsize=8, annotation_clip=False)
+        axes.annotate(f"{100 * category.change:+.0f} (of {category.of})", (102, place), va="center", fontsize=8,
+                      annotation_clip=False)  # fmt: skip
     name_rows(axes, [category.name for category in shown])
     axes.set_xlim(0, 100)
     axes.set_xlabel("right answers (%)")
@@ -245,9 +255,9 @@ def file_name(words):
 def all_figures(evaluations):
     """(file name, caption, figure) of every picture that there is data for."""
     there = [each for each in evaluations if each.scores]
-    made = {"accuracy": accuracy(there) if there else None, "seen": seen(there) if there else None, "seeds": seeds(there),
-            "losses": losses(evaluations),
-            "latency": latency(there)}  # fmt: skip
+    made = {"losses": losses(evaluations)}
+    if there:
+        made = {"accuracy": accuracy(there), "seen": seen(there), "seeds": seeds(there), **made, "latency": latency(there)}
     drawn = [(name, CAPTIONS[name], figure) for name, figure in made.items() if figure is not None]
     for each in shown_singly(there):
         figure = categories(each)

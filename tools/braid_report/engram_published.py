@@ -7,10 +7,10 @@ import math
 
 from .engram_results import Latency, Share, wilson
 
-REMARK = ("Public figures: softwarewrighter/engram-poc, with SmolLM-135M-Instruct and 131 patterns of its own. Another base "
-          "model and other patterns give other figures: what can be compared is the recipe and the size of a change. Its "
-          "answers were judged by the prefix match; its intervals and p values are computed from its counts here, the p "
-          "values without pairs (two-sided z test), since single answers were not published.")  # fmt: skip
+REMARK = ("Public figures: softwarewrighter/engram-poc, with SmolLM-135M-Instruct and 131 patterns of its own. Another "
+          "base model and other patterns give other figures: what can be compared is the recipe and the size of a "
+          "change. Its answers were judged by the prefix match; its intervals and p values are computed from its counts "
+          "here, the p values without pairs (two-sided z test), since single answers were not published.")  # fmt: skip
 
 
 @dataclasses.dataclass
@@ -48,17 +48,20 @@ def latencies(base, tuned):
 
 PUBLISHED = {
     "seed": Published(
-        "seed", "docs/results-cuda.md at commit 78377d0 (2026-02-03). Trained on Alpaca-style text, asked with bare prompts; "
-        "the card was first given as RTX 3060 12 GB", wilson(11, 128), wilson(8, 128), 243, "1", "61", "26.1", (4.01, 3.19),
-        None, latencies(1981, 1913), 2_442_240, "RTX 5060 16 GB"),
+        "seed", "docs/results-cuda.md at commit 78377d0 (2026-02-03). Trained on Alpaca-style text, asked with bare "
+        "prompts; the card was first given as RTX 3060 12 GB",
+        wilson(11, 128), wilson(8, 128), 243, "1", "61", "26.1", (4.01, 3.19), None,
+        latencies(1981, 1913), 2_442_240, "RTX 5060 16 GB"),
     "raw": Published(
-        "raw", "results/comparison.json at commit c3729643. Epochs and learning rate are not certain: the file is older than the change "
-        "to 10 epochs that it is said to come from", wilson(11, 128), wilson(18, 128), 243, "10?", "610?", "~90", (None, None), None,
+        "raw", "results/comparison.json at commit c3729643. Epochs and learning rate are not certain: the file is older "
+        "than the change to 10 epochs that it is said to come from",
+        wilson(11, 128), wilson(18, 128), 243, "10?", "610?", "~90", (None, None), None,
         latencies(1334.80, 1448.92), 2_442_240, "RTX 5060 16 GB"),
     "mlx": Published(
-        "mlx", "the figures for Apple's MLX. Trained with the chat template, asked with bare prompts. Its headline of -58.2 % is "
-        "held-out loss, from 4.344 to 1.815", wilson(9, 104), wilson(12, 104), 269, "1.49", "100", "~10",
-        (4.140, 1.755), 1.815, latencies(252.6, 262.4), 1_302_528, "Apple M series"),
+        "mlx", "the figures for Apple's MLX. Trained with the chat template, asked with bare prompts. Its headline of "
+        "-58.2 % is held-out loss, from 4.344 to 1.815",
+        wilson(9, 104), wilson(12, 104), 269, "1.49", "100", "~10", (4.140, 1.755), 1.815,
+        latencies(252.6, 262.4), 1_302_528, "Apple M series"),
 }  # fmt: skip
 
 

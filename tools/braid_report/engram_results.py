@@ -151,8 +151,8 @@ def right(row, column):
 
 def answer_of(row):
     tuned = row.get("tuned_answer")
-    return Answer(row["prompt"], row["expected"], row["category"], row["seen"], row["base_answer"], right(row, "base_prefix"),
-                  tuned, right(row, "tuned_prefix"))  # fmt: skip
+    return Answer(row["prompt"], row["expected"], row["category"], row["seen"], row["base_answer"],
+                  right(row, "base_prefix"), tuned, right(row, "tuned_prefix"))  # fmt: skip
 
 
 def fill_from_file(found, file):
@@ -199,16 +199,17 @@ def train_examples(found):
     return None
 
 
-def name_of(path):
-    """The folder's name; of a file that has a name of its own, that one."""
-    folder = path.parent.parent if path.parent.name == "run" else path.parent
-    return folder.name if path.name == "engram.h5" else path.stem
+def place_of(path):
+    """What an evaluation is named after: its folder, or a file that has a name of its own."""
+    if path.name != "engram.h5":
+        return path.with_suffix("")
+    return path.parent.parent if path.parent.name == "run" else path.parent
 
 
 def read_evaluation(path):
     """The evaluation in a file. Raises what h5py raises, and ValueError for a file of another kind."""
     path = pathlib.Path(path).resolve()
-    found = Evaluation(name_of(path), path)
+    found = Evaluation(place_of(path).name, path)
     with runs.open_readonly(path) as file:
         fill_from_file(found, file)
     found.protocol = protocol_of(found, path.parent)
@@ -224,14 +225,14 @@ def read_unevaluated(folder):
     if table_of(run.config, "data").get("kind") != "examples" and run.state != "unreadable":
         return None
     path = run.folder.parent / "engram.h5"
-    found = Evaluation(name_of(path), path, message=f"not evaluated (its run: {run.verdict()})", run=run)
+    found = Evaluation(place_of(path).name, path, message=f"not evaluated (its run: {run.verdict()})", run=run)
     found.protocol = protocol_of(found, path.parent)
     return found
 
 
 def missing(path, why):
     path = pathlib.Path(path).resolve()
-    found = Evaluation(name_of(path), path, message=text(why))
+    found = Evaluation(place_of(path).name, path, message=text(why))
     found.protocol = protocol_of(found, path.parent)
     return found
 

@@ -12,7 +12,8 @@ from .engram_results import KINDS, MODELS, PHASES, PROTOCOLS
 from .records import commit
 from .terminal import ABSENT, number
 
-IDLE_KEYS = ("train.log_every", "train.eval_every", "train.eval_samples", "checkpoint.every", "checkpoint.keep")  # no recipe
+IDLE_KEYS = ("train.log_every", "train.eval_every", "train.eval_samples", "checkpoint.every",
+             "checkpoint.keep")  # no part of a recipe  # fmt: skip
 
 
 @dataclasses.dataclass
@@ -75,7 +76,7 @@ def whole(value):
 
 
 def with_public(evaluations, own, public):
-    """Rows of evaluations by own(each), and of published figures by public(figures) below the last of their protocol."""
+    """Rows of evaluations by own(each), and of public figures by public(figures) below the last of their protocol."""
     rows = []
     for at, each in enumerate(evaluations):
         rows += [("", [each.title, *cells]) for cells in own(each)]
@@ -93,16 +94,18 @@ def accuracy(evaluations):
     def own(each):
         base, tuned = (each.share(model) for model in MODELS)
         strict = [share_words(each.share(model, "strict")) for model in MODELS]
-        yield [share_words(base), share_words(tuned), points(base, tuned), relative_shares(base, tuned), p_words(each.p_value()), *strict]
+        yield [share_words(base), share_words(tuned), points(base, tuned), relative_shares(base, tuned),
+               p_words(each.p_value()), *strict]  # fmt: skip
 
     def public(said):
         return [share_words(said.base), share_words(said.tuned), points(said.base, said.tuned),
                 relative_shares(said.base, said.tuned), p_words(said.p_value()), ABSENT, ABSENT]  # fmt: skip
 
-    note = ("Share of right answers (right/asked) [Wilson's 95 % interval]. Prefix: the answer begins with what is expected, as the "
-            "public programs judge; strict: it is that. Change: percentage points, then relative to base. p: of no change by the prefix "
-            "match, McNemar's exact test.")  # fmt: skip
-    headings = ["evaluation", "base, prefix", "tuned, prefix", "change", "relative", "p", "base, strict", "tuned, strict"]
+    note = ("Share of right answers (right/asked) [Wilson's 95 % interval]. Prefix: the answer begins with what is "
+            "expected, as the public programs judge; strict: it is that. Change: percentage points, then relative to "
+            "base. p: of no change by the prefix match, McNemar's exact test.")  # fmt: skip
+    headings = ["evaluation", "base, prefix", "tuned, prefix", "change", "relative", "p", "base, strict",
+                "tuned, strict"]  # fmt: skip
     return Table("Accuracy", note, headings, with_public(evaluated(evaluations), own, public))
 
 
@@ -111,9 +114,9 @@ def seen(evaluations):
         for match in ("prefix", "strict"):
             yield [match, *(share_words(each.share(model, match, kind)) for kind in KINDS for model in MODELS)]
 
-    note = ("Verbatim: the prompt itself was trained on, so recall is measured; variant: the same behind another opening; unseen: neither, "
-            "so only this is generalisation. The public experiment does not tell them apart: 103 of its 128 prompts (mlx: 80 of 104) were "
-            "trained on.")  # fmt: skip
+    note = ("Verbatim: the prompt itself was trained on, so recall is measured; variant: the same behind another "
+            "opening; unseen: neither, so only this is generalisation. The public experiment does not tell them apart: "
+            "103 of its 128 prompts (mlx: 80 of 104) were trained on.")  # fmt: skip
     headings = ["evaluation", "match", *(f"{kind}, {model}" for kind in KINDS for model in MODELS)]
     return Table("Accuracy by what was trained on", note, headings,
                  [("", [each.title, *cells]) for each in evaluated(evaluations) for cells in own(each)])  # fmt: skip
@@ -137,14 +140,17 @@ def training(evaluations):
 
     def public(said):
         first, last = said.losses
-        return [whole(said.examples), said.epochs, said.steps, said.seconds, rounded(first, 3), rounded(last, 3), relative(first, last),
-                rounded(said.held_out, 3), whole(said.parameters_trained), said.hardware, ABSENT]  # fmt: skip
+        return [whole(said.examples), said.epochs, said.steps, said.seconds, rounded(first, 3), rounded(last, 3),
+                relative(first, last), rounded(said.held_out, 3), whole(said.parameters_trained), said.hardware, ABSENT]  # fmt: skip
 
-    note = ("Examples and epochs are of train.jsonl; seconds are spent in training steps. First and last loss: means over ten steps, in "
-            "nats per trained token, which are those of the answers alone in protocol ours. Public, mlx: of ten steps likewise; seed: which means is not said.")  # fmt: skip
-    headings = ["evaluation", "examples", "epochs", "steps", "seconds", "first loss", "last loss", "reduction", "held-out loss",
-                "parameters trained", "hardware", "commit"]  # fmt: skip
-    return Table("Training", note, headings, with_public([each for each in evaluations if not each.message or each.run], own, public))
+    note = ("Examples and epochs are of train.jsonl; seconds are spent in training steps. First and last loss: means "
+            "over ten steps (of a run shorter than twenty over half of it), in nats per trained token; in protocol ours "
+            "these are the answers' tokens alone. Public figures of mlx are means over ten steps too; of seed it is not "
+            "said which means they are.")  # fmt: skip
+    headings = ["evaluation", "examples", "epochs", "steps", "seconds", "first loss", "last loss", "reduction",
+                "held-out loss", "parameters trained", "hardware", "commit"]  # fmt: skip
+    trained = [each for each in evaluations if each.run or not each.message]
+    return Table("Training", note, headings, with_public(trained, own, public))
 
 
 def latency_words(found):
@@ -156,21 +162,30 @@ def latency(evaluations):
         for model in MODELS:
             if any((model, phase) in each.latency for phase in PHASES):
                 yield [model, *(latency_words(each.latency.get((model, phase))) for phase in PHASES),
-                       rounded(each.tokens.get(model), 1), machines(each.attributes), str(each.attributes.get("precision", ABSENT))]  # fmt: skip
+                       rounded(each.tokens.get(model), 1), machines(each.attributes),
+                       str(each.attributes.get("precision", ABSENT))]  # fmt: skip
 
     def public(said):
         base, tuned = said.latency["base"].mean, said.latency["tuned"].mean
         return ["base, tuned", ABSENT, ABSENT, f"mean {base:g}, {tuned:g}", ABSENT, said.hardware, ABSENT]
 
-    note = ("ms for an answer, one prompt at a time: mean / median / 95th percentile. Prefill: up to the first new token; decode: from there "
-            "to the last. Public: mean of whole answers of at most 50 tokens.")  # fmt: skip
+    note = ("ms for an answer, one prompt at a time: mean / median / 95th percentile. Prefill: up to the first new "
+            "token; decode: from there to the last; tokens: mean number of new ones. Public: mean of whole answers of at "
+            "most 50 tokens.")  # fmt: skip
     headings = ["evaluation", "model", "prefill", "decode", "whole", "tokens", "hardware", "precision"]
     return Table("Latency", note, headings, with_public(evaluated(evaluations), own, public))
 
 
 def conditions(each):
     """How it was asked: evaluations that differ in it are no seeds of one another."""
-    return [each.attributes.get(name) for name in ("protocol", "model", "data", "data_format", "max_new_tokens", "precision")]
+    names = ("protocol", "model", "data", "data_format", "max_new_tokens", "precision")
+    return [each.attributes.get(name) for name in names]
+
+
+def equal_settings(one, its_settings, other, others_settings):
+    """But for the seed."""
+    configs = [its_settings.without_seed(), others_settings.without_seed()]
+    return conditions(one) == conditions(other) and not comparison.differing(configs)
 
 
 def seed_groups(evaluations):
@@ -180,8 +195,7 @@ def seed_groups(evaluations):
         if each.run is None or not each.run.config:
             continue
         settings = comparison.compared(each.run)
-        group = next((g for g in groups if conditions(g[0][0]) == conditions(each)
-                      and not comparison.differing([g[0][1].without_seed(), settings.without_seed()])), None)  # fmt: skip
+        group = next((group for group in groups if equal_settings(*group[0], each, settings)), None)
         if group is None:
             groups.append([(each, settings)])
         elif all(settings.seed != other.seed for _, other in group):
@@ -214,14 +228,18 @@ def settings_told(groups):
 def group_names(groups):
     """The protocol and what tells a group from the others of its protocol."""
     keys = settings_told(groups)
-    told = [", ".join(f"{key.split('.')[-1]} {group[0][1].config.get(key, ABSENT)}" for key in keys) for group in groups]
-    return [f"{group[0][0].protocol} {words}".rstrip() for group, words in zip(groups, told)]
+
+    def name(each, settings):
+        return " ".join([each.protocol, *(f"{key.split('.')[-1]}={settings.config.get(key, ABSENT)}" for key in keys)])
+
+    return [name(*group[0]) for group in groups]
 
 
 def row_of_seeds(group, keys):
     members, settings = [each for each, _ in group], group[0][1].config
     wanted = [("base",), ("tuned",), ("tuned", "strict"), *(("tuned", "prefix", kind) for kind in KINDS)]
-    shares = [range_words([value_of(each.share(*which)) for each in members], lambda value: f"{100 * value:.2f}") for which in wanted]
+    values = [[value_of(each.share(*which)) for each in members] for which in wanted]
+    shares = [range_words(each, lambda value: f"{100 * value:.2f}") for each in values]
     losses = range_words([each.losses()[1] for each in members], lambda value: number(value, 4))
     return [members[0].protocol, str(len(members)), *(str(settings.get(key, ABSENT)) for key in keys),
             rounded(members[0].epochs(), 2), *shares, losses]  # fmt: skip
@@ -234,13 +252,14 @@ def over_seeds(evaluations):
         return None
     keys = settings_told(groups)
     rows = [("", row_of_seeds(group, keys)) for group in groups]
-    headings = ["protocol", "seeds", *keys, "epochs", "base", "tuned", "tuned, strict", *(f"tuned, {kind}" for kind in KINDS), "last loss"]
-    note = ("Mean [least, most] over runs that differ in train.seed only. Shares in percent, by the prefix match but for strict; a row a "
-            "setting.")  # fmt: skip
+    headings = ["protocol", "seeds", *keys, "epochs", "base", "tuned", "tuned, strict",
+                *(f"tuned, {kind}" for kind in KINDS), "last loss"]  # fmt: skip
+    note = ("A row a setting: mean [least, most] over runs that differ in train.seed only. Shares in percent, by the "
+            "prefix match but for strict.")  # fmt: skip
     return Table("Mean and range over seeds", note, headings, rows)
 
 
 def all_tables(evaluations):
     """In the order of a report; `evaluations` are in order."""
-    made = [accuracy(evaluations), seen(evaluations), training(evaluations), latency(evaluations), over_seeds(evaluations)]
+    made = (make(evaluations) for make in (accuracy, seen, training, latency, over_seeds))
     return [table for table in made if table is not None and table.rows]
