@@ -223,10 +223,29 @@ def test_seeds_of_equal_settings_are_averaged(copy):
     assert [[list(found)[place] for place in group] for group in everything["seed_groups"]] == [["ours", "ours-1", "ours-2"]]
     text = report(copy).stdout
     lines = [re.split(r" {2,}", line) for line in text.split("Mean and range over seeds\n")[1].split("\n\n")[0].splitlines()]
-    assert lines[0][:6] == ["protocol", "seeds", "lora.rank", "epochs", "base", "tuned"]
+    assert lines[0][:6] == ["setting", "seeds", "lora.rank", "epochs", "base", "tuned"]
     assert [line[:3] + line[5:6] for line in lines[1:]] == [
         ["seed", "1", "8", "25.00"], ["ours", "3", "8", "58.33 [37.50, 75.00]"], ["ours", "1", "16", "100.00"]]  # fmt: skip
     assert list(rows_below(text, "Accuracy")) == ["seed", "public: seed", "ours", "ours-1 (ours)", "ours-2 (ours)", "ours-3 (ours)"]
+
+
+def test_runs_of_a_sweep_are_averaged_whatever_they_are_called(copy):
+    """As launch/engram --sweep names them: the protocol is each run's own name, the evaluation lies in the run's folder."""
+    for rank, seed in ((8, 0), (8, 1), (16, 0)):
+        place = copy / f"sweep/e10_r{rank}_s{seed}"
+        place.mkdir(parents=True)
+        shutil.copy(copy / "ours/engram.h5", place)
+        shutil.copy(copy / "ours/run/run.h5", place)
+
+        def settings(config, rank=rank, seed=seed):
+            return config.replace(b"rank = 8", b"rank = %d" % rank).replace(b"\nseed = 0\n", b"\nseed = %d\n" % seed)
+
+        number_in(place, "engram.h5", lambda f, place=place: f.attrs.update(protocol=np.bytes_(place.name)))
+        number_in(place, "run.h5", lambda f: f.attrs.update(config=settings(f.attrs["config"])))
+    text = report(copy / "sweep").stdout
+    assert list(rows_below(text, "Accuracy")) == ["e10_r8_s0", "e10_r8_s1", "e10_r16_s0"] and "Public figures" not in text
+    groups = rows_below(text, "Mean and range over seeds")
+    assert [(name, *cells[:2]) for name, cells in groups.items()] == [("e10_r8", "2", "8"), ("e10_r16", "1", "16")]
 
 
 def test_the_protocol_is_the_files_and_else_the_folders(copy):
@@ -271,13 +290,15 @@ def test_files_without_adapter_tables_or_data_show_what_they_have(made, copy, tm
     engram_builder.braid("eval", "engram", "--model", root / "model", "--data", root / "data", "--out", tmp_path / "bare.h5",
                          "--max-new-tokens", 2, "--device", "cpu")  # fmt: skip
     number_in(copy, "ours/engram.h5", lambda f: f.pop("latency"))
-    number_in(copy, "ours/engram.h5", lambda f: f.attrs.update(data=np.bytes_("gone"), train_examples=12))
+    number_in(copy, "ours/engram.h5", lambda f: f.attrs.update(data=np.bytes_("gone")))
+    number_in(copy, "ours/run/run.h5", lambda f: f.attrs.update(epoch_samples=12, hardware=np.bytes_("2 x ABC")))
     gone = (f'path = "{root / "data"}"'.encode(), b'path = "gone"')
     number_in(copy, "seed/run/run.h5", lambda f: f.attrs.update(config=f.attrs["config"].replace(*gone)))
     number_in(copy, "seed/engram.h5", lambda f: f.attrs.update(data=np.bytes_("gone")))
     done = report(copy, tmp_path / "bare.h5", "--out", tmp_path / "page")
     assert rows_below(done.stdout, "Accuracy")["bare"][1:] == ["–"] * 4 + ["0.00 % (0/8) [0.0, 32.4]", "–"]
-    assert rows_below(done.stdout, "Training")["ours"][:2] == ["12", "37.50"]
+    training = rows_below(done.stdout, "Training")["ours"]
+    assert training[:2] == ["12", "37.50"] and training[9] == "2 x ABC, 1 rank"
     assert rows_below(done.stdout, "Training")["seed"][:2] == ["–", "–"]
     assert "ours" not in rows_below(done.stdout, "Latency")
 

@@ -149,7 +149,7 @@ def draw_losses(axes, evaluations, table, looks):
 
 def looks_of(evaluations):
     """By name: of few each has its own; of many, each protocol."""
-    keys = [each.title if len(evaluations) <= NAMED else each.protocol for each in evaluations]
+    keys = [each.title if len(evaluations) <= NAMED else each.family or "others" for each in evaluations]
     places = list(dict.fromkeys(keys))
     known, looks = set(), {}
     for each, key in zip(evaluations, keys):

@@ -14,7 +14,7 @@ from .comparison import plain
 from .runs import Run, table_of, text, whole_number
 
 FORMAT = "braid-engram"
-PROTOCOLS = ("seed", "raw", "mlx", "ours")  # of configs/engram, in the order of reports
+PROTOCOLS = ("seed", "raw", "mlx", "ours", "ours-clean")  # of launch/engram, in the order of reports
 KINDS = ("verbatim", "variant", "unseen")  # what a prompt was to the training data
 MODELS = ("base", "tuned")
 PHASES = ("prefill", "decode", "whole")
@@ -93,6 +93,11 @@ class Evaluation:
     def title(self):
         return self.name if self.name == self.protocol else f"{self.name} ({self.protocol})"
 
+    @property
+    def family(self):
+        """The protocol that others may have too; "" where it is but this evaluation's own name."""
+        return self.protocol if self.protocol in PROTOCOLS or self.protocol != place_of(self.path).name else ""
+
     def share(self, model, match="prefix", items="all"):
         return self.scores.get((model, items, match))
 
@@ -105,11 +110,10 @@ class Evaluation:
         return mcnemar_exact(lost, gained)
 
     def epochs(self):
-        """Passes over the training examples; None where they are unknown, or several share a sample."""
+        """Passes over the training data; None where its size is unknown."""
         batch = whole_number(table_of(self.run.config, "train").get("batch"), None) if self.run else None
-        if not batch or not self.train_examples or table_of(self.run.config, "data").get("packs"):
-            return None
-        return self.run.steps_done() * batch / self.train_examples
+        samples = samples_of_a_pass(self.run) or (None if packed(self.run) else self.train_examples)
+        return self.run.steps_done() * batch / samples if batch and samples else None
 
     def seconds(self):
         """Spent in training steps."""
@@ -184,10 +188,21 @@ def run_beside(path):
     return next((place for place in places if (place / "run.h5").exists()), None)
 
 
+def packed(run):
+    """Whether several examples share a sample."""
+    return run is not None and bool(table_of(run.config, "data").get("packs"))
+
+
+def samples_of_a_pass(run):
+    """As the run says; None where it does not, or the data has no end."""
+    said = whole_number(plain(run.attributes.get("epoch_samples")), 0) if run is not None else 0
+    return said if said > 0 else None
+
+
 def train_examples(found):
-    """As the file says, else the lines of train.jsonl where the data still is; None where neither is known."""
-    said = whole_number(found.attributes.get("train_examples"), None)
-    if said is not None:
+    """As the run says, else the lines of train.jsonl where the data still is; None where neither is known."""
+    said = samples_of_a_pass(found.run)
+    if said and not packed(found.run):
         return said
     data = table_of(found.run.config, "data").get("path") if found.run else None
     for place in filter(None, (data, found.attributes.get("data"))):

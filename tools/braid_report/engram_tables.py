@@ -7,6 +7,7 @@ import math
 import re
 
 from . import comparison
+from .compare import group_name
 from .engram_published import PUBLISHED
 from .engram_results import KINDS, MODELS, PHASES, PROTOCOLS
 from .records import commit
@@ -32,7 +33,7 @@ def by_number(name):
 def in_order(evaluations):
     def place(each):
         known = PROTOCOLS.index(each.protocol) if each.protocol in PROTOCOLS else len(PROTOCOLS)
-        return known, each.protocol, by_number(each.name)
+        return known, each.family, by_number(each.name)
 
     return sorted(evaluations, key=place)
 
@@ -123,16 +124,19 @@ def seen(evaluations):
 
 
 def machines(attributes):
-    """2 × cpu (host)."""
-    ranks, device = attributes.get("world_size", 1), str(attributes.get("device", ""))
-    return f"{ranks} × {device} ({attributes.get('host', '?')})" if device else ABSENT
+    """2 x NVIDIA H200, 2 ranks; of files that do not name the hardware: cpu on host, 2 ranks."""
+    device = f"{attributes['device']} on {attributes.get('host', '?')}" if attributes.get("device") else ""
+    ranks = attributes.get("world_size", 1)
+    where = attributes.get("hardware") or device
+    return f"{where}, {ranks} rank{'' if ranks == 1 else 's'}" if where else ABSENT
 
 
 def training(evaluations):
     def own(each):
         run, (first, last) = each.run, each.losses()
         if run is None:
-            yield [whole(each.train_examples), *[ABSENT] * 10]
+            trained = whole(each.attributes.get("adapter_parameters") or None)
+            yield [whole(each.train_examples), *[ABSENT] * 7, trained, *[ABSENT] * 2]
             return
         yield [whole(each.train_examples), rounded(each.epochs(), 2), str(run.steps_done()), rounded(each.seconds(), 1),
                rounded(first, 4), rounded(last, 4), relative(first, last), rounded(run.final("loss", "eval"), 4),
@@ -178,8 +182,8 @@ def latency(evaluations):
 
 def conditions(each):
     """How it was asked: evaluations that differ in it are no seeds of one another."""
-    names = ("protocol", "model", "data", "data_format", "max_new_tokens", "precision")
-    return [each.attributes.get(name) for name in names]
+    names = ("model", "data", "data_format", "max_new_tokens", "precision")
+    return [each.family, *(each.attributes.get(name) for name in names)]
 
 
 def equal_settings(one, its_settings, other, others_settings):
@@ -220,19 +224,22 @@ def settings_told(groups):
     """The keys in which groups of one protocol differ."""
     by_protocol = {}
     for group in groups:
-        by_protocol.setdefault(group[0][0].protocol, []).append(group[0][1].without_seed())
+        by_protocol.setdefault(group[0][0].family, []).append(group[0][1].without_seed())
     keys = dict.fromkeys(key for tables in by_protocol.values() for key in comparison.differing(tables))
-    return [key for key in keys if key not in IDLE_KEYS]
+    idle = (*IDLE_KEYS, "train.steps") if "train.epochs" in keys else IDLE_KEYS
+    return [key for key in keys if key not in idle]
 
 
 def group_names(groups):
     """The protocol and what tells a group from the others of its protocol."""
     keys = settings_told(groups)
 
-    def name(each, settings):
-        return " ".join([each.protocol, *(f"{key.split('.')[-1]}={settings.config.get(key, ABSENT)}" for key in keys)])
+    def name(group):
+        each, settings = group[0]
+        told = [f"{key.split('.')[-1]}={settings.config.get(key, ABSENT)}" for key in keys]
+        return " ".join([each.family, *told]).strip() or group_name([each for each, _ in group])
 
-    return [name(*group[0]) for group in groups]
+    return [name(group) for group in groups]
 
 
 def row_of_seeds(group, keys):
@@ -241,7 +248,7 @@ def row_of_seeds(group, keys):
     values = [[value_of(each.share(*which)) for each in members] for which in wanted]
     shares = [range_words(each, lambda value: f"{100 * value:.2f}") for each in values]
     losses = range_words([each.losses()[1] for each in members], lambda value: number(value, 4))
-    return [members[0].protocol, str(len(members)), *(str(settings.get(key, ABSENT)) for key in keys),
+    return [members[0].family or group_name(members), str(len(members)), *(str(settings.get(key, ABSENT)) for key in keys),
             rounded(members[0].epochs(), 2), *shares, losses]  # fmt: skip
 
 
@@ -252,7 +259,7 @@ def over_seeds(evaluations):
         return None
     keys = settings_told(groups)
     rows = [("", row_of_seeds(group, keys)) for group in groups]
-    headings = ["protocol", "seeds", *keys, "epochs", "base", "tuned", "tuned, strict",
+    headings = ["setting", "seeds", *keys, "epochs", "base", "tuned", "tuned, strict",
                 *(f"tuned, {kind}" for kind in KINDS), "last loss"]  # fmt: skip
     note = ("A row a setting: mean [least, most] over runs that differ in train.seed only. Shares in percent, by the "
             "prefix match but for strict.")  # fmt: skip
