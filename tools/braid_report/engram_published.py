@@ -9,8 +9,9 @@ from .engram_results import Latency, Share, wilson
 
 REMARK = ("Public figures: softwarewrighter/engram-poc, with SmolLM-135M-Instruct and 131 patterns of its own. Another "
           "base model and other patterns give other figures: what can be compared is the recipe and the size of a "
-          "change. Its answers were judged by the prefix match; its intervals and p values are computed from its counts "
-          "here, the p values without pairs (two-sided z test), since single answers were not published.")  # fmt: skip
+          "change. Its answers, of at most 50 tokens, were judged by the prefix match; its intervals and p values are "
+          "computed from its counts here, the p values without pairs (two-sided z test), since single answers were not "
+          "published. Its losses are means over ten steps in mlx; of seed it is not said.")  # fmt: skip
 
 
 @dataclasses.dataclass

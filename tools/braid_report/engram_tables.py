@@ -148,9 +148,8 @@ def training(evaluations):
                 relative(first, last), rounded(said.held_out, 3), whole(said.parameters_trained), said.hardware, ABSENT]  # fmt: skip
 
     note = ("Examples and epochs are of train.jsonl; seconds are spent in training steps. First and last loss: means "
-            "over ten steps (of a run shorter than twenty over half of it), in nats per trained token; in protocol ours "
-            "these are the answers' tokens alone. Public figures of mlx are means over ten steps too; of seed it is not "
-            "said which means they are.")  # fmt: skip
+            "over ten steps (of a run shorter than twenty over half of it), in nats per trained token; in protocol "
+            "ours these are the answers' tokens alone.")  # fmt: skip
     headings = ["evaluation", "examples", "epochs", "steps", "seconds", "first loss", "last loss", "reduction",
                 "held-out loss", "parameters trained", "hardware", "commit"]  # fmt: skip
     trained = [each for each in evaluations if each.run or not each.message]
@@ -174,8 +173,7 @@ def latency(evaluations):
         return ["base, tuned", ABSENT, ABSENT, f"mean {base:g}, {tuned:g}", ABSENT, said.hardware, ABSENT]
 
     note = ("ms for an answer, one prompt at a time: mean / median / 95th percentile. Prefill: up to the first new "
-            "token; decode: from there to the last; tokens: mean number of new ones. Public: mean of whole answers of at "
-            "most 50 tokens.")  # fmt: skip
+            "token; decode: from there to the last; tokens: mean number of new ones.")  # fmt: skip
     headings = ["evaluation", "model", "prefill", "decode", "whole", "tokens", "hardware", "precision"]
     return Table("Latency", note, headings, with_public(evaluated(evaluations), own, public))
 
