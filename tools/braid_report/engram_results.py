@@ -225,8 +225,11 @@ def read_evaluation(path):
     """The evaluation in a file. Raises what h5py raises, and ValueError for a file of another kind."""
     path = pathlib.Path(path).resolve()
     found = Evaluation(place_of(path).name, path)
-    with runs.open_readonly(path) as file:
-        fill_from_file(found, file)
+    try:
+        with runs.open_readonly(path) as file:
+            fill_from_file(found, file)
+    except KeyError as problem:  # a column or a table
+        raise ValueError(f"damaged, at {problem.args[0]}") from problem
     found.protocol = protocol_of(found, path.parent)
     run = run_beside(path)
     found.run = runs.read_run(run) if run else None
