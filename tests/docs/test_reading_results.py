@@ -12,6 +12,9 @@ import h5py
 import pytest
 from pages import ENVIRONMENT, ROOT, fenced, small_run
 
+sys.path.append(str(ROOT / "tests/tools"))
+import engram_builder  # noqa: E402
+
 PAGE = (ROOT / "docs/reading-results.md").read_text()
 BLOCKS = [(language, code) for language, code in fenced(PAGE) if language != "matlab"]
 PYTHON = [code for language, code in BLOCKS if language == "python"]
@@ -34,9 +37,18 @@ def kill_after_rows(command, out):
     process.wait()
 
 
+def write_evaluation(root):
+    """root/runs/engram/engram.h5 of a short experiment elsewhere."""
+    engram_builder.write_data(root / "data")
+    engram_builder.write_model(root / "model")
+    engram_builder.experiment(root, "ours", root / "experiment", "train.steps=2")
+    (root / "runs/engram").mkdir(parents=True)
+    shutil.copy(root / "experiment/engram.h5", root / "runs/engram")
+
+
 @pytest.fixture(scope="module")
 def places(tmp_path_factory):
-    """A folder for ended runs and one for killed ones, each with runs/a and runs/b."""
+    """A folder for ended runs and one for killed ones, each with runs/a, runs/b and an evaluation of the Engram test."""
     ended, killed = tmp_path_factory.mktemp("ended"), tmp_path_factory.mktemp("killed")
     for name, residual in (("a", "mhc"), ("b", "residual")):
         out = ended / "runs" / name
@@ -45,6 +57,8 @@ def places(tmp_path_factory):
             subprocess.run(command, env=ENVIRONMENT, check=True, stdout=subprocess.DEVNULL)
     kill_after_rows(small_run(killed / "runs/a", "train.steps=100000000", "checkpoint.every=50"), killed / "runs/a")
     shutil.copytree(ended / "runs/b", killed / "runs/b")
+    write_evaluation(ended)
+    shutil.copytree(ended / "runs/engram", killed / "runs/engram")
     return {"ended": ended, "killed": killed}
 
 
@@ -99,17 +113,22 @@ def documented_columns(table):
     return rows_of(re.split(r"\n(?:\*\*`/|\| kind |## )", PAGE.split(f"**`/{table}`**")[1])[0])
 
 
-@pytest.mark.parametrize("table", ["train", "eval", "events", "status", "sessions", "ranks", "environment"])
-def test_the_page_lists_the_columns_and_units_of_the_file(places, table):
-    with h5py.File(places["ended"] / "runs/a/run.h5", "r") as f:
+TABLES = {"a/run.h5": ("train", "eval", "events", "status", "sessions", "ranks", "environment"),
+          "engram/engram.h5": ("examples", "scores", "categories", "latency")}  # fmt: skip
+
+
+@pytest.mark.parametrize("file, table", [(file, table) for file, tables in TABLES.items() for table in tables])
+def test_the_page_lists_the_columns_and_units_of_the_file(places, file, table):
+    with h5py.File(places["ended"] / "runs" / file, "r") as f:
         dataset = f[table]
         kinds = {name: dataset.dtype[name].kind for name in dataset.dtype.names}
         units = {name: "" if kinds[name] == "S" else dataset.attrs[f"unit:{name}"].decode() for name in kinds}
     assert list(documented_columns(table).items()) == list(units.items())
 
 
-def test_every_attribute_and_table_of_the_file_is_on_the_page(places):
-    with h5py.File(places["ended"] / "runs/a/run.h5", "r") as f:
+@pytest.mark.parametrize("file", TABLES)
+def test_every_attribute_and_table_of_the_file_is_on_the_page(places, file):
+    with h5py.File(places["ended"] / "runs" / file, "r") as f:
         missing = [name for name in f.attrs if f"`{name}`" not in PAGE]
         missing += [name for name in f if f"`/{name}`" not in PAGE]
     assert missing == []
