@@ -38,6 +38,7 @@ Examples:
   braid train configs/mhc/demo_mhc.toml --out runs/c --resume runs/start
   braid checkpoint export runs/text --hf models/text       # a folder that transformers loads
   braid checkpoint export runs/tuned --peft adapters/tuned # a run with [lora]: what peft loads
+  braid checkpoint export runs/text --hf models/text-4bit --nf4   # as bitsandbytes holds it
   braid checkpoint import --hf models/text --out runs/text-again
 
 PATH is a checkpoint, or a run's folder: then its newest checkpoint, or that of --step. A run that
@@ -51,7 +52,7 @@ struct CheckpointRequest {
   std::vector<std::string> paths;
   std::optional<int64_t> step;
   bool json = false, all = false;
-  std::string tensors, out, prefix = "model/", dtype, hf, peft, shard_size;
+  std::string tensors, out, prefix = "model/", dtype, hf, peft, shard_size, nf4;
 };
 
 // Tensors that --tensors takes; one that takes none is a mistake.
@@ -150,6 +151,11 @@ std::optional<h5::Element> chosen_element(const CheckpointRequest& request) {
   return request.dtype == "bf16" ? h5::Element::bfloat16 : h5::Element::float32;
 }
 
+Nf4Form chosen_form(const CheckpointRequest& request) {
+  if (request.nf4.empty()) return Nf4Form::none;
+  return request.nf4 == "double" ? Nf4Form::double_quantised : Nf4Form::single_absmax;
+}
+
 int export_file(const CheckpointRequest& request) {
   const ExportOptions options{request.prefix, request.all, chosen_element(request)};
   const std::string folder = find_checkpoint(request.paths[0], request.step);
@@ -159,7 +165,7 @@ int export_file(const CheckpointRequest& request) {
   }
   if (!request.hf.empty()) {
     const std::string size = request.shard_size.empty() ? "5GB" : request.shard_size;
-    export_hf_folder(folder, request.hf, options.element, parse_shard_size(size));
+    export_hf_folder(folder, request.hf, options.element, parse_shard_size(size), chosen_form(request));
     return exit_done;
   }
   const Converted done = export_safetensors(folder, request.out, options);
@@ -204,7 +210,7 @@ const std::vector<CheckpointAction>& actions() {
       {"verify", "verify PATH...", 1, SIZE_MAX, {}, verify},
       {"diff", "diff PATH PATH", 2, 2, {"step", "tensors"}, diff},
       {"export", "export PATH --out FILE, --hf DIR or --peft DIR", 1, 1,
-       {"step", "out", "prefix", "all", "dtype", "hf", "peft", "shard-size"}, export_file},
+       {"step", "out", "prefix", "all", "dtype", "hf", "peft", "shard-size", "nf4"}, export_file},
       {"import", "import FILE --out DIR, or import --hf DIR --out DIR", 0, 1, {"out", "prefix", "hf"}, import_file}};
   return all;
 }
@@ -233,6 +239,7 @@ CheckpointRequest read_request(const cxxopts::ParseResult& parsed) {
   text("hf", request.hf);
   text("peft", request.peft);
   text("shard-size", request.shard_size);
+  text("nf4", request.nf4);
   request.json = parsed.count("json") > 0;
   request.all = parsed.count("all") > 0;
   return request;
@@ -241,7 +248,8 @@ CheckpointRequest read_request(const cxxopts::ParseResult& parsed) {
 // Export goes to a file or a folder, import comes from one of both.
 bool has_places(const CheckpointAction& action, const CheckpointRequest& request) {
   const bool file = !request.out.empty(), folder = !request.hf.empty(), adapters = !request.peft.empty();
-  if (action.run == export_file) return file + folder + adapters == 1 && (folder || request.shard_size.empty());
+  const bool plain = request.shard_size.empty() && request.nf4.empty();
+  if (action.run == export_file) return file + folder + adapters == 1 && (folder || plain);
   if (action.run == import_file) return file && request.paths.size() == (folder ? 0 : 1);
   return true;
 }
@@ -249,7 +257,8 @@ bool has_places(const CheckpointAction& action, const CheckpointRequest& request
 // Refuses what the action does not take or cannot do without.
 void check_request(const cxxopts::ParseResult& parsed, const CheckpointAction& action,
                    const CheckpointRequest& request) {
-  for (const char* option : {"step", "json", "tensors", "out", "prefix", "all", "dtype", "hf", "peft", "shard-size"}) {
+  for (const char* option :
+       {"step", "json", "tensors", "out", "prefix", "all", "dtype", "hf", "peft", "shard-size", "nf4"}) {
     if (!parsed.count(option) || action.takes(option)) continue;
     throw UsageError(str("braid checkpoint ", action.name, ": takes no --", option));
   }
@@ -264,6 +273,9 @@ void check_request(const cxxopts::ParseResult& parsed, const CheckpointAction& a
   if (parsed.count("all") && parsed.count("prefix")) throw UsageError("--all takes every tensor; it has no --prefix");
   if (!request.dtype.empty() && request.dtype != "bf16" && request.dtype != "fp32") {
     throw UsageError(str("--dtype ", request.dtype, ": expected bf16 or fp32"));
+  }
+  if (!request.nf4.empty() && request.nf4 != "double" && request.nf4 != "single") {
+    throw UsageError(str("--nf4=", request.nf4, ": expected double or single"));
   }
 }
 
@@ -280,6 +292,8 @@ void add_checkpoint_options(cxxopts::Options& options) {
       "hf", "export: folder of a Hugging Face model to write; import: one to read", text(), "DIR")(
       "peft", "export: folder of the adapters of a run with [lora], as peft loads it", text(), "DIR")(
       "shard-size", "export --hf: start another file of weights before one exceeds this (default: 5GB)", text(), "SIZE")(
+      "nf4", "export --hf: projections in NF4, as bitsandbytes has them; double: their absmax in 8 bits, or single: not",
+      text()->implicit_value("double"), "FORM")(
       "dtype", "export: bf16 or fp32; floats are rounded to nearest even (default: as they are stored)", text(),
       "TYPE")("h,help", "this text");
   options.parse_positional({"action", "paths"});

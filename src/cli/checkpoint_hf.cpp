@@ -7,7 +7,6 @@
 
 #include "base/error.h"
 #include "experiments/run_config.h"
-#include "models/hf_export.h"
 #include "train/memory.h"
 
 namespace braid {
@@ -55,10 +54,10 @@ std::string tokenizer_of(const std::string& checkpoint, const Manifest& manifest
 }  // namespace
 
 void export_hf_folder(const std::string& checkpoint, const std::string& folder, std::optional<h5::Element> element,
-                      int64_t shard_bytes) {
+                      int64_t shard_bytes, Nf4Form nf4) {
   const Manifest manifest = read_manifest(checkpoint);
   const HfExported done = export_hf(checkpoint, model_of(manifest, checkpoint), folder,
-                                    {element, shard_bytes, tokenizer_of(checkpoint, manifest)});
+                                    {element, shard_bytes, nf4, tokenizer_of(checkpoint, manifest)});
   std::cout << folder << ": " << done.weights.tensors << " tensors, " << human_bytes(done.weights.bytes) << " in "
             << done.files << (done.files == 1 ? " file" : " files") << ", of " << checkpoint << "; "
             << (done.copied.empty() ? "no tokenizer" : "with tokenizer") << "\n";

@@ -6,8 +6,8 @@
 #include <optional>
 #include <string>
 
+#include "models/hf_export.h"
 #include "nn/model_config.h"
-#include "store/checkpoint_convert.h"
 
 namespace braid {
 
@@ -16,7 +16,7 @@ int64_t parse_shard_size(const std::string& text);
 
 // Writes the folder, and tells of it on standard output.
 void export_hf_folder(const std::string& checkpoint, const std::string& folder, std::optional<h5::Element> element,
-                      int64_t shard_bytes);
+                      int64_t shard_bytes, Nf4Form nf4);
 
 // The shape of the model in a checkpoint: from the run's configuration, or the folder it was imported from. UsageError:
 // a checkpoint that says neither.

@@ -36,7 +36,7 @@ Exit codes: 0 done; 1 failed; 2 wrong use, or files that cannot be taken.
 )";
 
 struct EvalRequest {
-  std::string model, adapter, data, out;
+  std::string model, adapter, data, out, quantise;
   DataConfig form;  // how a prompt is put
   TrainConfig numbers;
   int64_t max_new_tokens = 50;
@@ -91,7 +91,8 @@ int evaluate_engram(World& world, const EvalRequest& request) {
   EngramResult result;
   std::optional<FineTuningForm> opened;
   agree(world.host(), [&] {
-    loaded = load_adapted_model(request.model, request.adapter, request.numbers.numeric(), device_of(world));
+    loaded = load_adapted_model(request.model, request.adapter, request.numbers.numeric(), device_of(world),
+                                request.quantise);
     ModelConfig model = loaded.config.model;
     model.path = request.model;
     opened = open_form(request.form, model);
@@ -125,7 +126,9 @@ void add_options(cxxopts::Options& options) {
       "tokenizer", "a file tokenizer.json; that of the model's folder unless given", text(""), "FILE")(
       "no-end-token", "answers end at the ids of generation_config.json only")(
       "max-new-tokens", "at most so many for each answer", cxxopts::value<int64_t>()->default_value("50"), "N")(
-      "precision", "fp32 or bf16", text("fp32"), "NAME")("device", "auto, cpu or cuda", text("auto"), "NAME")(
+      "precision", "fp32 or bf16", text("fp32"), "NAME")(
+      "quantise", "nf4: hold a folder of dense weights in 4 bits, as bitsandbytes does; none", text("none"), "NAME")(
+      "device", "auto, cpu or cuda", text("auto"), "NAME")(
       "out", "HDF5 file of answers and scores", text(""), "FILE")("h,help", "this text");
   options.parse_positional({"test"});
   options.positional_help("engram");
@@ -145,11 +148,12 @@ EvalRequest read_request(const cxxopts::ParseResult& parsed) {
   if (!parsed.count("test") || text("test") != "engram" || text("model").empty() || text("data").empty()) {
     throw UsageError("braid eval: expected engram --model DIR --data DIR");
   }
-  EvalRequest request{text("model"), text("adapter"), text("data"), text("out"), {}, {}, 50, {}};
+  EvalRequest request{text("model"), text("adapter"), text("data"), text("out"), "", {}, {}, 50, {}};
   request.form.format = one_of("format", text("format"), {"raw", "alpaca", "chatml", "zephyr", "llama3", "model"});
   request.form.tokenizer = text("tokenizer");
   request.form.end_token = parsed.count("no-end-token") == 0;
   request.numbers.precision = one_of("precision", text("precision"), {"fp32", "bf16"});
+  request.quantise = one_of("quantise", text("quantise"), {"none", "nf4"});
   request.world.device = one_of("device", text("device"), {"auto", "cpu", "cuda"});
   request.max_new_tokens = parsed["max-new-tokens"].as<int64_t>();
   if (request.max_new_tokens < 1) throw UsageError("--max-new-tokens: expected 1 or more");

@@ -7,10 +7,9 @@
 #include "base/error.h"
 #include "cli/command.h"
 #include "cli/options.h"
+#include "experiments/adapted_model.h"
 #include "experiments/run.h"
 #include "infer/greedy.h"
-#include "models/hf_config.h"
-#include "models/hf_weights.h"
 #include "train/train_config.h"
 
 namespace braid {
@@ -28,7 +27,7 @@ Exit codes: 0 done; 1 failed; 2 wrong use, or a folder that is no Llama.
 )";
 
 struct GenerateRequest {
-  std::string model, precision;
+  std::string model, precision, quantise;
   std::vector<std::vector<int64_t>> prompts;
   int64_t max_new_tokens = 0;
   bool timings = false;
@@ -67,13 +66,11 @@ void tell_timings(const Generated& done) {
 int generate(World& world, const GenerateRequest& request) {
   if (world.size() > 1) throw UsageError("braid generate: runs on one rank");
   choose_threads(world);
-  const HfConfig config = read_hf_config(request.model);
-  const HfFiles files(request.model);
   TrainConfig numbers;
   numbers.precision = request.precision;
-  Transformer model(config.model, numbers.numeric(), device_of(world));
-  load_hf_weights(files, config.model, model.parameters());
-  const Generated done = generate_greedy(model, request.prompts, {request.max_new_tokens, config.stop_ids});
+  const AdaptedModel loaded = load_adapted_model(request.model, "", numbers.numeric(), device_of(world), request.quantise);
+  const Generated done =
+      generate_greedy(*loaded.model, request.prompts, {request.max_new_tokens, loaded.config.stop_ids});
   for (const auto& text : done.tokens) std::cout << joined(text) << "\n";
   std::cout << std::flush;
   if (request.timings) tell_timings(done);
@@ -93,6 +90,10 @@ GenerateRequest read_request(const cxxopts::ParseResult& parsed) {
   if (request.precision != "fp32" && request.precision != "bf16") {
     throw UsageError(str("--precision ", request.precision, ": expected fp32 or bf16"));
   }
+  request.quantise = parsed["quantise"].as<std::string>();
+  if (request.quantise != "none" && request.quantise != "nf4") {
+    throw UsageError(str("--quantise ", request.quantise, ": expected none or nf4"));
+  }
   request.timings = parsed.count("timings") > 0;
   request.world.device = parsed["device"].as<std::string>();
   const std::string& device = request.world.device;
@@ -111,6 +112,8 @@ int command_generate(const Arguments& arguments) {
       "ids", "token ids of a text, separated by commas (repeatable)", cxxopts::value<std::vector<std::string>>(),
       "LIST")("max-new-tokens", "at most so many for each text", cxxopts::value<int64_t>()->default_value("64"), "N")(
       "precision", "fp32 or bf16", cxxopts::value<std::string>()->default_value("fp32"), "NAME")(
+      "quantise", "nf4: hold a folder of dense weights in 4 bits, as bitsandbytes does; none",
+      cxxopts::value<std::string>()->default_value("none"), "NAME")(
       "device", "auto, cpu or cuda; auto takes a GPU where there is one",
       cxxopts::value<std::string>()->default_value("auto"),
       "NAME")("timings", "seconds to the first token and tokens per second from there on, on standard error")(

@@ -35,6 +35,9 @@ void print_plan(const RunConfig& config, int ranks) {
   const int64_t all = count_all(config.model, config.lora), trained = count_trainable(config.model, config.lora);
   std::cout << "parameters   " << all << "\n";
   if (trained < all) std::cout << "trained      " << trained << " (" << share_text(trained, all) << ")\n";
+  if (const QuantisedSize nf4 = quantised_size(config.model); nf4.elements > 0) {
+    std::cout << "quantised    " << nf4.elements << " in NF4, " << human_bytes(nf4.bytes) << "\n";
+  }
   std::cout << "batch        " << config.train.batch << " samples of " << config.model.context << " tokens, at most "
             << mine.count << " on a rank\n"
             << "per rank     " << describe_memory(plan) << " (activations estimated)\n";

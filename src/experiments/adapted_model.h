@@ -16,8 +16,9 @@ struct AdaptedModel {
   std::unique_ptr<LoraModel> adapters;  // on; null without a folder of them
 };
 
-// Every rank loads the whole model. UsageError names file, field or tensor.
+// Every rank loads the whole model. With `quantise` "nf4" a folder of dense weights is held in 4 bits, as the defaults
+// of the [model] table have it; one that bitsandbytes quantised always is. UsageError names file, field or tensor.
 AdaptedModel load_adapted_model(const std::string& folder, const std::string& adapter, Precision precision,
-                                const at::Device& device);
+                                const at::Device& device, const std::string& quantise = "none");
 
 }  // namespace braid

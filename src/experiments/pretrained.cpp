@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "comm/agreement.h"
 #include "models/hf_export.h"
-#include "models/hf_weights.h"
+#include "models/hf_model.h"
 
 namespace braid {
 
@@ -23,6 +23,11 @@ void take_shape(ModelConfig& model, const ConfigDocument& document) {
   shape.path = model.path;
   shape.attention = model.attention;
   shape.attention_start = model.attention_start;
+  if (!shape.is_quantised()) {
+    shape.quantise = model.quantise;
+    shape.double_quantise = model.double_quantise;
+    shape.dense_modules = model.dense_modules;
+  }
   const std::string from = model.path + "/config.json";
   if (document.contains("model.context")) {
     if (model.context > shape.context) {
@@ -52,7 +57,7 @@ RunAttributes record_pretrained(const ModelConfig& model, const std::string& out
 }
 
 void load_pretrained(Transformer& model, Communicator& host) {
-  agree(host, [&] { load_hf_weights(HfFiles(model.config().path), model.config(), model.parameters()); });
+  agree(host, [&] { load_hf_model(HfFiles(model.config().path), model); });
 }
 
 }  // namespace braid

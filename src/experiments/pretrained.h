@@ -12,7 +12,8 @@
 namespace braid {
 
 // The shape in model.path's config.json becomes the model's. Its context may be given shorter. UsageError: a key of the
-// document that contradicts the folder, by name.
+// document that contradicts the folder, by name. A folder of dense weights may be quantised as it is loaded:
+// what the document says of that contradicts nothing.
 void take_shape(ModelConfig& model, const ConfigDocument& document);
 
 // What run.h5 and every checkpoint of the run say of the folder, nothing without one (models/hf_export.h). Rank 0 reads

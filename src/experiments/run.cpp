@@ -17,6 +17,7 @@
 #include "experiments/task_data.h"
 #include "nn/initialise.h"
 #include "nn/precompiled.h"
+#include "nn/recompute.h"
 #include "store/checkpoint_folder.h"
 #include "train/memory.h"
 
@@ -72,6 +73,11 @@ void require_samples(const RunConfig& config, int ranks) {
   if (config.train.batch >= ranks) return;
   throw UsageError(str("train.batch: ", config.train.batch, " samples cannot be split over ", ranks,
                        " ranks; use at most as many ranks as samples"));
+}
+
+void require_folder(const ModelConfig& model) {
+  if (!model.is_quantised() || !model.path.empty()) return;
+  throw UsageError(str("model.quantise: \"", model.quantise, "\" needs model.path, whose weights are held in 4 bits"));
 }
 
 std::string plural(int64_t count, const char* what) { return str(count, " ", what, count == 1 ? "" : "s"); }
@@ -170,6 +176,7 @@ RunOutcome run_training(RunRequest request, RunSite site) {
   site.world.watchdog().set_timeouts(config.watchdog.timeouts());
   agree(host, [&] {
     require_samples(config, host.size());
+    require_folder(config.model);
     require_room(config, site);
   });
   const RunLock lock = take_folder(request.out, host);
@@ -184,6 +191,7 @@ RunOutcome run_training(RunRequest request, RunSite site) {
 
   Transformer model(config.model, config.train.numeric(), device_of(site.world),
                     config.lora.enabled() ? Weights::frozen : Weights::trained);
+  if (config.train.recompute) model.wrap_blocks(recompute_blocks());
   if (config.model.path.empty()) initialise(model, config, data);
   // A checkpoint of adapters holds nothing of the weights they are put on.
   const bool needs_weights = start.checkpoint.empty() || config.lora.enabled();

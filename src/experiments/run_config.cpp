@@ -49,6 +49,19 @@ void check_lora(const RunConfig& config, const ConfigDocument& document) {
   }
 }
 
+void check_quantised(const RunConfig& config, const ConfigDocument& document) {
+  if (!config.model.is_quantised()) return;
+  try {
+    QuantisedProjections{config.model};
+  } catch (const UsageError& problem) {
+    throw UsageError(str(document.where("model.dense_modules"), ": ", problem.what()));
+  }
+  if (!config.lora.enabled()) {
+    throw UsageError(str(document.where("lora.rank"), ": lora.rank: expected 1 or more, since model.quantise is \"",
+                         config.model.quantise, "\" and weights in 4 bits are frozen, found ", config.lora.rank));
+  }
+}
+
 }  // namespace
 
 RunConfig read_run_config(const ConfigDocument& document) {
@@ -57,6 +70,7 @@ RunConfig read_run_config(const ConfigDocument& document) {
   if (!config.model.path.empty()) take_shape(config.model, document);
   config.model.check(document);
   check_lora(config, document);
+  check_quantised(config, document);
   check_sweep(config.sweep, document);
   return config;
 }

@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
-#include "models/json_fields.h"
+#include "models/hf_quantisation.h"
 
 namespace braid {
 
@@ -28,9 +28,6 @@ void require_known_kind(const json& object, const JsonFields& fields) {
   if (activation != "silu" && activation != "swish") fields.refuse("hidden_act", "\"silu\"");
   for (const char* bias : {"attention_bias", "mlp_bias"}) {
     if (fields.flag(bias, false)) fields.refuse(bias, "false, because the llama dialect has no biases");
-  }
-  if (fields.has("quantization_config")) {
-    fields.refuse("quantization_config", "none: only weights in F32, BF16, F16 or F64 are read");
   }
 }
 
@@ -111,6 +108,7 @@ ModelConfig read_model(const json& object, const JsonFields& fields) {
   if (model.norm_epsilon > 1) fields.refuse("rms_norm_eps", "a number from 0 to 1");
   model.tie_embeddings = fields.flag("tie_word_embeddings", false);
   read_rotary(fields, model);
+  read_quantisation(object, fields, model);
   return model;
 }
 

@@ -26,9 +26,9 @@ HfConfig read_hf_config(const std::string& folder);
 // The same from the texts of the two files; `folder` is for messages.
 HfConfig parse_hf_config(const std::string& text, const std::string& generation_text, const std::string& folder);
 
-// config.json of a model whose weights are stored as `element`. `origin`: the config.json that the model began with, ""
-// for none; its other fields (special tokens, the longest context) are kept. UsageError: a model that transformers'
-// Llama cannot be.
+// config.json of a model whose weights, but for those in NF4, are stored as `element`. `origin`: the config.json that the
+// model began with, "" for none; its other fields (special tokens, the longest context) are kept. UsageError: a model
+// that transformers' Llama cannot be.
 std::string hf_config_text(const ModelConfig& model, h5::Element element, const std::string& origin);
 
 // generation_config.json for a model that has none: it ends at no token.

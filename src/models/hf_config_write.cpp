@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "models/hf_config.h"
+#include "models/hf_quantisation.h"
 
 namespace braid {
 
@@ -76,6 +77,8 @@ std::string hf_config_text(const ModelConfig& model, h5::Element element, const 
   if (!config.contains("max_position_embeddings")) config["max_position_embeddings"] = model.context;
   const char* type = config.contains("dtype") ? "dtype" : "torch_dtype";
   config[type] = h5::element_name(element);
+  config.erase("quantization_config");
+  if (model.is_quantised()) config["quantization_config"] = quantisation_object(model, h5::element_name(element));
   // Left out, these would be 1 and 2 for transformers, which are tokens like others here.
   if (origin.empty()) config["bos_token_id"] = config["eos_token_id"] = config["pad_token_id"] = Json();
   return config.dump(2) + "\n";

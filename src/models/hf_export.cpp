@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "models/hf_export.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <filesystem>
@@ -8,6 +9,7 @@
 
 #include "base/error.h"
 #include "models/hf_layout.h"
+#include "models/nf4_export.h"
 
 namespace braid {
 
@@ -23,19 +25,27 @@ constexpr std::array tokenizer_files = {
 
 struct Exported {
   TensorSlice stored;  // the rows in the checkpoint
-  SafeTensor out;
+  HfTensor tensor;
+  h5::Element element = h5::Element::float32;  // what they become, or are quantised from
+  bool quantised = false;
+  int64_t bytes = 0;  // in the file
 };
 
 std::vector<Exported> tensors_to_export(const CheckpointReader& reader, const ModelConfig& model,
                                         const HfExportOptions& options) {
   std::vector<Exported> all;
+  const QuantisedProjections nf4(model);
   for (const HfTensor& tensor : hf_layout(model)) {
     const std::string name = stored_prefix + tensor.parameter;
     const h5::Element element = reader.element(name);
     TensorSlice rows = whole_tensor(name, element, tensor.parameter_shape);
     rows.count = elements_of(tensor.shape);
     rows.first = tensor.first_row * (rows.count / tensor.shape[0]);
-    all.push_back({rows, {tensor.name, options.element.value_or(element), tensor.shape, 0}});
+    const bool quantised = !tensor.projection.empty() && nf4.has(tensor.projection);
+    Exported out{rows, tensor, options.element.value_or(element), quantised, 0};
+    out.bytes = out.quantised ? nf4_stored_bytes(rows.count, model.double_quantise)
+                              : rows.count * int64_t(h5::element_bytes(out.element));
+    all.push_back(std::move(out));
   }
   return all;
 }
@@ -45,13 +55,12 @@ std::vector<std::vector<Exported>> in_files(const std::vector<Exported>& all, in
   std::vector<std::vector<Exported>> files(1);
   int64_t bytes = 0;
   for (const Exported& tensor : all) {
-    const auto more = static_cast<int64_t>(tensor.out.bytes());
-    if (!files.back().empty() && bytes + more > most_bytes) {
+    if (!files.back().empty() && bytes + tensor.bytes > most_bytes) {
       files.emplace_back();
       bytes = 0;
     }
     files.back().push_back(tensor);
-    bytes += more;
+    bytes += tensor.bytes;
   }
   return files;
 }
@@ -63,17 +72,56 @@ std::string file_name(size_t index, size_t count) {
   return text;
 }
 
-int64_t write_file(const CheckpointReader& reader, const std::string& path, const std::vector<Exported>& tensors) {
-  std::vector<SafeTensor> header;
-  int64_t bytes = 0;
+// One tensor of a file: copied from the checkpoint as it is written, or held.
+struct Piece {
+  SafeTensor out;
+  TensorSlice stored;
+  at::Tensor held;
+};
+
+std::vector<Piece> pieces_of(const CheckpointReader& reader, const std::vector<Exported>& tensors, bool nested) {
+  std::vector<Piece> pieces;
   for (const Exported& tensor : tensors) {
-    header.push_back(tensor.out);
-    bytes += static_cast<int64_t>(tensor.out.bytes());
+    if (!tensor.quantised) {
+      pieces.push_back({{tensor.tensor.name, tensor.element, tensor.tensor.shape, 0}, tensor.stored, {}});
+      continue;
+    }
+    for (HeldTensor& held : quantise_to_bnb(reader, tensor.stored, tensor.tensor, tensor.element, nested)) {
+      pieces.push_back({held.out, {}, held.values});
+    }
   }
-  SafetensorsWriter writer(path, header, {{"format", "pt"}});
-  for (const Exported& tensor : tensors) copy_elements(reader, tensor.stored, tensor.out.element, writer);
+  // Wide elements first, so that all are aligned.
+  std::stable_sort(pieces.begin(), pieces.end(), [](const Piece& a, const Piece& b) {
+    return h5::element_bytes(a.out.element) > h5::element_bytes(b.out.element);
+  });
+  return pieces;
+}
+
+struct WrittenFile {
+  std::string name;
+  std::vector<std::string> tensors;
+  int64_t bytes = 0;
+};
+
+WrittenFile write_file(const CheckpointReader& reader, const std::string& folder, const std::string& name,
+                       const std::vector<Piece>& pieces) {
+  WrittenFile file{name, {}, 0};
+  std::vector<SafeTensor> header;
+  for (const Piece& piece : pieces) {
+    header.push_back(piece.out);
+    file.tensors.push_back(piece.out.name);
+    file.bytes += static_cast<int64_t>(piece.out.bytes());
+  }
+  SafetensorsWriter writer(folder + "/" + name, header, {{"format", "pt"}});
+  for (const Piece& piece : pieces) {
+    if (piece.held.defined()) {
+      writer.write(static_cast<const std::byte*>(piece.held.const_data_ptr()), piece.out.bytes());
+    } else {
+      copy_elements(reader, piece.stored, piece.out.element, writer);
+    }
+  }
   writer.commit();
-  return bytes;
+  return file;
 }
 
 void write_text(const std::string& path, const std::string& text) {
@@ -86,10 +134,10 @@ void write_text(const std::string& path, const std::string& text) {
   rename_file(temporary, path);
 }
 
-std::string index_text(const std::vector<std::vector<Exported>>& files, int64_t bytes) {
+std::string index_text(const std::vector<WrittenFile>& files, int64_t bytes) {
   nlohmann::ordered_json map;
-  for (size_t i = 0; i < files.size(); ++i) {
-    for (const Exported& tensor : files[i]) map[tensor.out.name] = file_name(i, files.size());
+  for (const WrittenFile& file : files) {
+    for (const std::string& tensor : file.tensors) map[tensor] = file.name;
   }
   return nlohmann::ordered_json{{"metadata", {{"total_size", bytes}}}, {"weight_map", map}}.dump(2) + "\n";
 }
@@ -130,11 +178,22 @@ RunAttributes hf_attributes(const std::string& folder, const HfConfig& config, u
           {hf_generation_attribute, config.generation_text}};
 }
 
-HfExported export_hf(const std::string& checkpoint, const ModelConfig& model, const std::string& folder,
+namespace {
+
+ModelConfig as_exported(ModelConfig model, Nf4Form form) {
+  model.quantise = form == Nf4Form::none ? "none" : "nf4";
+  model.double_quantise = form == Nf4Form::double_quantised;
+  return model;
+}
+
+}  // namespace
+
+HfExported export_hf(const std::string& checkpoint, const ModelConfig& given, const std::string& folder,
                      const HfExportOptions& options) {
   const CheckpointReader reader(checkpoint, verify_checkpoint(checkpoint));
   const Manifest& manifest = reader.manifest();
   const h5::Element element = options.element.value_or(reader.element("model/embedding.weight"));
+  const ModelConfig model = as_exported(given, options.nf4);
   const std::string config = hf_config_text(model, element, manifest.text(hf_config_attribute));
   const std::string& generation = manifest.text(hf_generation_attribute);
   const std::vector<Exported> all = tensors_to_export(reader, model, options);
@@ -142,11 +201,14 @@ HfExported export_hf(const std::string& checkpoint, const ModelConfig& model, co
   make_folder(folder);
   HfExported done;
   done.files = static_cast<int64_t>(files.size());
-  done.weights.tensors = static_cast<int64_t>(all.size());
+  std::vector<WrittenFile> written;
   for (size_t i = 0; i < files.size(); ++i) {
-    done.weights.bytes += write_file(reader, folder + "/" + file_name(i, files.size()), files[i]);
+    const std::vector<Piece> pieces = pieces_of(reader, files[i], model.double_quantise);
+    written.push_back(write_file(reader, folder, file_name(i, files.size()), pieces));
+    done.weights.bytes += written.back().bytes;
+    done.weights.tensors += static_cast<int64_t>(written.back().tensors.size());
   }
-  if (files.size() > 1) write_text(folder + "/" + weights_index_name, index_text(files, done.weights.bytes));
+  if (files.size() > 1) write_text(folder + "/" + weights_index_name, index_text(written, done.weights.bytes));
   const bool began_here = manifest.text(hf_config_attribute).empty();
   if (began_here || !generation.empty()) {
     write_text(folder + "/generation_config.json", began_here ? plain_generation_text() : generation);
@@ -197,6 +259,10 @@ void require_finite(const HfFiles& files, const ModelConfig& model) {
 
 Converted import_hf(const std::string& folder, const std::string& checkpoint, ImportOptions options) {
   const HfConfig config = read_hf_config(folder);
+  if (config.model.is_quantised()) {
+    throw UsageError(str(folder, "/config.json: quantization_config: expected none, since checkpoints hold dense ",
+                         "weights; a run trains adapters on the folder itself (model.path)"));
+  }
   const HfFiles files(folder);
   check_hf_tensors(files, config.model);
   require_finite(files, config.model);

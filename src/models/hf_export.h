@@ -20,9 +20,13 @@ inline constexpr const char* model_digest_attribute = "model_digest";  // "crc32
 // Reads the folder's files in full for the digest.
 RunAttributes hf_attributes(const std::string& folder, const HfConfig& config, uint32_t digest);
 
+// Absmax in float32 (single), or in 8 bits themselves.
+enum class Nf4Form { none, single_absmax, double_quantised };
+
 struct HfExportOptions {
   std::optional<h5::Element> element;                     // bfloat16 or float32; none: as stored
   int64_t shard_bytes = int64_t{5} * 1000 * 1000 * 1000;  // a file of weights ends before it grows beyond this
+  Nf4Form nf4 = Nf4Form::none;                            // of the projections
   std::string tokenizer_folder;                           // whose tokenizer files are copied; "" for none
 };
 
@@ -34,7 +38,8 @@ struct HfExported {
 
 // Verifies the checkpoint, then writes config.json, generation_config.json, model.safetensors (or shards with an index)
 // and what tokenizer files there are into `folder`, which is made, or empty. `model` is the checkpoint's shape.
-// UsageError: a model that transformers' Llama cannot be, or `folder` holds files. Error.
+// With NF4 the quantised projections of one file at a time are in memory; transformers and bitsandbytes load the
+// folder. UsageError: a model that transformers' Llama cannot be, or `folder` holds files. Error.
 HfExported export_hf(const std::string& checkpoint, const ModelConfig& model, const std::string& folder,
                      const HfExportOptions& options);
 
@@ -43,7 +48,7 @@ std::vector<std::string> copy_tokenizer(const std::string& from, const std::stri
 
 // Makes `checkpoint` of step 0 from a model folder, its elements as they are stored; see import_slices. Its attributes
 // hold the folder's configuration. UsageError: what check_hf_tensors refuses, weights that are not finite, or
-// projections of one layer that Braid packs and that have different types.
+// projections of one layer that Braid packs and that have different types, or that bitsandbytes quantised.
 Converted import_hf(const std::string& folder, const std::string& checkpoint, ImportOptions options);
 
 }  // namespace braid

@@ -9,7 +9,7 @@
 #include <set>
 
 #include "base/error.h"
-#include "nn/projection_shape.h"
+#include "models/bnb_tensors.h"
 #include "store/element_convert.h"
 
 namespace braid {
@@ -17,7 +17,7 @@ namespace braid {
 namespace {
 
 HfTensor whole_parameter(const std::string& name, const std::string& parameter, const Extent& shape) {
-  return {name, shape, parameter, shape, 0};
+  return {name, shape, parameter, shape, 0, ""};
 }
 
 // Rows of each weight that projections share.
@@ -81,6 +81,10 @@ int64_t first_too_large(const std::byte* data, int64_t count) {
 
 }  // namespace
 
+HfTensor hf_tensor(const ProjectionShape& p) {
+  return {p.published() + ".weight", {p.out, p.in}, "", {}, 0, p.published()};
+}
+
 std::vector<HfTensor> hf_layout(const ModelConfig& config) {
   const std::vector<ProjectionShape> all = projection_shapes(config);
   const auto rows = rows_of_weights(all);
@@ -96,19 +100,29 @@ std::vector<HfTensor> hf_layout(const ModelConfig& config) {
       layout.push_back(
           whole_parameter(theirs + "post_attention_layernorm.weight", ours + "ln2.weight", {config.width}));
     }
-    layout.push_back(
-        {"model." + p.module + ".weight", {p.out, p.in}, p.weight, {rows.at(p.weight), p.in}, p.first_row});
+    HfTensor tensor = hf_tensor(p);
+    tensor.parameter = p.weight;
+    tensor.parameter_shape = {rows.at(p.weight), p.in};
+    tensor.first_row = p.first_row;
+    layout.push_back(std::move(tensor));
   }
   layout.push_back(whole_parameter("model.norm.weight", "ln_f.weight", {config.width}));
   if (!config.tie_embeddings) {
     layout.push_back(whole_parameter("lm_head.weight", "head.weight", {config.vocabulary, config.width}));
+    layout.back().projection = "lm_head";
   }
   return layout;
 }
 
 void check_hf_tensors(const HfFiles& files, const ModelConfig& config) {
   std::set<std::string> expected;
+  const bool packed = config.is_quantised() && holds_bnb_matrices(files);
+  const QuantisedProjections quantised(config);
   for (const HfTensor& tensor : hf_layout(config)) {
+    if (packed && !tensor.projection.empty() && quantised.has(tensor.projection)) {
+      for (std::string& name : find_bnb_matrix(files, tensor).names) expected.insert(std::move(name));
+      continue;
+    }
     check_tensor(files.at(tensor.name), tensor);
     expected.insert(tensor.name);
   }

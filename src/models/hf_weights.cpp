@@ -124,7 +124,7 @@ void load_hf_weights(const HfFiles& files, const ModelConfig& config, ParameterS
       throw Error(str("parameter ", parameter.name, " is [", extent_text(parameter.shape), "], expected [",
                       extent_text(tensor.parameter_shape), "]"));
     }
-    fill(parameter, tensor, files.at(tensor.name), options);
+    if (parameter.stored) fill(parameter, tensor, files.at(tensor.name), options);
   }
 }
 

@@ -13,7 +13,8 @@ struct HfLoadOptions {
   bool check_finite = true;  // refuse NaN and infinity; costs a pass over what is read while it is in the cache
 };
 
-// Fills `master` and `compute` of the parameters that hf_layout names, whichever of both they have. UsageError names
+// Fills `master` and `compute` of the parameters that hf_layout names, whichever of both they have;
+// those that are not stored are left out. UsageError names
 // file, tensor and what was expected: what check_hf_tensors refuses, and weights that are not finite.
 void load_hf_weights(const HfFiles& files, const ModelConfig& config, ParameterSet& parameters,
                      const HfLoadOptions& options = {});

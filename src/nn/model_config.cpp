@@ -60,6 +60,13 @@ void ModelConfig::describe(ConfigSection& s) {
           1.0);
   rope.describe(s);
   s.value("norm_epsilon", norm_epsilon, "added to the variance (poc) or mean square (llama) in norms [1]", 0.0, 1.0);
+  s.choice("quantise", quantise, {"none", "nf4"},
+           "nf4: the projections of a model from model.path are held in 4 bits, as bitsandbytes does, and adapters are "
+           "trained on them (QLoRA, arXiv 2305.14314); a folder that bitsandbytes quantised is always nf4");
+  s.value("double_quantise", double_quantise, "with nf4: whether the absmax of blocks are held in 8 bits, too");
+  s.value("dense_modules", dense_modules,
+          "with nf4: projections that are not quantised, by the rules of bitsandbytes' llm_int8_skip_modules: the end "
+          "of a name, or a regular expression for its first parts");
 }
 
 namespace {
@@ -79,6 +86,7 @@ void ModelConfig::check(const ConfigDocument& document) const {
   require(!is_llama() || head_width() % 2 == 0, document, "model.heads",
           str("rotary positions need an even head width, got ", head_width()));
   require(is_llama() || rope.kind == "none", document, "model.rope_scaling", "rotary positions need dialect = \"llama\"");
+  require(is_llama() || !is_quantised(), document, "model.quantise", "nf4 needs dialect = \"llama\"");
   const bool knows_original = rope.kind == "llama3" || rope.kind == "yarn";
   require(!knows_original || rope.original_context > 0, document, "model.rope_original_context",
           str("rope_scaling = \"", rope.kind, "\" needs the context of the first training"));

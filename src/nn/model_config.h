@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "base/config.h"
 
@@ -35,12 +36,16 @@ struct ModelConfig {
   bool tie_embeddings = false;
   double rope_theta = 10000.0, norm_epsilon = 1e-5;
   RopeScaling rope;
+  std::string quantise = "none";  // none | nf4: frozen projections in 4 bits (nn/quantised_weight.h)
+  bool double_quantise = true;    // their absmax in 8 bits
+  std::vector<std::string> dense_modules = {"lm_head"};  // projections that stay as they are (QuantisedProjections)
 
   bool is_llama() const { return dialect == "llama"; }
   int64_t head_width() const { return own_head_width > 0 ? own_head_width : width / heads; }
   int64_t query_width() const { return heads * head_width(); }
   int64_t key_value_width() const { return key_value_heads() * head_width(); }
   int64_t key_value_heads() const { return kv_heads > 0 ? kv_heads : heads; }
+  bool is_quantised() const { return quantise != "none"; }
   bool has_streams() const { return residual != "residual"; }
 
   void describe(ConfigSection& section);

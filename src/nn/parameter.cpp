@@ -79,6 +79,7 @@ void ParameterSet::allocate_frozen(Precision precision, const at::Device& device
   for (Parameter& parameter : parameters_) {
     const at::IntArrayRef shape = parameter.slice.shape;
     parameter.trainable = false;
+    if (!parameter.stored) continue;
     parameter.compute = at::zeros(shape, options.dtype(compute_type(precision)));
     parameter.master = shape.size() == 2 || compute_type(precision) == master_type(precision)
                            ? parameter.compute

@@ -36,6 +36,7 @@ struct Parameter {
   Box slice;                   // what is here; the whole tensor unless something shards it
   int group = 0;               // parameters of one group are contiguous and share a weight decay
   bool trainable = true;
+  bool stored = true;          // false, where frozen: its layer has another source for it, and nothing is here
   int contributions = 1;       // gradients added per backward (2 for a tied embedding)
   int64_t offset = 0;          // first element in the flat buffers
 
@@ -68,7 +69,7 @@ class ParameterSet {
   // Lays all parameters out by group, then in reverse order of creation (the order in which backward finishes them).
   void allocate(Precision precision, const at::Device& device);
   // Each tensor by itself and none trainable: matrices in compute type only (their master is that one), vectors as
-  // above; no gradients.
+  // above; no gradients. What is not stored has a name and a shape only.
   void allocate_frozen(Precision precision, const at::Device& device);
 
   std::deque<Parameter>& all() { return parameters_; }  // in order of creation

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "nn/transformer.h"
 
+#include "base/error.h"
 #include "nn/precompiled.h"
+#include "nn/projection_shape.h"
 
 namespace braid {
 
@@ -30,8 +32,18 @@ Transformer::Transformer(const ModelConfig& config, Precision precision, const a
     head_ = make_linear(parameters_, "head", config.width, config.vocabulary, false);
   }
   assign_groups(parameters_);
+  if (config.is_quantised() && weights != Weights::frozen) throw Error("a quantised model is not trained itself");
+  if (config.is_quantised()) leave_out_quantised();
   weights == Weights::frozen ? parameters_.allocate_frozen(precision, device) : parameters_.allocate(precision, device);
   set_output_types(precision);
+}
+
+// A packed weight is stored as a whole or not at all.
+void Transformer::leave_out_quantised() {
+  const QuantisedProjections quantised(config_);
+  for (const ProjectionShape& shape : projection_shapes(config_)) {
+    if (quantised.has(shape)) parameters_.named(shape.weight).stored = false;
+  }
 }
 
 void Transformer::set_output_types(Precision precision) {

@@ -15,6 +15,8 @@
 
 namespace braid {
 
+// A quantised model (ModelConfig::quantise) is always frozen, and its projections in NF4 have no weights until a loader
+// gives them their source (models/hf_model.h).
 enum class Weights { trained, frozen };
 
 class Transformer {
@@ -51,6 +53,7 @@ class Transformer {
 
  private:
   at::Tensor run_blocks(const at::Tensor& h, const AttentionContext& context);
+  void leave_out_quantised();
   void set_output_types(Precision precision);
 
   ModelConfig config_;

@@ -30,12 +30,14 @@ int64_t count_parameters(const ModelConfig& m) {
 namespace {
 
 // Bytes that autograd keeps for one token: inputs of products in compute type, norms and residuals in fp32.
-int64_t activation_bytes_per_token(const ModelConfig& m, int64_t compute) {
+int64_t activation_bytes_per_token(const ModelConfig& m, int64_t compute, bool recompute) {
   const int64_t D = m.width, q = m.query_width(), kv = m.key_value_width();
   const int64_t products = D + q + (q + 2 * kv) + (m.is_llama() ? 4 : 2) * m.mlp_width;
   const int64_t scores = m.attention == "standard" ? 3 * m.heads * m.context : 0;
-  const int64_t residual = 4 * (4 * D + (m.has_streams() ? 2 * m.streams * D : 0));
-  return m.layers * (compute * products + 4 * scores + residual) + 2 * compute * m.vocabulary;
+  const int64_t block = compute * products + 4 * scores + 4 * 4 * D, input = 4 * D;
+  const int64_t streams = m.has_streams() ? 4 * 2 * m.streams * D : 0;
+  const int64_t blocks = recompute ? m.layers * input + block : m.layers * block;
+  return blocks + m.layers * streams + 2 * compute * m.vocabulary;
 }
 
 }  // namespace
@@ -54,11 +56,13 @@ MemoryPlan plan_memory(const ModelConfig& model, const LoraConfig& lora, const O
   const int64_t compute = train.numeric() == Precision::bf16 ? 2 : 4;
   const int64_t micro = train.micro_batch > 0 ? std::min(train.micro_batch, samples) : samples;
   MemoryPlan plan;
-  plan.weights = trained * (compute == 2 ? 6 : 4) + frozen * compute;
+  const QuantisedSize nf4 = quantised_size(model);
+  plan.quantised = nf4.bytes;
+  plan.weights = trained * (compute == 2 ? 6 : 4) + (frozen - nf4.elements) * compute + nf4.bytes;
   plan.gradients = trained * 4;
   // In 8 bits two codes a weight and two absmax a block; the few small tensors' 32 bits do not count.
   plan.optimiser = optim.kind == "adamw8bit" ? trained * 2 + trained / 32 : trained * 8;
-  plan.activations = micro * model.context * activation_bytes_per_token(model, compute);
+  plan.activations = micro * model.context * activation_bytes_per_token(model, compute, train.recompute);
   return plan;
 }
 
@@ -88,6 +92,7 @@ std::string memory_advice(const MemoryPlan& plan, const TrainConfig& train) {
   const bool activations = plan.activations * 2 > plan.total();
   std::string advice = activations ? "a smaller train.micro_batch or model.context" : "a smaller model.width or model.layers";
   if (train.precision == "fp32" && activations) advice += ", or train.precision=\"bf16\"";
+  if (activations && !train.recompute) advice += ", or train.recompute=true";
   if (activations) advice += ", or more ranks";
   return "would help: " + advice;
 }

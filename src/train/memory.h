@@ -13,6 +13,7 @@ namespace braid {
 
 // Bytes on one rank.
 struct MemoryPlan {
+  int64_t quantised = 0;  // of the weights: those in NF4
   int64_t weights = 0, gradients = 0, optimiser = 0, activations = 0;
   int64_t total() const { return weights + gradients + optimiser + activations; }
 };
@@ -20,7 +21,8 @@ struct MemoryPlan {
 // Elements of all weights, without building the model.
 int64_t count_parameters(const ModelConfig& model);
 // Activations are an estimate of what autograd keeps for one micro-batch of `samples`.
-// With adapters the model's own weights are frozen: no gradients, no moments, matrices in the compute type alone.
+// With adapters the model's own weights are frozen: no gradients, no moments, matrices in the compute type alone, or in
+// NF4. With recomputation of every block the input is kept, and all activations of one block.
 MemoryPlan plan_memory(const ModelConfig& model, const LoraConfig& lora, const OptimConfig& optim, const TrainConfig& train,
                        int64_t samples);
 // Elements that are trained, and all: the model's and the adapters'.

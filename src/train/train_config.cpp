@@ -12,6 +12,9 @@ void TrainConfig::describe(ConfigSection& s) {
   s.choice("precision", precision, {"fp32", "bf16"},
            "numbers of activations and matrix products; bf16 keeps fp32 master weights, gradients, norm statistics, "
            "softmax and loss");
+  s.value("recompute", recompute,
+          "whether a block's activations are computed again in backward instead of kept: less memory for about a third "
+          "more time, the same numbers");
   s.value("deterministic", deterministic,
           "only algorithms that give the same bits from run to run: fixed choices in cuBLAS, cuDNN and NCCL; some are "
           "slower, and an operation that has none fails");

@@ -16,6 +16,7 @@ struct TrainConfig {
   int64_t micro_batch = 0;   // samples of one forward pass on one rank; 0: all of the rank's share
   int64_t seed = 0;
   std::string precision = "fp32";  // fp32 | bf16
+  bool recompute = false;      // nn/recompute.h
   bool deterministic = false;  // determinism.h
   int64_t log_every = 10;
   int64_t eval_every = 0, eval_samples = 256;

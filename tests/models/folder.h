@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "kernels/nf4.h"
+#include "models/bnb_tensors.h"
 #include "models/hf_config.h"
 #include "models/hf_layout.h"
 #include "store/element_convert.h"
@@ -61,6 +63,48 @@ inline std::vector<FileTensor> random_tensors(const ModelConfig& config, h5::Ele
     all.push_back(tensor_of(tensor.name, element, tensor.shape, values));
   }
   return all;
+}
+
+inline FileTensor bytes_tensor(const std::string& name, const Extent& shape, const void* data) {
+  FileTensor tensor{{name, h5::Element::uint8, shape, 0}, {}};
+  tensor.bytes.resize(tensor.header.bytes());
+  if (data) std::memcpy(tensor.bytes.data(), data, tensor.bytes.size());
+  return tensor;
+}
+
+// The same folder as bitsandbytes writes it, double quantised; all codes are 0.
+inline std::vector<FileTensor> nf4_tensors(const ModelConfig& config) {
+  std::vector<FileTensor> all;
+  const QuantisedProjections quantised(config);
+  const std::vector<HfTensor> layout = hf_layout(config);
+  std::vector<FileTensor> plain = random_tensors(config, h5::Element::float32);
+  const auto add_floats = [&](const std::string& name, std::vector<double> values) {
+    const auto count = static_cast<int64_t>(values.size());
+    all.push_back(tensor_of(name, h5::Element::float32, {count}, values));
+  };
+  for (size_t i = 0; i < layout.size(); ++i) {
+    const std::string& name = layout[i].name;
+    if (layout[i].projection.empty() || !quantised.has(layout[i].projection)) {
+      all.push_back(std::move(plain[i]));
+      continue;
+    }
+    const int64_t count = elements_of(layout[i].shape);
+    const double offset = 0.25;
+    const std::string state = bnb_state_text(layout[i].shape, "float32", &offset);
+    all.push_back(bytes_tensor(name, {kernels::nf4_bytes(count), 1}, nullptr));
+    all.push_back(bytes_tensor(name + ".absmax", {kernels::nf4_blocks(count)}, nullptr));
+    add_floats(name + ".quant_map", {std::begin(kernels::nf4_values), std::end(kernels::nf4_values)});
+    add_floats(name + ".nested_absmax", std::vector<double>(static_cast<size_t>(kernels::nf4_nested_blocks(count)), 0.5));
+    add_floats(name + ".nested_quant_map", std::vector<double>(256, 0.125));
+    all.push_back(bytes_tensor(name + bnb_state_name, {static_cast<int64_t>(state.size())}, state.data()));
+  }
+  return all;
+}
+
+inline ModelConfig small_nf4_llama() {
+  ModelConfig config = small_llama();
+  config.quantise = "nf4";
+  return config;
 }
 
 inline void write_weights(const std::string& path, const std::vector<FileTensor>& tensors) {

@@ -115,10 +115,11 @@ void read_whole(const std::string& folder) {
   files.digest();
 }
 
-Folder valid_folder(const TempFolder& temp, bool sharded) {
-  Folder folder = {{"config.json", hf_config_text(small_llama(), h5::Element::float32, "")},
+Folder valid_folder(const TempFolder& temp, const ModelConfig& model, bool sharded) {
+  Folder folder = {{"config.json", hf_config_text(model, h5::Element::float32, "")},
                    {"generation_config.json", "{\"eos_token_id\": [2, 3]}"}};
-  std::vector<test::FileTensor> all = test::random_tensors(small_llama(), h5::Element::float32);
+  std::vector<test::FileTensor> all =
+      model.is_quantised() ? test::nf4_tensors(model) : test::random_tensors(model, h5::Element::float32);
   const auto middle = sharded ? all.begin() + 9 : all.end();
   const std::vector<std::pair<std::string, std::vector<test::FileTensor>>> files = {
       {sharded ? "a.safetensors" : "model.safetensors", {all.begin(), middle}}, {"b.safetensors", {middle, all.end()}}};
@@ -152,14 +153,15 @@ bool attempt(const TempFolder& temp) {
 
 int fuzz(int count, uint64_t seed) {
   const TempFolder origin, temp;
-  const Folder valid[] = {valid_folder(origin, false), valid_folder(origin, true)};
+  const Folder valid[] = {valid_folder(origin, small_llama(), false), valid_folder(origin, small_llama(), true),
+                          valid_folder(origin, test::small_nf4_llama(), false)};
   for (const Folder& folder : valid) {
     write_folder(temp, folder);
     if (!attempt(temp)) throw Error("the folder is refused before it is damaged");
   }
   int taken = 0;
   for (int i = 0; i < count; ++i) {
-    Folder folder = valid[i % 2];
+    Folder folder = valid[i % 3];
     Damage damage(seed * 1000003 + static_cast<uint64_t>(i));
     damage.apply(folder);
     write_folder(temp, folder);

@@ -193,7 +193,7 @@ INSTANTIATE_TEST_SUITE_P(
         Wrong{R"({"attention_bias": true})", "DIR/config.json: attention_bias: expected false"},
         Wrong{R"({"mlp_bias": true})", "DIR/config.json: mlp_bias: expected false"},
         Wrong{R"({"quantization_config": {"load_in_4bit": true}})",
-              "DIR/config.json: quantization_config: expected none"},
+              "DIR/config.json: quantization_config.quant_method: expected \"bitsandbytes\""},
         Wrong{R"({"hidden_size": null})",
               "DIR/config.json: hidden_size: expected a whole number from 1 to 1048576, found nothing"},
         Wrong{R"({"hidden_size": 575})",

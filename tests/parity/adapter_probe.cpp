@@ -10,7 +10,7 @@
 #include "base/error.h"
 #include "cli/options.h"
 #include "models/hf_config.h"
-#include "models/hf_weights.h"
+#include "models/hf_model.h"
 #include "models/peft_adapter.h"
 #include "models/peft_config.h"
 #include "nn/lora_model.h"
@@ -63,7 +63,7 @@ void probe(const cxxopts::ParseResult& parsed) {
   const Precision precision = parsed["dtype"].as<std::string>() == "float64" ? Precision::fp64 : Precision::fp32;
   const HfConfig config = read_hf_config(folder);
   Transformer model(config.model, precision, at::kCPU, Weights::frozen);
-  load_hf_weights(HfFiles(folder), config.model, model.parameters());
+  load_hf_model(HfFiles(folder), model);
   LoraConfig lora_config = read_peft_config(adapter, config.model);
   lora_config.dropout = 0;
   LoraModel lora(model, lora_config, 0);
@@ -78,7 +78,7 @@ void probe(const cxxopts::ParseResult& parsed) {
   results.push_back({"off", logits_of(model, ids)});
   lora.set_enabled(true);
   if (parsed.count("write")) write_peft_adapter(parsed["write"].as<std::string>(), "", config.model, lora_config, lora.parameters());
-  if (lora_config.saved_modules.empty()) {
+  if (lora_config.saved_modules.empty() && !config.model.is_quantised()) {
     lora.merge();
     results.push_back({"merged", logits_of(model, ids)});
     lora.unmerge();

@@ -56,10 +56,10 @@ def words(rows):
     return [word for row in rows for word in ("--ids", ",".join(map(str, row)))]
 
 
-def probe(path, ids, out):
+def probe(path, ids, out, *options):
     """What Braid computes: logits, frequencies, cosine, sine."""
     assert os.access(PROBE, os.X_OK), f"{PROBE} is missing: build target hf_probe, set BRAID_BUILD to the build folder"
-    command = [PROBE, "--model", str(path), "--out", str(out), *words(ids.tolist())]
+    command = [PROBE, "--model", str(path), "--out", str(out), *words(ids.tolist()), *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return load_file(out)

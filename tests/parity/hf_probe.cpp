@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Loads a Hugging Face model folder and writes what Braid computes with it to a safetensors file: `logits` [B, T, V],
 // `frequencies` [d / 2], and of the last position `cosine` and `sine` [d].
-//   hf_probe --model DIR --out FILE --ids 1,2,3 [--ids 4,5,6]
+//   hf_probe --model DIR --out FILE --ids 1,2,3 [--ids 4,5,6] [--quantise single|double]
 #include <iostream>
 #include <sstream>
 
 #include "base/error.h"
 #include "cli/options.h"
 #include "models/hf_config.h"
-#include "models/hf_weights.h"
+#include "models/hf_model.h"
 #include "nn/precompiled.h"
 
 namespace braid {
@@ -42,9 +42,11 @@ void write(const std::string& path, const std::vector<std::pair<std::string, at:
 void probe(const cxxopts::ParseResult& parsed) {
   const at::NoGradGuard no_gradient;
   const std::string folder = parsed["model"].as<std::string>();
-  const HfConfig config = read_hf_config(folder);
-  Transformer model(config.model, Precision::fp32, at::kCPU);
-  load_hf_weights(HfFiles(folder), config.model, model.parameters());
+  HfConfig config = read_hf_config(folder);
+  if (parsed.count("quantise")) config.model.quantise = "nf4";
+  if (parsed.count("quantise")) config.model.double_quantise = parsed["quantise"].as<std::string>() == "double";
+  Transformer model(config.model, Precision::fp32, at::kCPU, Weights::frozen);
+  load_hf_model(HfFiles(folder), model);
   const at::Tensor ids = parse_ids(parsed["ids"].as<std::vector<std::string>>());
   const RotaryTable last = rotary_table(at::tensor({config.model.context - 1}, at::kLong), config.model, at::kFloat);
   write(parsed["out"].as<std::string>(), {{"logits", model.logits(ids)},
@@ -59,6 +61,7 @@ void probe(const cxxopts::ParseResult& parsed) {
 int main(int argc, char** argv) {
   cxxopts::Options options("hf_probe");
   options.add_options()("model", "", cxxopts::value<std::string>())("out", "", cxxopts::value<std::string>())(
+      "quantise", "", cxxopts::value<std::string>())(
       "ids", "", cxxopts::value<std::vector<std::string>>());
   try {
     braid::probe(options.parse(argc, argv));

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+// A Hugging Face model folder as a model that computes: its dense weights go into parameters (models/hf_weights.h), its
+// projections in NF4 become the sources of the linear layers. These are taken as bitsandbytes left them, or made from
+// dense tensors of the folder: one after the other, so that there is never more than one of them beside the model.
+#pragma once
+
+#include "models/hf_weights.h"
+
+namespace braid {
+
+// UsageError names file, tensor and what was expected.
+void load_hf_model(const HfFiles& files, Transformer& model, const HfLoadOptions& options = {});
+
+}  // namespace braid

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+// Activation recomputation (Chen et al., "Training Deep Nets with Sublinear Memory Cost", arXiv 1604.06174): of a block
+// only the input is kept, and backward runs it once more. The second run is the first one again, bit for bit: dropout
+// draws by an element's place and not from a generator.
+#pragma once
+
+#include "nn/block.h"
+
+namespace braid {
+
+// For Transformer::wrap_blocks. Where no gradients are asked for the block runs as it is.
+BlockWrapper recompute_blocks();
+
+}  // namespace braid
