@@ -170,6 +170,7 @@ RunOutcome run_training(RunRequest request, RunSite site) {
   site.world.watchdog().set_timeouts(config.watchdog.timeouts());
   agree(host, [&] {
     require_samples(config, host.size());
+    follow_epochs(config);
     require_room(config, site);
   });
   const RunLock lock = take_folder(request.out, host);
