@@ -118,20 +118,38 @@ launch_patiently() {
   return "$code"
 }
 
-# run COMMAND CONFIG [options of braid…]: never returns.
-run() {
-  local words code=0
+# Before the first start of braid on this job's ranks.
+begin() {
   [[ -x $binary ]] || fail 1 "$binary is missing: run launch/setup first, on a login node"
   scratch="$SLURM_SUBMIT_DIR/.meeting-$job-${SLURM_RESTART_COUNT:-0}"
   export OMPI_MCA_orte_execute_quiet=1 OMP_NUM_THREADS=${OMP_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-1}}
-  words=$(launch_words) || exit
-  mapfile -t words <<<"$words"
-  mapfile -t -O "${#words[@]}" words < <(printf '%s\n' "$binary" "$@" && default_out "$@")
-  say "start $((${SLURM_RESTART_COUNT:-0} + 1)) on $SLURM_JOB_NODELIST: $(quoted "${words[@]}")"
   trap 'pass_on_stop TERM' TERM
   trap 'pass_on_stop USR1' USR1
+}
+
+# on_all_ranks COMMAND [options of braid…]: its exit code.
+on_all_ranks() {
+  local words code=0
+  words=$(launch_words) || exit
+  mapfile -t words <<<"$words"
+  words+=("$binary" "$@")
+  say "start $((${SLURM_RESTART_COUNT:-0} + 1)) on $SLURM_JOB_NODELIST: $(quoted "${words[@]}")"
   launch_patiently "${words[@]}" || code=$?
   rm -rf "$scratch"
-  conclude "$code"
-  exit "$code"
+  return "$code"
+}
+
+# finish CODE: what becomes of a job that ended so; never returns.
+finish() {
+  conclude "$1"
+  exit "$1"
+}
+
+# run COMMAND CONFIG [options of braid…]: never returns.
+run() {
+  local code=0 folder
+  begin
+  mapfile -t folder < <(default_out "$@")
+  on_all_ranks "$@" "${folder[@]}" || code=$?
+  finish "$code"
 }

@@ -12,8 +12,10 @@
 #include "experiments/adapted_model.h"
 #include "experiments/engram_file.h"
 #include "experiments/fine_tuning.h"
+#include "experiments/hardware.h"
 #include "experiments/run.h"
 #include "experiments/version.h"
+#include "train/memory.h"
 #include "train/train_config.h"
 
 namespace braid {
@@ -36,7 +38,7 @@ Exit codes: 0 done; 1 failed; 2 wrong use, or files that cannot be taken.
 )";
 
 struct EvalRequest {
-  std::string model, adapter, data, out, quantise;
+  std::string model, adapter, data, out, protocol, quantise;
   DataConfig form;  // how a prompt is put
   TrainConfig numbers;
   int64_t max_new_tokens = 50;
@@ -76,9 +78,13 @@ void print_latency(const char* model, const std::vector<EngramAnswer>& answers) 
               all.median, all.p95, first.mean);
 }
 
-RunAttributes attributes_of(const EvalRequest& request, const World& world) {
+RunAttributes attributes_of(const EvalRequest& request, const AdaptedModel& loaded, const World& world) {
   const RankPlace& place = world.places().at(0);
-  return {{"model", request.model},         {"adapter", request.adapter},
+  const ModelConfig& model = loaded.config.model;
+  const int64_t adapter_parameters = loaded.adapters ? lora_elements(model, loaded.adapters->config()) : 0;
+  return {{"protocol", request.protocol},   {"hardware", hardware_of(world.places())},
+          {"parameters", count_all(model, {})}, {"adapter_parameters", adapter_parameters},
+          {"model", request.model},         {"adapter", request.adapter},
           {"data", request.data},           {"data_format", request.form.format},
           {"precision", request.numbers.precision}, {"max_new_tokens", request.max_new_tokens},
           {"git_commit", std::string(git_commit())}, {"host", place.host},
@@ -108,7 +114,7 @@ int evaluate_engram(World& world, const EvalRequest& request) {
     result.tuned = answer_all(*loaded.model, result.test, ask, world.host());
   }
   agree_on_root(world.host(), [&] {
-    if (!request.out.empty()) write_engram_file(request.out, result, attributes_of(request, world));
+    if (!request.out.empty()) write_engram_file(request.out, result, attributes_of(request, loaded, world));
     print_scores(result);
     print_latency("base", result.base);
     print_latency("tuned", result.tuned);
@@ -129,7 +135,8 @@ void add_options(cxxopts::Options& options) {
       "precision", "fp32 or bf16", text("fp32"), "NAME")(
       "quantise", "nf4: hold a folder of dense weights in 4 bits, as bitsandbytes does; none", text("none"), "NAME")(
       "device", "auto, cpu or cuda", text("auto"), "NAME")(
-      "out", "HDF5 file of answers and scores", text(""), "FILE")("h,help", "this text");
+      "protocol", "a name for the file of --out", text(""), "NAME")("out", "HDF5 file of answers and scores", text(""), "FILE")(
+      "h,help", "this text");
   options.parse_positional({"test"});
   options.positional_help("engram");
 }
@@ -148,7 +155,7 @@ EvalRequest read_request(const cxxopts::ParseResult& parsed) {
   if (!parsed.count("test") || text("test") != "engram" || text("model").empty() || text("data").empty()) {
     throw UsageError("braid eval: expected engram --model DIR --data DIR");
   }
-  EvalRequest request{text("model"), text("adapter"), text("data"), text("out"), "", {}, {}, 50, {}};
+  EvalRequest request{text("model"), text("adapter"), text("data"), text("out"), text("protocol"), "", {}, {}, 50, {}};
   request.form.format = one_of("format", text("format"), {"raw", "alpaca", "chatml", "zephyr", "llama3", "model"});
   request.form.tokenizer = text("tokenizer");
   request.form.end_token = parsed.count("no-end-token") == 0;

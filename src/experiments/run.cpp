@@ -177,6 +177,7 @@ RunOutcome run_training(RunRequest request, RunSite site) {
   agree(host, [&] {
     require_samples(config, host.size());
     require_folder(config.model);
+    follow_epochs(config);
     require_room(config, site);
   });
   const RunLock lock = take_folder(request.out, host);

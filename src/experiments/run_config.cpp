@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "experiments/run_config.h"
 
+#include <charconv>
+
 #include "base/error.h"
 #include "experiments/pretrained.h"
 
@@ -9,6 +11,9 @@ namespace braid {
 void SweepConfig::describe(ConfigSection& s) {
   s.value("layers", layers, "model.layers of each run; empty: the one of [model] [blocks]");
   s.value("residual", residual, "model.residual of each run: residual, hc, mhc; empty: the one of [model]");
+  s.value("epochs", epochs, "train.epochs of each run; empty: the one of [train] [epochs]");
+  s.value("learning_rates", learning_rates, "optim.learning_rate of each run; empty: the one of [optim] [1]");
+  s.value("lora_ranks", lora_ranks, "lora.rank of each run; empty: the one of [lora] [1]");
   s.value("seeds", seeds, "train.seed of each run; empty: the one of [train]");
   s.value("batch", batch,
           "train.batch of each entry of sweep.layers, in the same order; empty: the one of [train] [samples]");
@@ -23,10 +28,18 @@ void RunConfig::describe(ConfigSection& s) {
   s.table("train", train, "the training loop: steps, batch, seed, precision, evaluation");
   s.table("checkpoint", checkpoint, "when the run's state is saved, and how much of it is kept");
   s.table("watchdog", watchdog, "how long ranks wait for each other");
-  s.table("sweep", sweep, "several runs from one file (braid sweep): each combination of layers, residual and seeds");
+  s.table("sweep", sweep, "several runs from one file (braid sweep): each combination of its lists");
 }
 
 namespace {
+
+template <class T>
+void require_positive(const char* key, const std::vector<T>& values, const ConfigDocument& document) {
+  for (const T value : values) {
+    if (value > 0) continue;
+    throw UsageError(str(document.where(key), ": ", key, ": expected numbers above 0, found ", value));
+  }
+}
 
 void check_sweep(const SweepConfig& sweep, const ConfigDocument& document) {
   for (const std::string& residual : sweep.residual) {
@@ -34,6 +47,9 @@ void check_sweep(const SweepConfig& sweep, const ConfigDocument& document) {
     throw UsageError(str(document.where("sweep.residual"), ": sweep.residual: expected residual, hc or mhc, found \"",
                          residual, "\""));
   }
+  require_positive("sweep.epochs", sweep.epochs, document);
+  require_positive("sweep.learning_rates", sweep.learning_rates, document);
+  require_positive("sweep.lora_ranks", sweep.lora_ranks, document);
   if (!sweep.batch.empty() && sweep.batch.size() != sweep.layers.size()) {
     throw UsageError(str(document.where("sweep.batch"), ": sweep.batch: expected one number for each of the ",
                          sweep.layers.size(), " depths in sweep.layers, found ", sweep.batch.size()));
@@ -75,9 +91,24 @@ RunConfig read_run_config(const ConfigDocument& document) {
   return config;
 }
 
-std::string run_name(const ModelConfig& model, int64_t seed) {
-  const std::string variant = model.residual == "residual" ? "baseline" : model.residual;
-  return str(model.layers, "l_", variant, "_s", seed);
+namespace {
+
+// The shortest text that reads back as this number.
+std::string shortest(double value) {
+  char text[32];
+  const auto [end, problem] = std::to_chars(text, text + sizeof text, value);
+  return std::string(text, end);
+}
+
+}  // namespace
+
+std::string run_name(const RunConfig& config, const SweepConfig& sweep) {
+  const std::string& residual = config.model.residual;
+  std::string name = str(config.model.layers, "l_", residual == "residual" ? "baseline" : residual);
+  if (!sweep.epochs.empty()) name += str("_e", config.train.epochs);
+  if (!sweep.learning_rates.empty()) name += "_lr" + shortest(config.optim.learning_rate);
+  if (!sweep.lora_ranks.empty()) name += str("_r", config.lora.rank);
+  return name + str("_s", config.train.seed);
 }
 
 }  // namespace braid

@@ -15,10 +15,13 @@
 
 namespace braid {
 
-// [sweep]: the product of depths, connections and seeds, each a run of its own.
+// [sweep]: the product of all lists, each combination a run of its own.
 struct SweepConfig {
   std::vector<int64_t> layers;
   std::vector<std::string> residual;
+  std::vector<int64_t> epochs;
+  std::vector<double> learning_rates;
+  std::vector<int64_t> lora_ranks;
   std::vector<int64_t> seeds;
   std::vector<int64_t> batch;  // one per entry of layers; empty: train.batch
   int64_t side_by_side = 1;    // runs at the same time, on equal groups of ranks
@@ -42,7 +45,8 @@ struct RunConfig {
 // Reads, applies overrides and checks what can be checked without data or ranks. UsageError.
 RunConfig read_run_config(const ConfigDocument& document);
 
-// "12l_mhc_s0", "24l_baseline_s0": how a run is named in sweeps and reports.
-std::string run_name(const ModelConfig& model, int64_t seed);
+// "12l_mhc_s0", "30l_baseline_e3_lr2e-05_r16_s0": how a run is named in sweeps and reports. Epochs, rate and rank of
+// adapters are in it where `sweep` lists them.
+std::string run_name(const RunConfig& config, const SweepConfig& sweep);
 
 }  // namespace braid

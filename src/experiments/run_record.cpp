@@ -13,6 +13,7 @@
 #include "base/gpu_probe.h"
 #include "base/process.h"
 #include "data/dataset.h"
+#include "experiments/hardware.h"
 #include "experiments/version.h"
 #include "nn/precompiled.h"
 #include "train/memory.h"
@@ -149,10 +150,12 @@ RunAttributes run_attributes(const World& world, int ranks, const RunConfig& con
                        {"seed", config.train.seed},
                        {"deterministic", int64_t{config.train.deterministic}},
                        {"data_digest", data.digest},
+                       {"epoch_samples", data.train->epoch_size()},
                        {"host", place.host},
                        {"world_size", int64_t{ranks}},
                        {"mesh", str("data=", ranks)},
                        {"device", place.device},
+                       {"hardware", hardware_of(world.places())},
                        {"parameters", count_all(config.model, config.lora)},
                        {"parameters_trainable", count_trainable(config.model, config.lora)},
                        {"attention_backend", model.attention_backend(config.train.samples_at_once(mine.count))}};

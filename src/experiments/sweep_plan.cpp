@@ -22,11 +22,6 @@ using nlohmann::json;
 
 namespace {
 
-template <class T>
-std::vector<T> or_default(const std::vector<T>& given, T fallback) {
-  return given.empty() ? std::vector<T>{fallback} : given;
-}
-
 std::string toml_of(RunConfig config) { return to_toml(config); }
 
 json read_sweep_json(const std::string& out) {
@@ -83,23 +78,41 @@ void classify(const SweepPlan& plan, SweepRun& run, const std::string& trouble) 
 
 }  // namespace
 
-SweepPlan plan_sweep(const RunConfig& base, const std::string& out) {
-  SweepPlan plan{out, {}};
-  const SweepConfig& sweep = base.sweep;
-  const auto depths = or_default(sweep.layers, base.model.layers);
-  for (size_t depth = 0; depth < depths.size(); ++depth) {
-    for (const std::string& residual : or_default(sweep.residual, base.model.residual)) {
-      for (const int64_t seed : or_default(sweep.seeds, base.train.seed)) {
-        RunConfig config = base;
-        config.sweep = SweepConfig{};
-        config.model.layers = depths[depth];
-        config.model.residual = residual;
-        config.train.seed = seed;
-        if (!sweep.batch.empty()) config.train.batch = sweep.batch[depth];
-        plan.runs.push_back({run_name(config.model, seed), config, 0, "waiting", "", -1});
-      }
+namespace {
+
+// Every configuration of `configs` once with each of the values, the last axis changing fastest. No values: as it is.
+template <class T>
+std::vector<RunConfig> along(const std::vector<RunConfig>& configs, const std::vector<T>& values, auto field) {
+  if (values.empty()) return configs;
+  std::vector<RunConfig> all;
+  for (const RunConfig& config : configs) {
+    for (const T& value : values) {
+      all.push_back(config);
+      field(all.back()) = value;
     }
   }
+  return all;
+}
+
+std::vector<RunConfig> depths_of(RunConfig config, const SweepConfig& sweep) {
+  config.sweep = SweepConfig{};
+  std::vector<RunConfig> all = along({config}, sweep.layers, [](RunConfig& c) -> auto& { return c.model.layers; });
+  for (size_t depth = 0; depth < sweep.batch.size(); ++depth) all.at(depth).train.batch = sweep.batch[depth];
+  return all;
+}
+
+}  // namespace
+
+SweepPlan plan_sweep(const RunConfig& base, const std::string& out) {
+  const SweepConfig& sweep = base.sweep;
+  std::vector<RunConfig> all = depths_of(base, sweep);
+  all = along(all, sweep.residual, [](RunConfig& c) -> auto& { return c.model.residual; });
+  all = along(all, sweep.epochs, [](RunConfig& c) -> auto& { return c.train.epochs; });
+  all = along(all, sweep.learning_rates, [](RunConfig& c) -> auto& { return c.optim.learning_rate; });
+  all = along(all, sweep.lora_ranks, [](RunConfig& c) -> auto& { return c.lora.rank; });
+  all = along(all, sweep.seeds, [](RunConfig& c) -> auto& { return c.train.seed; });
+  SweepPlan plan{out, {}};
+  for (RunConfig& config : all) plan.runs.push_back({run_name(config, sweep), std::move(config), 0, "waiting", "", -1});
   return plan;
 }
 

@@ -75,6 +75,27 @@ TaskData open_task_data(const RunConfig& config, const std::string& run_folder, 
   return data;
 }
 
+namespace {
+
+int64_t samples_of_epoch(const RunConfig& config) {
+  const DataConfig& data = config.data;
+  if (data.kind == "examples") return open_fine_tuning(config).train->epoch_size();
+  if (data.reads_shards() && holds_shards(data.path)) {
+    const DataShape shape{config.model.context, config.model.vocabulary, static_cast<uint64_t>(config.train.seed)};
+    return open_dataset(data, shape, Split::train, data.path)->epoch_size();
+  }
+  throw UsageError(str("train.epochs: needs data that ends, examples or a folder of shards; data.kind is \"", data.kind,
+                       "\"; set train.steps instead"));
+}
+
+}  // namespace
+
+void follow_epochs(RunConfig& config) {
+  TrainConfig& train = config.train;
+  if (train.epochs == 0) return;
+  train.steps = train.epochs * ((samples_of_epoch(config) + train.batch - 1) / train.batch);
+}
+
 void initialise(Transformer& model, const RunConfig& config, TaskData& data) {
   if (config.model.is_llama()) {
     initialise_llama(model, config.train.seed);

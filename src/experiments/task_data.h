@@ -25,6 +25,10 @@ struct TaskData {
 // on takes the shards it has, whatever became of the text. Collective.
 TaskData open_task_data(const RunConfig& config, const std::string& run_folder, Communicator& host, bool goes_on = false);
 
+// train.steps as train.epochs asks for them, where it is above 0: so many times the batches of one pass, the last of which may
+// be part of the next pass. UsageError: data without an end.
+void follow_epochs(RunConfig& config);
+
 // First values of the weights, by the model's dialect.
 void initialise(Transformer& model, const RunConfig& config, TaskData& data);
 

@@ -5,6 +5,9 @@ namespace braid {
 
 void TrainConfig::describe(ConfigSection& s) {
   s.value("steps", steps, "how many times the weights are updated [steps]", 1);
+  s.value("epochs", epochs,
+          "passes over data that ends (examples, or shards that are there): train.steps becomes so many times the batches "
+          "of one pass; 0: train.steps counts [epochs]", 0, 1000000);
   s.value("batch", batch, "samples of one step, over all ranks; at least one for each [samples]", 1);
   s.value("micro_batch", micro_batch,
           "samples of one forward pass on a rank, which bounds its memory; 0: the rank's whole share [samples]", 0);

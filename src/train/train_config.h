@@ -12,6 +12,7 @@ namespace braid {
 
 struct TrainConfig {
   int64_t steps = 100;
+  int64_t epochs = 0;        // above 0: steps follow from the data
   int64_t batch = 32;        // samples of one step, over all ranks
   int64_t micro_batch = 0;   // samples of one forward pass on one rank; 0: all of the rank's share
   int64_t seed = 0;

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a run computes on, in a line that a table of results can carry.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "comm/world.h"
+
+namespace braid {
+
+// "2 x NVIDIA H200", "AMD EPYC 9V74, 2 cores", "2 hosts of AMD EPYC 9V74, 2 cores": of all ranks, with the processor of
+// this host.
+std::string hardware_of(const std::vector<RankPlace>& places);
+
+// "model name" of /proc/cpuinfo, "CPU" where the system does not tell.
+std::string processor_name();
+
+}  // namespace braid
