@@ -76,11 +76,12 @@ void print_latency(const char* model, const std::vector<EngramAnswer>& answers) 
               all.median, all.p95, first.mean);
 }
 
-RunAttributes attributes_of(const EvalRequest& request, const World& world) {
+RunAttributes attributes_of(const EvalRequest& request, const ModelConfig& model, const World& world) {
   const RankPlace& place = world.places().at(0);
   return {{"model", request.model},         {"adapter", request.adapter},
           {"data", request.data},           {"data_format", request.form.format},
-          {"precision", request.numbers.precision}, {"max_new_tokens", request.max_new_tokens},
+          {"precision", request.numbers.precision}, {"quantise", model.quantise},
+          {"max_new_tokens", request.max_new_tokens},
           {"git_commit", std::string(git_commit())}, {"host", place.host},
           {"device", place.device},         {"world_size", int64_t{world.size()}}};
 }
@@ -108,7 +109,7 @@ int evaluate_engram(World& world, const EvalRequest& request) {
     result.tuned = answer_all(*loaded.model, result.test, ask, world.host());
   }
   agree_on_root(world.host(), [&] {
-    if (!request.out.empty()) write_engram_file(request.out, result, attributes_of(request, world));
+    if (!request.out.empty()) write_engram_file(request.out, result, attributes_of(request, loaded.config.model, world));
     print_scores(result);
     print_latency("base", result.base);
     print_latency("tuned", result.tuned);
