@@ -86,7 +86,8 @@ RunAttributes attributes_of(const EvalRequest& request, const AdaptedModel& load
           {"parameters", count_all(model, {})}, {"adapter_parameters", adapter_parameters},
           {"model", request.model},         {"adapter", request.adapter},
           {"data", request.data},           {"data_format", request.form.format},
-          {"precision", request.numbers.precision}, {"max_new_tokens", request.max_new_tokens},
+          {"precision", request.numbers.precision}, {"quantise", model.quantise},
+          {"max_new_tokens", request.max_new_tokens},
           {"git_commit", std::string(git_commit())}, {"host", place.host},
           {"device", place.device},         {"world_size", int64_t{world.size()}}};
 }

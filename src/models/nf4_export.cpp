@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "models/nf4_export.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "models/bnb_tensors.h"
 #include "nn/precompiled.h"

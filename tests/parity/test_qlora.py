@@ -23,10 +23,11 @@ SHAPE = dict(hidden_size=128, intermediate_size=192, num_hidden_layers=3, num_at
 
 
 def load_quantised(path, **options):
-    """In training mode, in which bitsandbytes computes in the type of the activations; there is no dropout."""
-    form = dict(load_in_4bit=True, bnb_4bit_quant_type="nf4") | options if options else None
-    config = transformers.BitsAndBytesConfig(**form) if form else None
-    return transformers.AutoModelForCausalLM.from_pretrained(path, quantization_config=config).train()
+    """In training mode, in which bitsandbytes computes in the type of the activations; there is no dropout. With options a
+    plain folder is quantised, else one that was."""
+    form = transformers.BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", **options) if options else None
+    given = {"quantization_config": form} if form else {}
+    return transformers.AutoModelForCausalLM.from_pretrained(path, **given).train()
 
 
 @pytest.fixture(scope="module")
@@ -69,11 +70,11 @@ def test_loss_and_every_gradient_of_adapters_on_nf4_are_pefts(folders, tmp_path,
     adapted = make_adapter(model, tmp_path / "adapter", **FORMS["all seven"]).train()
     logits, loss, gradients = reference(adapted, ids)
     found = braid_results(folders / form, tmp_path / "adapter", ids, tmp_path, "float32")
-    assert_close(found["logits"], logits, 1e-4, "logits")
-    assert_close(found["loss"], loss.reshape(1), 1e-4, "loss")
+    assert_close(found["logits"], logits, 2e-5, "logits")
+    assert_close(found["loss"], loss.reshape(1), 2e-5, "loss")
     assert len(gradients) == 2 * 3 * len(ALL) and set(gradients) <= set(found)
     for name, gradient in gradients.items():
-        assert_close(found[name], gradient, 1e-4, name)
+        assert_close(found[name], gradient, 2e-5, name)
 
 
 def same_but_for_codes(ours, theirs):
@@ -99,10 +100,10 @@ def test_what_is_quantised_here_is_what_bitsandbytes_makes_and_loads(folders, tm
     model, theirs = load_quantised(tmp_path / "out"), load_quantised(folders / form)
     ids = random_ids(model, 2, 30)
     with torch.no_grad():
-        assert (model(ids).logits - theirs(ids).logits).abs().max() < (1e-6 if form == "single" else 0.3)
-    if form == "single":
-        before, after = (probe(path, ids, tmp_path / "probe.safetensors")["logits"] for path in (folders / form, tmp_path / "out"))
-        assert torch.equal(before, after)
+        if form == "single":
+            assert torch.equal(model(ids).logits, theirs(ids).logits)
+        if form == "double":  # neighbouring codes of a few absmax
+            assert_close(model(ids).logits, theirs(ids).logits, 2e-3, "logits")
 
 
 def test_a_plain_folder_is_quantised_as_it_is_loaded(folders, tmp_path):
