@@ -6,6 +6,7 @@ Reads OUT/*/engram.h5 and the run that each belongs to (run/run.h5, or run.h5 be
 import argparse
 import math
 import pathlib
+import tomllib
 
 import h5py
 
@@ -37,7 +38,7 @@ def training(folder):
         return ["-"] * 5
     with h5py.File(path, "r", swmr=True, locking=False) as f:
         steps, epoch = f["train"][:], int(f.attrs["epoch_samples"])
-        batch = int(f["train"].attrs.get("batch", 0)) or batch_of(text(f.attrs["config"]))
+        batch = tomllib.loads(text(f.attrs["config"]))["train"]["batch"]
     losses = steps["loss"]
     return [epoch, f"{len(steps) * batch / epoch:.1f}", f"{steps['step_seconds'].sum():.1f}", f"{losses[:10].mean():.3f}",
             f"{losses[-10:].mean():.3f}"]  # fmt: skip
@@ -47,18 +48,12 @@ def row(file):
     with h5py.File(file, "r") as f:
         scores = {tuple(text(s[k]) for k in ("model", "items", "match")): s for s in f["scores"][:]}
         latency = {(text(r["model"]), text(r["phase"])): r for r in f["latency"][:]}
-        protocol, p = text(f.attrs["protocol"]) or file.parent.name, mcnemar(f["examples"][:])
+        p = mcnemar(f["examples"][:])
     whole = latency["tuned", "whole"]
-    return [protocol, *training(file.parent), percent(scores["base", "all", "prefix"]), percent(scores["tuned", "all", "prefix"]),
+    return [file.parent.name, *training(file.parent), percent(scores["base", "all", "prefix"]), percent(scores["tuned", "all", "prefix"]),
             f"{p:.2g}", percent(scores["tuned", "verbatim", "prefix"]) if scores["tuned", "verbatim", "prefix"]["of"] else "-",
             *(f"{whole[k]:.1f}" for k in ("mean", "median", "p95")),
             *(f"{latency['tuned', phase]['mean']:.1f}" for phase in ("prefill", "decode"))]  # fmt: skip
-
-
-def batch_of(config):
-    import tomllib
-
-    return tomllib.loads(config)["train"]["batch"]
 
 
 def show(rows, markdown):

@@ -13,7 +13,8 @@ from pages import ENVIRONMENT, ROOT, braid, code_lines, pages
 PAGES = pages()
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 every_page = pytest.mark.parametrize("page", PAGES, ids=NAMES)
-SCRIPTS = ("launch/setup", "launch/demo", "launch/test", "launch/local", "launch/submit", "launch/bench", "tools/braid-report")
+SCRIPTS = ("launch/setup", "launch/demo", "launch/test", "launch/local", "launch/submit", "launch/bench",
+           "launch/engram", "tools/braid-report")  # fmt: skip
 
 
 def anchor(heading):
