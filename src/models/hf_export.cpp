@@ -22,17 +22,16 @@ constexpr std::array tokenizer_files = {
     "vocab.json",     "merges.txt",      "chat_template.jinja"};
 
 struct Exported {
-  TensorSlice stored;  // the rows in the checkpoint
+  TensorSlice rows;  // of a parameter
   SafeTensor out;
 };
 
-std::vector<Exported> tensors_to_export(const CheckpointReader& reader, const ModelConfig& model,
+std::vector<Exported> tensors_to_export(const HfExportSource& source, const ModelConfig& model,
                                         const HfExportOptions& options) {
   std::vector<Exported> all;
   for (const HfTensor& tensor : hf_layout(model)) {
-    const std::string name = stored_prefix + tensor.parameter;
-    const h5::Element element = reader.element(name);
-    TensorSlice rows = whole_tensor(name, element, tensor.parameter_shape);
+    const h5::Element element = source.element(tensor.parameter);
+    TensorSlice rows = whole_tensor(tensor.parameter, element, tensor.parameter_shape);
     rows.count = elements_of(tensor.shape);
     rows.first = tensor.first_row * (rows.count / tensor.shape[0]);
     all.push_back({rows, {tensor.name, options.element.value_or(element), tensor.shape, 0}});
@@ -63,7 +62,7 @@ std::string file_name(size_t index, size_t count) {
   return text;
 }
 
-int64_t write_file(const CheckpointReader& reader, const std::string& path, const std::vector<Exported>& tensors) {
+int64_t write_file(const HfExportSource& source, const std::string& path, const std::vector<Exported>& tensors) {
   std::vector<SafeTensor> header;
   int64_t bytes = 0;
   for (const Exported& tensor : tensors) {
@@ -71,7 +70,7 @@ int64_t write_file(const CheckpointReader& reader, const std::string& path, cons
     bytes += static_cast<int64_t>(tensor.out.bytes());
   }
   SafetensorsWriter writer(path, header, {{"format", "pt"}});
-  for (const Exported& tensor : tensors) copy_elements(reader, tensor.stored, tensor.out.element, writer);
+  for (const Exported& tensor : tensors) source.copy(tensor.rows, tensor.out.element, writer);
   writer.commit();
   return bytes;
 }
@@ -133,23 +132,34 @@ RunAttributes hf_attributes(const std::string& folder, const HfConfig& config, u
 HfExported export_hf(const std::string& checkpoint, const ModelConfig& model, const std::string& folder,
                      const HfExportOptions& options) {
   const CheckpointReader reader(checkpoint, verify_checkpoint(checkpoint));
-  const Manifest& manifest = reader.manifest();
-  const h5::Element element = options.element.value_or(reader.element("model/embedding.weight"));
-  const std::string config = hf_config_text(model, element, manifest.text(hf_config_attribute));
-  const std::string& generation = manifest.text(hf_generation_attribute);
-  const std::vector<Exported> all = tensors_to_export(reader, model, options);
+  HfExportSource source;
+  source.element = [&](const std::string& parameter) { return reader.element(stored_prefix + parameter); };
+  source.copy = [&](TensorSlice rows, h5::Element element, SafetensorsWriter& writer) {
+    rows.name = stored_prefix + rows.name;
+    copy_elements(reader, rows, element, writer);
+  };
+  source.config = reader.manifest().text(hf_config_attribute);
+  source.generation = reader.manifest().text(hf_generation_attribute);
+  return export_hf(source, model, folder, options);
+}
+
+HfExported export_hf(const HfExportSource& source, const ModelConfig& model, const std::string& folder,
+                     const HfExportOptions& options) {
+  const h5::Element element = options.element.value_or(source.element("embedding.weight"));
+  const std::string config = hf_config_text(model, element, source.config);
+  const std::vector<Exported> all = tensors_to_export(source, model, options);
   const auto files = in_files(all, options.shard_bytes);
   make_folder(folder);
   HfExported done;
   done.files = static_cast<int64_t>(files.size());
   done.weights.tensors = static_cast<int64_t>(all.size());
   for (size_t i = 0; i < files.size(); ++i) {
-    done.weights.bytes += write_file(reader, folder + "/" + file_name(i, files.size()), files[i]);
+    done.weights.bytes += write_file(source, folder + "/" + file_name(i, files.size()), files[i]);
   }
   if (files.size() > 1) write_text(folder + "/" + weights_index_name, index_text(files, done.weights.bytes));
-  const bool began_here = manifest.text(hf_config_attribute).empty();
-  if (began_here || !generation.empty()) {
-    write_text(folder + "/generation_config.json", began_here ? plain_generation_text() : generation);
+  const bool began_here = source.config.empty();
+  if (began_here || !source.generation.empty()) {
+    write_text(folder + "/generation_config.json", began_here ? plain_generation_text() : source.generation);
   }
   done.copied = copy_tokenizer(options.tokenizer_folder, folder);
   write_text(folder + "/config.json", config);  // last: without it the folder is no model

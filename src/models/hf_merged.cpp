@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "models/hf_merged.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "nn/precompiled.h"
+#include "store/element_convert.h"
+
+namespace braid {
+
+namespace {
+
+constexpr int64_t piece_elements = int64_t{1} << 22;
+
+h5::Element element_of(const at::Tensor& values) {
+  if (values.scalar_type() == at::kBFloat16) return h5::Element::bfloat16;
+  return values.scalar_type() == at::kDouble ? h5::Element::float64 : h5::Element::float32;
+}
+
+// What the model computes with: for embedding and head that may be a copy which was trained in full.
+at::Tensor values_of(Transformer& model, const std::string& parameter) {
+  if (parameter == "embedding.weight") return model.embedding().tokens->master;
+  if (parameter == "head.weight") return dynamic_cast<DenseWeight&>(*model.head().source).parameter().master;
+  return model.parameters().named(parameter).master;
+}
+
+void write_rows(const at::Tensor& values, const TensorSlice& rows, h5::Element element, SafetensorsWriter& writer) {
+  const at::Tensor flat = values.view({-1});
+  std::vector<std::byte> converted;
+  for (int64_t done = 0; done < rows.count; done += piece_elements) {
+    const int64_t count = std::min(piece_elements, rows.count - done);
+    const at::Tensor piece = flat.narrow(0, rows.first + done, count).cpu();
+    converted.resize(static_cast<size_t>(count) * h5::element_bytes(element));
+    convert_elements(element_of(piece), static_cast<const std::byte*>(piece.const_data_ptr()), element, converted.data(),
+                     static_cast<size_t>(count));
+    writer.write(converted.data(), converted.size());
+  }
+}
+
+// Of a tied pair one may have become a copy of its own.
+ModelConfig merged_shape(const ModelConfig& model, const LoraConfig& lora) {
+  ModelConfig shape = model;
+  const bool on_head = std::find(lora.targets.begin(), lora.targets.end(), "lm_head") != lora.targets.end();
+  if (shape.tie_embeddings && on_head && !lora.saves("embed_tokens")) {
+    throw UsageError("merging: lora.targets has lm_head, which is the embedding in this model: both would change; keep the adapter");
+  }
+  shape.tie_embeddings = shape.tie_embeddings && lora.saved_modules.empty();
+  return shape;
+}
+
+}  // namespace
+
+HfExported export_merged_hf(Transformer& model, LoraModel& adapters, const HfConfig& origin, const std::string& folder,
+                            const HfExportOptions& options) {
+  const ModelConfig shape = merged_shape(model.config(), adapters.config());
+  adapters.merge();
+  HfExportSource source;
+  source.element = [&](const std::string& parameter) { return element_of(values_of(model, parameter)); };
+  source.copy = [&](const TensorSlice& rows, h5::Element element, SafetensorsWriter& writer) {
+    write_rows(values_of(model, rows.name), rows, element, writer);
+  };
+  source.config = origin.text;
+  source.generation = origin.generation_text;
+  return export_hf(source, shape, folder, options);
+}
+
+}  // namespace braid
