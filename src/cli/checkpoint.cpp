@@ -38,20 +38,21 @@ Examples:
   braid train configs/mhc/demo_mhc.toml --out runs/c --resume runs/start
   braid checkpoint export runs/text --hf models/text       # a folder that transformers loads
   braid checkpoint export runs/tuned --peft adapters/tuned # a run with [lora]: what peft loads
+  braid checkpoint export runs/tuned --best --hf models/tuned --merge
   braid checkpoint export runs/text --hf models/text-4bit --nf4   # as bitsandbytes holds it
   braid checkpoint import --hf models/text --out runs/text-again
 
-PATH is a checkpoint, or a run's folder: then its newest checkpoint, or that of --step. A run that
-begins with an imported checkpoint has the optimiser of a new run. diff compares bits; relative is
-|a - b| / max(|a|, |b|).
+PATH is a checkpoint, or a run's folder: then its newest checkpoint, that of --step, or the one with
+the lowest held-out loss, --best. A run that begins with an imported checkpoint has the optimiser of
+a new run. diff compares bits; relative is |a - b| / max(|a|, |b|).
 Exit codes: 0 done; 1 a file is damaged, or diff found a difference; 2 wrong use, or a checkpoint
 of a newer version.
 )";
 
 struct CheckpointRequest {
   std::vector<std::string> paths;
-  std::optional<int64_t> step;
-  bool json = false, all = false;
+  CheckpointChoice choice;
+  bool json = false, all = false, merge = false;
   std::string tensors, out, prefix = "model/", dtype, hf, peft, shard_size, nf4;
 };
 
@@ -70,7 +71,7 @@ TensorFilter filter_of(const CheckpointRequest& request, std::span<const Manifes
 }
 
 int inspect(const CheckpointRequest& request) {
-  const std::string folder = find_checkpoint(request.paths[0], request.step);
+  const std::string folder = find_checkpoint(request.paths[0], request.choice);
   const Manifest manifest = read_manifest(folder);
   const Manifest* const one[] = {&manifest};
   const TensorFilter shown = filter_of(request, one);
@@ -127,8 +128,8 @@ int verify(const CheckpointRequest& request) {
 }
 
 int diff(const CheckpointRequest& request) {
-  const std::string a_folder = find_checkpoint(request.paths[0], request.step);
-  const std::string b_folder = find_checkpoint(request.paths[1], request.step);
+  const std::string a_folder = find_checkpoint(request.paths[0], request.choice);
+  const std::string b_folder = find_checkpoint(request.paths[1], request.choice);
   const CheckpointReader a(a_folder, verify_checkpoint(a_folder)), b(b_folder, verify_checkpoint(b_folder));
   const Manifest* const both[] = {&a.manifest(), &b.manifest()};
   const TensorComparison tensors = compare_tensors(a, b, filter_of(request, both));
@@ -158,14 +159,15 @@ Nf4Form chosen_form(const CheckpointRequest& request) {
 
 int export_file(const CheckpointRequest& request) {
   const ExportOptions options{request.prefix, request.all, chosen_element(request)};
-  const std::string folder = find_checkpoint(request.paths[0], request.step);
+  const std::string folder = find_checkpoint(request.paths[0], request.choice);
   if (!request.peft.empty()) {
     export_peft_folder(folder, request.peft);
     return exit_done;
   }
   if (!request.hf.empty()) {
     const std::string size = request.shard_size.empty() ? "5GB" : request.shard_size;
-    export_hf_folder(folder, request.hf, options.element, parse_shard_size(size), chosen_form(request));
+    const auto write = request.merge ? export_merged_folder : export_hf_folder;
+    write(folder, request.hf, {options.element, parse_shard_size(size), chosen_form(request), ""});
     return exit_done;
   }
   const Converted done = export_safetensors(folder, request.out, options);
@@ -206,11 +208,12 @@ struct CheckpointAction {
 
 const std::vector<CheckpointAction>& actions() {
   static const std::vector<CheckpointAction> all = {
-      {"inspect", "inspect PATH", 1, 1, {"step", "json", "tensors"}, inspect},
+      {"inspect", "inspect PATH", 1, 1, {"step", "best", "json", "tensors"}, inspect},
       {"verify", "verify PATH...", 1, SIZE_MAX, {}, verify},
       {"diff", "diff PATH PATH", 2, 2, {"step", "tensors"}, diff},
       {"export", "export PATH --out FILE, --hf DIR or --peft DIR", 1, 1,
-       {"step", "out", "prefix", "all", "dtype", "hf", "peft", "shard-size", "nf4"}, export_file},
+       {"step", "best", "out", "prefix", "all", "dtype", "hf", "merge", "peft", "shard-size", "nf4"},
+       export_file},
       {"import", "import FILE --out DIR, or import --hf DIR --out DIR", 0, 1, {"out", "prefix", "hf"}, import_file}};
   return all;
 }
@@ -228,7 +231,9 @@ const CheckpointAction& action_named(const std::string& name) {
 CheckpointRequest read_request(const cxxopts::ParseResult& parsed) {
   CheckpointRequest request;
   if (parsed.count("paths")) request.paths = parsed["paths"].as<std::vector<std::string>>();
-  if (parsed.count("step")) request.step = parsed["step"].as<int64_t>();
+  if (parsed.count("step")) request.choice.step = parsed["step"].as<int64_t>();
+  request.choice.best = parsed.count("best") > 0;
+  request.merge = parsed.count("merge") > 0;
   const auto text = [&](const char* option, std::string& value) {
     if (parsed.count(option)) value = parsed[option].as<std::string>();
   };
@@ -257,13 +262,15 @@ bool has_places(const CheckpointAction& action, const CheckpointRequest& request
 // Refuses what the action does not take or cannot do without.
 void check_request(const cxxopts::ParseResult& parsed, const CheckpointAction& action,
                    const CheckpointRequest& request) {
-  for (const char* option :
-       {"step", "json", "tensors", "out", "prefix", "all", "dtype", "hf", "peft", "shard-size", "nf4"}) {
+  for (const char* option : {"step", "best", "json", "tensors", "out", "prefix", "all", "dtype", "hf", "merge", "peft",
+                             "shard-size", "nf4"}) {
     if (!parsed.count(option) || action.takes(option)) continue;
     throw UsageError(str("braid checkpoint ", action.name, ": takes no --", option));
   }
   const bool enough = request.paths.size() >= action.fewest && request.paths.size() <= action.most;
   if (!enough || !has_places(action, request)) throw UsageError(str("braid checkpoint: expected ", action.usage));
+  if (parsed.count("step") && parsed.count("best")) throw UsageError("--step and --best: expected one of both");
+  if (request.merge && request.hf.empty()) throw UsageError("--merge goes with --hf DIR");
   if (parsed.count("hf") && (parsed.count("all") || parsed.count("prefix"))) {
     throw UsageError("--hf takes the whole model; it has no --all and no --prefix");
   }
@@ -284,12 +291,14 @@ void add_checkpoint_options(cxxopts::Options& options) {
   options.add_options()("action", "inspect, verify, diff, export or import", text()->default_value(""))(
       "paths", "checkpoints or runs; import: a safetensors file", cxxopts::value<std::vector<std::string>>())(
       "step", "the run's checkpoint of so many updates, not the newest", cxxopts::value<int64_t>(), "N")(
+      "best", "the run's checkpoint with the lowest held-out loss (checkpoint.keep_best)")(
       "json", "inspect: as an object instead of tables")(
       "tensors", "inspect, diff: only tensors of such names; diff then compares nothing else", text(), "PATTERN")(
       "out", "export: file, replaced if it is there; import: folder of the new checkpoint", text(), "PATH")(
       "prefix", "export: take tensors that begin so, without it; import: put before names (default: model/)", text(),
       "TEXT")("all", "export: every tensor, under its whole name")(
       "hf", "export: folder of a Hugging Face model to write; import: one to read", text(), "DIR")(
+      "merge", "export --hf of a run with [lora]: the base model with the adapters merged")(
       "peft", "export: folder of the adapters of a run with [lora], as peft loads it", text(), "DIR")(
       "shard-size", "export --hf: start another file of weights before one exceeds this (default: 5GB)", text(), "SIZE")(
       "nf4", "export --hf: projections in NF4, as bitsandbytes has them; double: their absmax in 8 bits, or single: not",

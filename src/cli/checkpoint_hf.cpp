@@ -2,16 +2,15 @@
 #include "cli/checkpoint_hf.h"
 
 #include <charconv>
-#include <filesystem>
 #include <iostream>
 
 #include "base/error.h"
-#include "experiments/run_config.h"
+#include "experiments/adapted_model.h"
+#include "models/hf_files.h"
+#include "models/hf_merged.h"
 #include "train/memory.h"
 
 namespace braid {
-
-namespace fs = std::filesystem;
 
 int64_t parse_shard_size(const std::string& text) {
   int64_t number = 0, unit = 0;
@@ -28,39 +27,44 @@ int64_t parse_shard_size(const std::string& text) {
   return bytes;
 }
 
-ModelConfig model_of(const Manifest& manifest, const std::string& checkpoint) {
-  const std::string& config = manifest.text("config");
-  if (!config.empty()) {
-    RunConfig run;
-    ConfigDocument::from_text(config, checkpoint + ": its configuration").read_into(run);
-    return run.model;
-  }
-  const std::string& hf = manifest.text(hf_config_attribute);
-  if (!hf.empty()) return parse_hf_config(hf, "", checkpoint).model;
-  throw UsageError(str(checkpoint, ": expected the configuration of a model, found none: only a run's checkpoints and ",
-                       "imported model folders have one"));
-}
-
 namespace {
 
-// Beside the run's checkpoints, else where the model came from.
-std::string tokenizer_of(const std::string& checkpoint, const Manifest& manifest) {
-  const fs::path run = fs::weakly_canonical(checkpoint).parent_path().parent_path();
-  if (fs::is_directory(run / "tokenizer")) return (run / "tokenizer").string();
-  const std::string& origin = manifest.text(model_path_attribute);
-  return fs::is_directory(origin) ? origin : "";
+void tell(const std::string& folder, const HfExported& done, const std::string& checkpoint) {
+  std::cout << folder << ": " << done.weights.tensors << " tensors, " << human_bytes(done.weights.bytes) << " in "
+            << done.files << (done.files == 1 ? " file" : " files") << ", of " << checkpoint << "; "
+            << (done.copied.empty() ? "no tokenizer" : "with tokenizer") << "\n";
+}
+
+// What the base model's files hold, float16 as float32.
+h5::Element element_of_base(const Manifest& manifest, const RunConfig& run) {
+  const HfFiles files(base_folder_of(manifest, run.model));
+  const bool narrow = files.at("model.embed_tokens.weight").tensor->element == h5::Element::bfloat16;
+  return narrow ? h5::Element::bfloat16 : h5::Element::float32;
 }
 
 }  // namespace
 
-void export_hf_folder(const std::string& checkpoint, const std::string& folder, std::optional<h5::Element> element,
-                      int64_t shard_bytes, Nf4Form nf4) {
+void export_hf_folder(const std::string& checkpoint, const std::string& folder, HfExportOptions options) {
   const Manifest manifest = read_manifest(checkpoint);
-  const HfExported done = export_hf(checkpoint, model_of(manifest, checkpoint), folder,
-                                    {element, shard_bytes, nf4, tokenizer_of(checkpoint, manifest)});
-  std::cout << folder << ": " << done.weights.tensors << " tensors, " << human_bytes(done.weights.bytes) << " in "
-            << done.files << (done.files == 1 ? " file" : " files") << ", of " << checkpoint << "; "
-            << (done.copied.empty() ? "no tokenizer" : "with tokenizer") << "\n";
+  const RunConfig run = run_config_of(manifest, checkpoint);
+  if (run.lora.enabled()) {
+    throw UsageError(str(checkpoint, ": holds adapters, no whole model: --peft DIR writes them, --hf DIR --merge the base ",
+                         "model with them merged"));
+  }
+  options.tokenizer_folder = tokenizer_folder_of(checkpoint, manifest);
+  tell(folder, export_hf(checkpoint, run.model, folder, options), checkpoint);
+}
+
+void export_merged_folder(const std::string& checkpoint, const std::string& folder, HfExportOptions options) {
+  const Manifest manifest = read_manifest(checkpoint);
+  const RunConfig run = run_config_of(manifest, checkpoint);
+  if (!run.lora.enabled()) throw UsageError(str(checkpoint, ": --merge: a run without adapters, which --hf writes as it is"));
+  if (!options.element) options.element = element_of_base(manifest, run);
+  const Precision precision = options.element == h5::Element::bfloat16 ? Precision::bf16 : Precision::fp32;
+  const ModelSource source{"", "", checkpoint, {}, "none"};
+  const AdaptedModel loaded = load_adapted_model(source, precision, at::Device(at::kCPU));
+  options.tokenizer_folder = tokenizer_folder_of(checkpoint, manifest);
+  tell(folder, export_merged_hf(*loaded.model, *loaded.adapters, loaded.origin, folder, options), checkpoint);
 }
 
 }  // namespace braid

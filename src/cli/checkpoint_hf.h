@@ -3,23 +3,21 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <string>
 
 #include "models/hf_export.h"
-#include "nn/model_config.h"
 
 namespace braid {
 
 // "5GB", "200MB", "10KB" or bytes; powers of 1000, as transformers counts them. UsageError.
 int64_t parse_shard_size(const std::string& text);
 
-// Writes the folder, and tells of it on standard output.
-void export_hf_folder(const std::string& checkpoint, const std::string& folder, std::optional<h5::Element> element,
-                      int64_t shard_bytes, Nf4Form nf4);
+// Both write the folder, and tell of it on standard output; the tokenizer's folder is found here. UsageError: adapters
+// alone.
+void export_hf_folder(const std::string& checkpoint, const std::string& folder, HfExportOptions options);
 
-// The shape of the model in a checkpoint: from the run's configuration, or the folder it was imported from. UsageError:
-// a checkpoint that says neither.
-ModelConfig model_of(const Manifest& manifest, const std::string& checkpoint);
+// The base model of a run with [lora] with the checkpoint's adapters merged, in the base's element type unless
+// `options.element` says otherwise. UsageError: a run without adapters.
+void export_merged_folder(const std::string& checkpoint, const std::string& folder, HfExportOptions options);
 
 }  // namespace braid

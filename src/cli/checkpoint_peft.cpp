@@ -4,7 +4,7 @@
 #include <iostream>
 
 #include "base/error.h"
-#include "experiments/run_config.h"
+#include "experiments/adapted_model.h"
 #include "models/peft_adapter.h"
 #include "store/checkpoint_reader.h"
 #include "train/memory.h"
@@ -14,9 +14,7 @@ namespace braid {
 namespace {
 
 RunConfig config_of(const Manifest& manifest, const std::string& checkpoint) {
-  RunConfig config;
-  const std::string& text = manifest.text("config");
-  if (!text.empty()) ConfigDocument::from_text(text, checkpoint + ": its configuration").read_into(config);
+  RunConfig config = run_config_of(manifest, checkpoint);
   if (config.lora.enabled()) return config;
   throw UsageError(str(checkpoint, ": expected a checkpoint of a run with adapters ([lora]), found none in it"));
 }

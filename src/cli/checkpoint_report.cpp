@@ -3,12 +3,14 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "base/error.h"
 #include "base/text_table.h"
 #include "experiments/config_changes.h"
+#include "store/checkpoint_lookup.h"
 #include "train/memory.h"
 
 namespace braid {
@@ -87,6 +89,9 @@ Rows general_rows(const std::string& folder, const Manifest& manifest) {
                {"commit", commit.empty() ? "" : commit + (changed ? " with uncommitted changes" : "")},
                {"world size", integer_attribute(manifest, "world_size")},
                {"shards", str(files, files == 1 ? " file, " : " files, ", human_bytes(manifest.bytes()))}};
+  if (const auto best = best_checkpoint(std::filesystem::weakly_canonical(folder).parent_path())) {
+    rows.push_back({"best of the run", str("step ", best->checkpoint.step, ", held-out loss ", number(best->held_out_loss))});
+  }
   std::erase_if(rows, [](const auto& row) { return row[1].empty(); });
   return rows;
 }

@@ -7,16 +7,16 @@
 #include "base/error.h"
 #include "base/text_table.h"
 #include "cli/command.h"
+#include "cli/model_options.h"
 #include "cli/options.h"
 #include "comm/agreement.h"
-#include "experiments/adapted_model.h"
+#include "experiments/engram_demo.h"
 #include "experiments/engram_file.h"
 #include "experiments/fine_tuning.h"
 #include "experiments/hardware.h"
 #include "experiments/run.h"
 #include "experiments/version.h"
 #include "train/memory.h"
-#include "train/train_config.h"
 
 namespace braid {
 
@@ -27,22 +27,23 @@ Examples:
   braid data engram --patterns data/engram --variant cuda --out runs/engram-data
   braid eval engram --model ~/SmolLM-135M --data runs/engram-data --out runs/base.h5
   braid eval engram --model ~/SmolLM-135M --adapter runs/adapter --data runs/engram-data
+  braid eval engram --run runs/tuned --best        # on the data it was trained with
+  braid eval engram --run runs/tuned --demo --quick
   mpirun -n 2 --bind-to none braid eval engram --model ~/SmolLM-135M --data runs/engram-data
 
 With an adapter the same weights are asked twice, with it off (base) and on (tuned). An answer is
 right when it begins with what is expected (prefix), or is just that (strict); both without white
 space around them. Items are told apart by what train.jsonl has of them: the prompt itself
 (verbatim), the same behind another opening (variant), or neither (unseen). The answers do not
-depend on the number of ranks.
+depend on the number of ranks. --demo shows ten answers with the adapter off and on, side by side.
 Exit codes: 0 done; 1 failed; 2 wrong use, or files that cannot be taken.
 )";
 
 struct EvalRequest {
-  std::string model, adapter, data, out, protocol, quantise;
-  DataConfig form;  // how a prompt is put
-  TrainConfig numbers;
+  ModelOptions model;
+  std::string data, out, protocol;
+  bool end_token = true, demo = false, quick = false;
   int64_t max_new_tokens = 50;
-  WorldOptions world;
 };
 
 std::string percent(double share) {
@@ -78,36 +79,78 @@ void print_latency(const char* model, const std::vector<EngramAnswer>& answers) 
               all.median, all.p95, first.mean);
 }
 
-RunAttributes attributes_of(const EvalRequest& request, const AdaptedModel& loaded, const World& world) {
+RunAttributes attributes_of(const EvalRequest& request, const AdaptedModel& loaded, const DataConfig& form,
+                            const std::string& data, const World& world) {
   const RankPlace& place = world.places().at(0);
-  const ModelConfig& model = loaded.config.model;
-  const int64_t adapter_parameters = loaded.adapters ? lora_elements(model, loaded.adapters->config()) : 0;
-  return {{"protocol", request.protocol},   {"hardware", hardware_of(world.places())},
-          {"parameters", count_all(model, {})}, {"adapter_parameters", adapter_parameters},
-          {"model", request.model},         {"adapter", request.adapter},
-          {"data", request.data},           {"data_format", request.form.format},
-          {"precision", request.numbers.precision}, {"quantise", model.quantise},
+  const ModelSource& source = request.model.source;
+  const ModelConfig& shape = loaded.model->config();
+  const int64_t adapter_parameters = loaded.adapters ? lora_elements(shape, loaded.adapters->config()) : 0;
+  return {{"protocol", request.protocol},
+          {"hardware", hardware_of(world.places())},
+          {"parameters", count_all(shape, {})},
+          {"adapter_parameters", adapter_parameters},
+          {"model", source.run.empty() ? source.model : loaded.origin.model.path},
+          {"adapter", source.adapter},
+          {"run", loaded.checkpoint},
+          {"data", data},
+          {"data_format", form.format},
+          {"precision", request.model.precision},
+          {"quantise", shape.quantise},
           {"max_new_tokens", request.max_new_tokens},
-          {"git_commit", std::string(git_commit())}, {"host", place.host},
-          {"device", place.device},         {"world_size", int64_t{world.size()}}};
+          {"git_commit", std::string(git_commit())},
+          {"host", place.host},
+          {"device", place.device},
+          {"world_size", int64_t{world.size()}}};
+}
+
+// A model with the form in which it is asked.
+struct Opened {
+  AdaptedModel loaded;
+  DataConfig data;
+  std::optional<FineTuningForm> form;
+
+  EngramAsk ask(const ExampleForm& example_form, int64_t max_new_tokens) const {
+    EngramAsk ask{example_form, loaded.stop_ids, max_new_tokens};
+    if (example_form.end) ask.stop_ids.push_back(*example_form.end);
+    return ask;
+  }
+};
+
+Opened open_model(const EvalRequest& request, const World& world) {
+  Opened opened{load_model(request.model, world), {}, {}};
+  opened.data = form_for(request.model, opened.loaded);
+  opened.data.end_token = opened.data.end_token && request.end_token;
+  opened.form = open_form(opened.data, opened.loaded.shape);
+  return opened;
+}
+
+int show_demo(World& world, const EvalRequest& request) {
+  if (world.size() > 1) throw UsageError("braid eval engram --demo: runs on one rank");
+  Opened opened = open_model(request, world);
+  if (!opened.loaded.adapters) {
+    throw UsageError("--demo: expected a model with an adapter, since it shows answers with it off and on: --adapter DIR, or "
+                     "--run DIR of a run with [lora]");
+  }
+  const ExampleForm form = opened.form->form(opened.data);
+  const EngramAsk ask = opened.ask(form, demo_new_tokens);
+  std::cout << demo_text(run_demo(*opened.loaded.model, *opened.loaded.adapters, ask, request.quick)) << std::flush;
+  return exit_done;
 }
 
 int evaluate_engram(World& world, const EvalRequest& request) {
   choose_threads(world);
-  AdaptedModel loaded;
+  if (request.demo) return show_demo(world, request);
+  Opened opened;
   EngramResult result;
-  std::optional<FineTuningForm> opened;
+  std::string data = request.data;
   agree(world.host(), [&] {
-    loaded = load_adapted_model(request.model, request.adapter, request.numbers.numeric(), device_of(world),
-                                request.quantise);
-    ModelConfig model = loaded.config.model;
-    model.path = request.model;
-    opened = open_form(request.form, model);
-    result.test = read_engram_test(request.data);
+    opened = open_model(request, world);
+    if (data.empty()) data = opened.data.path;
+    result.test = read_engram_test(data);
   });
-  const ExampleForm form = opened->form(request.form);
-  EngramAsk ask{form, loaded.config.stop_ids, request.max_new_tokens};
-  if (form.end) ask.stop_ids.push_back(*form.end);
+  AdaptedModel& loaded = opened.loaded;
+  const ExampleForm form = opened.form->form(opened.data);
+  const EngramAsk ask = opened.ask(form, request.max_new_tokens);
   if (loaded.adapters) loaded.adapters->set_enabled(false);
   result.base = answer_all(*loaded.model, result.test, ask, world.host());
   if (loaded.adapters) {
@@ -115,7 +158,8 @@ int evaluate_engram(World& world, const EvalRequest& request) {
     result.tuned = answer_all(*loaded.model, result.test, ask, world.host());
   }
   agree_on_root(world.host(), [&] {
-    if (!request.out.empty()) write_engram_file(request.out, result, attributes_of(request, loaded, world));
+    const RunAttributes attributes = attributes_of(request, loaded, opened.data, data, world);
+    if (!request.out.empty()) write_engram_file(request.out, result, attributes);
     print_scores(result);
     print_latency("base", result.base);
     print_latency("tuned", result.tuned);
@@ -125,46 +169,39 @@ int evaluate_engram(World& world, const EvalRequest& request) {
 }
 
 void add_options(cxxopts::Options& options) {
-  const auto text = [](const char* otherwise) { return cxxopts::value<std::string>()->default_value(otherwise); };
-  options.add_options()("test", "engram", cxxopts::value<std::string>())("model", "folder of a Hugging Face Llama", text(""), "DIR")(
-      "adapter", "folder of an adapter in peft's format", text(""), "DIR")(
-      "data", "folder of test.jsonl and train.jsonl (braid data engram)", text(""), "DIR")(
-      "format", "how a prompt is put: raw, alpaca, chatml, zephyr, llama3 or model", text("raw"), "NAME")(
-      "tokenizer", "a file tokenizer.json; that of the model's folder unless given", text(""), "FILE")(
+  const auto text = [] { return cxxopts::value<std::string>()->default_value(""); };
+  options.add_options()("test", "engram", cxxopts::value<std::string>());
+  add_model_options(options);
+  options.add_options()("data", "folder of test.jsonl and train.jsonl (braid data engram); default: the run's", text(), "DIR")(
       "no-end-token", "answers end at the ids of generation_config.json only")(
       "max-new-tokens", "at most so many for each answer", cxxopts::value<int64_t>()->default_value("50"), "N")(
-      "precision", "fp32 or bf16", text("fp32"), "NAME")(
-      "quantise", "nf4: hold a folder of dense weights in 4 bits, as bitsandbytes does; none", text("none"), "NAME")(
-      "device", "auto, cpu or cuda", text("auto"), "NAME")(
-      "protocol", "a name for the file of --out", text(""), "NAME")("out", "HDF5 file of answers and scores", text(""), "FILE")(
+      "protocol", "a name for the file of --out", text(), "NAME")("out", "HDF5 file of answers and scores", text(), "FILE")(
+      "demo", "ten answers with the adapter off and on instead of the test")("quick", "--demo: four of them")(
       "h,help", "this text");
   options.parse_positional({"test"});
   options.positional_help("engram");
 }
 
-const std::string& one_of(const std::string& option, const std::string& value, const std::vector<std::string>& known) {
-  for (const std::string& name : known) {
-    if (name == value) return name;
-  }
-  std::string names;
-  for (const std::string& name : known) names += (names.empty() ? "" : ", ") + name;
-  throw UsageError(str("--", option, " ", value, ": expected one of ", names));
-}
-
 EvalRequest read_request(const cxxopts::ParseResult& parsed) {
   const auto text = [&](const char* name) { return parsed[name].as<std::string>(); };
-  if (!parsed.count("test") || text("test") != "engram" || text("model").empty() || text("data").empty()) {
-    throw UsageError("braid eval: expected engram --model DIR --data DIR");
+  if (!parsed.count("test") || text("test") != "engram") {
+    throw UsageError("braid eval: expected engram --model DIR --data DIR, or engram --run DIR");
   }
-  EvalRequest request{text("model"), text("adapter"), text("data"), text("out"), text("protocol"), "", {}, {}, 50, {}};
-  request.form.format = one_of("format", text("format"), {"raw", "alpaca", "chatml", "zephyr", "llama3", "model"});
-  request.form.tokenizer = text("tokenizer");
-  request.form.end_token = parsed.count("no-end-token") == 0;
-  request.numbers.precision = one_of("precision", text("precision"), {"fp32", "bf16"});
-  request.quantise = one_of("quantise", text("quantise"), {"none", "nf4"});
-  request.world.device = one_of("device", text("device"), {"auto", "cpu", "cuda"});
+  EvalRequest request;
+  request.model = read_model_options(parsed);
+  request.data = text("data");
+  request.out = text("out");
+  request.protocol = text("protocol");
+  request.demo = parsed.count("demo") > 0;
+  request.quick = parsed.count("quick") > 0;
+  request.end_token = parsed.count("no-end-token") == 0;
   request.max_new_tokens = parsed["max-new-tokens"].as<int64_t>();
   if (request.max_new_tokens < 1) throw UsageError("--max-new-tokens: expected 1 or more");
+  if (request.quick && !request.demo) throw UsageError("--quick goes with --demo");
+  if (request.demo && !(request.data + request.out).empty()) throw UsageError("--demo takes no --data and no --out");
+  if (request.data.empty() && !request.demo && request.model.source.run.empty()) {
+    throw UsageError("braid eval engram: expected --data DIR");
+  }
   return request;
 }
 
@@ -177,7 +214,7 @@ int command_eval(const Arguments& arguments) {
   if (!parse_arguments(options, arguments, [&](const auto& parsed) { request = read_request(parsed); }, eval_examples)) {
     return exit_done;
   }
-  return with_world(request.world, [&](World& world, Logger&) { return evaluate_engram(world, request); });
+  return with_world(request.model.world, [&](World& world, Logger&) { return evaluate_engram(world, request); });
 }
 
 }  // namespace braid

@@ -1,24 +1,165 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "experiments/adapted_model.h"
 
+#include <cstdio>
+#include <filesystem>
+
+#include "base/error.h"
+#include "models/hf_export.h"
 #include "models/hf_model.h"
 #include "models/peft_adapter.h"
 #include "models/peft_config.h"
+#include "nn/precompiled.h"
+#include "store/checkpoint_reader.h"
+#include "store/element_convert.h"
 
 namespace braid {
 
-AdaptedModel load_adapted_model(const std::string& folder, const std::string& adapter, Precision precision,
-                                const at::Device& device, const std::string& quantise) {
-  AdaptedModel loaded{read_hf_config(folder), nullptr, nullptr};
-  if (!loaded.config.model.is_quantised()) loaded.config.model.quantise = quantise;
-  const HfFiles files(folder);
-  loaded.model = std::make_unique<Transformer>(loaded.config.model, precision, device, Weights::frozen);
+namespace fs = std::filesystem;
+
+namespace {
+
+AdaptedModel of_folder(const ModelSource& source, Precision precision, const at::Device& device) {
+  AdaptedModel loaded;
+  loaded.origin = read_hf_config(source.model);
+  loaded.shape = loaded.origin.model;
+  loaded.shape.path = source.model;
+  if (!loaded.shape.is_quantised() && !source.quantise.empty()) loaded.shape.quantise = source.quantise;
+  loaded.stop_ids = loaded.origin.stop_ids;
+  const HfFiles files(source.model);
+  loaded.model = std::make_unique<Transformer>(loaded.shape, precision, device, Weights::frozen);
   load_hf_model(files, *loaded.model);
-  if (adapter.empty()) return loaded;
-  const LoraConfig lora = read_peft_config(adapter, loaded.config.model);
-  loaded.adapters = std::make_unique<LoraModel>(*loaded.model, lora, 0);
-  load_peft_weights(adapter, loaded.adapters->parameters());
+  if (source.adapter.empty()) return loaded;
+  const LoraConfig lora = read_peft_config(source.adapter, loaded.shape);
+  loaded.adapters = std::make_unique<LoraModel>(*loaded.model, lora, 0, Weights::frozen);
+  load_peft_weights(source.adapter, loaded.adapters->parameters());
   return loaded;
+}
+
+// The one that is asked for, or the newest that is whole.
+Manifest verified(const ModelSource& source, AdaptedModel& loaded) {
+  std::vector<std::string> candidates;
+  if (source.choice.best || source.choice.step) {
+    candidates = {find_checkpoint(source.run, source.choice)};
+  } else {
+    candidates = find_checkpoints(source.run).checkpoints;
+  }
+  for (const std::string& candidate : candidates) {
+    loaded.checkpoint = candidate;
+    try {
+      return verify_checkpoint(candidate);
+    } catch (const Error& problem) {
+      if (candidate == candidates.back()) throw;
+      loaded.notes.push_back(str("checkpoint skipped: ", problem.what()));
+    }
+  }
+  throw UsageError(str(source.run, ": has no checkpoints"));
+}
+
+// The tensors model/NAME of a checkpoint, whatever float type they are stored in.
+void read_parameters(const CheckpointReader& reader, ParameterSet& parameters) {
+  const at::NoGradGuard no_gradient;
+  std::vector<std::byte> stored;
+  for (Parameter& parameter : parameters.all()) {
+    const std::string name = "model/" + parameter.name;
+    const TensorSlice whole = whole_tensor(name, reader.element(name), parameter.shape);
+    stored.resize(whole.bytes());
+    reader.read(whole, stored.data());
+    at::Tensor values = at::empty(parameter.shape, at::kFloat);
+    convert_elements(whole.element, stored.data(), h5::Element::float32,
+                     static_cast<std::byte*>(values.mutable_data_ptr()), static_cast<size_t>(whole.count));
+    parameter.master.copy_(values);
+    if (!parameter.compute.is_same(parameter.master)) parameter.compute.copy_(values);
+  }
+}
+
+void require_same_base(const HfFiles& files, const Manifest& manifest, const std::string& checkpoint) {
+  const std::string& before = manifest.text(model_digest_attribute);
+  char now[24];
+  std::snprintf(now, sizeof now, "crc32c:%08x", files.digest());
+  if (before.empty() || before == now) return;
+  throw UsageError(str(files.folder(), ": expected the weights that ", checkpoint, " was trained on, ", before, ", found ", now));
+}
+
+void load_with_adapters(const CheckpointReader& reader, const RunConfig& config, AdaptedModel& loaded) {
+  const std::string base = base_folder_of(reader.manifest(), config.model);
+  const HfFiles files(base);
+  require_same_base(files, reader.manifest(), loaded.checkpoint);
+  load_hf_model(files, *loaded.model);
+  loaded.adapters = std::make_unique<LoraModel>(*loaded.model, config.lora, 0, Weights::frozen);
+  read_parameters(reader, loaded.adapters->parameters());
+}
+
+// config.json as it was when the run began; of a run from nothing the shape.
+HfConfig origin_of(const Manifest& manifest, const RunConfig& config, const std::string& checkpoint) {
+  const std::string& text = manifest.text(hf_config_attribute);
+  HfConfig origin;
+  if (!text.empty()) origin = parse_hf_config(text, manifest.text(hf_generation_attribute), checkpoint);
+  origin.model = config.model;
+  return origin;
+}
+
+// As the source asks for it, if the base model's folder leaves a choice.
+void hold_base(RunConfig& config, const ModelSource& source, const Manifest& manifest) {
+  if (source.quantise.empty() || !config.lora.enabled()) return;
+  if (!read_hf_config(base_folder_of(manifest, config.model)).model.is_quantised()) config.model.quantise = source.quantise;
+}
+
+AdaptedModel of_run(const ModelSource& source, Precision precision, const at::Device& device) {
+  AdaptedModel loaded;
+  const Manifest manifest = verified(source, loaded);
+  RunConfig config = run_config_of(manifest, loaded.checkpoint);
+  hold_base(config, source, manifest);
+  if (!config.model.is_llama()) {
+    throw UsageError(str(loaded.checkpoint, ": expected a model of model.dialect = \"llama\", found ", config.model.dialect));
+  }
+  loaded.origin = origin_of(manifest, config, loaded.checkpoint);
+  loaded.stop_ids = loaded.origin.stop_ids;
+  loaded.data = config.data;
+  loaded.shape = config.model;
+  loaded.shape.path = tokenizer_folder_of(loaded.checkpoint, manifest);
+  loaded.model = std::make_unique<Transformer>(config.model, precision, device, Weights::frozen);
+  const CheckpointReader reader(loaded.checkpoint, manifest);
+  if (config.lora.enabled()) {
+    load_with_adapters(reader, config, loaded);
+  } else {
+    read_parameters(reader, loaded.model->parameters());
+  }
+  return loaded;
+}
+
+}  // namespace
+
+RunConfig run_config_of(const Manifest& manifest, const std::string& checkpoint) {
+  RunConfig config;
+  const std::string &text = manifest.text("config"), &imported = manifest.text(hf_config_attribute);
+  if (!text.empty()) {
+    ConfigDocument::from_text(text, checkpoint + ": its configuration").read_into(config);
+  } else if (!imported.empty()) {
+    config.model = parse_hf_config(imported, "", checkpoint).model;
+  } else {
+    throw UsageError(str(checkpoint, ": expected the configuration of a model, found none: only a run's checkpoints and ",
+                         "imported model folders have one"));
+  }
+  return config;
+}
+
+std::string base_folder_of(const Manifest& manifest, const ModelConfig& model) {
+  std::error_code problem;
+  const std::string& recorded = manifest.text(model_path_attribute);
+  return fs::is_directory(recorded, problem) ? recorded : model.path;
+}
+
+std::string tokenizer_folder_of(const std::string& checkpoint, const Manifest& manifest) {
+  const fs::path run = fs::weakly_canonical(checkpoint).parent_path().parent_path();
+  std::error_code problem;
+  if (fs::is_directory(run / "tokenizer", problem)) return (run / "tokenizer").string();
+  const std::string& origin = manifest.text(model_path_attribute);
+  return fs::is_directory(origin, problem) ? origin : "";
+}
+
+AdaptedModel load_adapted_model(const ModelSource& source, Precision precision, const at::Device& device) {
+  return source.run.empty() ? of_folder(source, precision, device) : of_run(source, precision, device);
 }
 
 }  // namespace braid

@@ -41,16 +41,16 @@ EngramTest read_engram_test(const std::string& folder) {
   return test;
 }
 
-namespace {
-
-EngramAnswer answer_one(Transformer& model, const TextExample& item, const EngramAsk& ask) {
-  const std::vector<TokenId> prompt = prompt_tokens(item.messages, ask.form);
-  const Generated done = generate_greedy(model, {{prompt.begin(), prompt.end()}}, {ask.max_new_tokens, ask.stop_ids});
+EngramAnswer answer_one(Transformer& model, const Conversation& messages, const EngramAsk& ask) {
+  const std::vector<TokenId> asked = prompt_tokens(messages, ask.form);
+  const Generated done = generate_greedy(model, {{asked.begin(), asked.end()}}, {ask.max_new_tokens, ask.stop_ids, {}});
   const std::vector<int64_t>& ids = done.tokens.front();
   const std::vector<TokenId> tokens(ids.begin(), ids.end());
   return {ask.form.tokenizer.decode(tokens), static_cast<int64_t>(tokens.size()), 1e3 * done.prefill_seconds,
           1e3 * done.decode_seconds};
 }
+
+namespace {
 
 std::string to_text(const std::vector<EngramAnswer>& answers) {
   nlohmann::json list = nlohmann::json::array();
@@ -69,8 +69,8 @@ void add_from(const std::string& text, std::vector<EngramAnswer>& answers) {
 std::vector<EngramAnswer> answer_all(Transformer& model, const EngramTest& test, const EngramAsk& ask, Communicator& host) {
   const Slice mine = slice_of(static_cast<int64_t>(test.items.size()), host.rank(), host.size());
   std::vector<EngramAnswer> own, all;
-  if (mine.count > 0) answer_one(model, test.items[mine.first], ask);
-  for (int64_t i = mine.first; i < mine.first + mine.count; ++i) own.push_back(answer_one(model, test.items[i], ask));
+  if (mine.count > 0) answer_one(model, test.items[mine.first].messages, ask);
+  for (int64_t i = mine.first; i < mine.first + mine.count; ++i) own.push_back(answer_one(model, test.items[i].messages, ask));
   for (const std::string& text : gather_texts(host, to_text(own))) add_from(text, all);
   return all;
 }

@@ -33,6 +33,9 @@ struct EngramAsk {
   int64_t max_new_tokens = 50;
 };
 
+// The last message is the answer that is expected; the model does not see it.
+EngramAnswer answer_one(Transformer& model, const Conversation& messages, const EngramAsk& ask);
+
 // An answer for each item, on every rank; the ranks share the items. One prompt at a time after one to warm up, so that
 // latencies are those of a single user. Collective.
 std::vector<EngramAnswer> answer_all(Transformer& model, const EngramTest& test, const EngramAsk& ask, Communicator& host);

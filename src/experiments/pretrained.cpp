@@ -1,19 +1,39 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "experiments/pretrained.h"
 
+#include <algorithm>
 #include <filesystem>
 
 #include "base/error.h"
 #include "comm/agreement.h"
 #include "models/hf_export.h"
 #include "models/hf_model.h"
+#include "models/peft_adapter.h"
+#include "models/peft_config.h"
 
 namespace braid {
 
 namespace {
 
-std::vector<ConfigKey> keys_of(ModelConfig model) {
-  return config_keys([&](ConfigSection& section) { model.describe(section); });
+std::vector<ConfigKey> keys_of(auto fields) {
+  return config_keys([&](ConfigSection& section) { fields.describe(section); });
+}
+
+// Keys of one table that the document gives must be as the file `from` has them.
+void refuse_contradictions(const std::string& table, const std::vector<ConfigKey>& given, const std::vector<ConfigKey>& found,
+                           const ConfigDocument& document, const std::string& from) {
+  for (size_t i = 0; i < given.size(); ++i) {
+    const std::string key = table + "." + given[i].name;
+    if (!document.contains(key) || given[i].value == found[i].value) continue;
+    throw UsageError(str(document.where(key), ": ", key, ": expected ", found[i].value, ", which ", from,
+                         " has, found ", given[i].value));
+  }
+}
+
+// The order of a list of modules says nothing.
+LoraConfig sorted(LoraConfig lora) {
+  for (auto* names : {&lora.targets, &lora.saved_modules}) std::sort(names->begin(), names->end());
+  return lora;
 }
 
 }  // namespace
@@ -36,14 +56,18 @@ void take_shape(ModelConfig& model, const ConfigDocument& document) {
     }
     shape.context = model.context;
   }
-  const std::vector<ConfigKey> given = keys_of(model), found = keys_of(shape);
-  for (size_t i = 0; i < given.size(); ++i) {
-    const std::string key = "model." + given[i].name;
-    if (!document.contains(key) || given[i].value == found[i].value) continue;
-    throw UsageError(str(document.where(key), ": ", key, ": expected ", found[i].value, ", which ", from,
-                         " has, found ", given[i].value));
-  }
+  refuse_contradictions("model", keys_of(model), keys_of(shape), document, from);
   model = shape;
+}
+
+void take_adapter(LoraConfig& lora, const ModelConfig& model, const ConfigDocument& document) {
+  if (model.path.empty()) throw UsageError(str(document.where("lora.path"), ": lora.path: needs model.path, the model it is for"));
+  LoraConfig found = read_peft_config(lora.path, model);
+  found.path = lora.path;
+  found.b_rate = lora.b_rate;
+  if (document.contains("lora.dropout")) found.dropout = lora.dropout;
+  refuse_contradictions("lora", keys_of(sorted(lora)), keys_of(sorted(found)), document, lora.path + "/adapter_config.json");
+  lora = found;
 }
 
 RunAttributes record_pretrained(const ModelConfig& model, const std::string& out, Communicator& host) {
@@ -58,6 +82,11 @@ RunAttributes record_pretrained(const ModelConfig& model, const std::string& out
 
 void load_pretrained(Transformer& model, Communicator& host) {
   agree(host, [&] { load_hf_model(HfFiles(model.config().path), model); });
+}
+
+void load_adapter(LoraModel& adapters, Communicator& host) {
+  if (adapters.config().path.empty()) return;
+  agree(host, [&] { load_peft_weights(adapters.config().path, adapters.parameters()); });
 }
 
 }  // namespace braid

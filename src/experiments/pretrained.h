@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// A run that begins with a Hugging Face model folder (model.path) instead of drawn weights.
+// A run that begins with a Hugging Face model folder (model.path) instead of drawn weights, and with an adapter in peft's
+// format (lora.path) instead of a new one.
 #pragma once
 
 #include <string>
 
 #include "base/config.h"
 #include "comm/communicator.h"
-#include "nn/transformer.h"
+#include "nn/lora_model.h"
 #include "store/run_file.h"
 
 namespace braid {
@@ -16,11 +17,18 @@ namespace braid {
 // what the document says of that contradicts nothing.
 void take_shape(ModelConfig& model, const ConfigDocument& document);
 
+// What lora.path's adapter_config.json says becomes `lora`; `model` has its shape already. The document may give another
+// dropout, and what is peft's not to know (b_rate). UsageError: a key of the document that contradicts the folder, by name.
+void take_adapter(LoraConfig& lora, const ModelConfig& model, const ConfigDocument& document);
+
 // What run.h5 and every checkpoint of the run say of the folder, nothing without one (models/hf_export.h). Rank 0 reads
 // the weights' files for their digest and copies the tokenizer's to OUT/tokenizer, where exports find them. Collective.
 RunAttributes record_pretrained(const ModelConfig& model, const std::string& out, Communicator& host);
 
 // Weights from model.path; every rank reads what it holds. Errors are agreed on. Collective.
 void load_pretrained(Transformer& model, Communicator& host);
+
+// Adapters' weights from lora.path, if it is given. Errors are agreed on. Collective.
+void load_adapter(LoraModel& adapters, Communicator& host);
 
 }  // namespace braid

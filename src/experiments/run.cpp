@@ -187,7 +187,12 @@ RunOutcome run_training(RunRequest request, RunSite site) {
   const std::string toml = to_toml(config);
   agree_on_root(host, [&] { write_run_config(request.out, toml); });
   TaskData data = open_task_data(config, request.out, host, start.continues);
-  agree(host, [&] { require_same_data(start, data.digest, request.resume); });
+  agree(host, [&] {
+    require_same_data(start, data.digest, request.resume);
+    if (config.checkpoint.keep_best && !data.held_out) {
+      throw UsageError("checkpoint.keep_best: needs held-out data, which this run has not");
+    }
+  });
   keep_freed_memory();
 
   Transformer model(config.model, config.train.numeric(), device_of(site.world),
@@ -198,6 +203,7 @@ RunOutcome run_training(RunRequest request, RunSite site) {
   const bool needs_weights = start.checkpoint.empty() || config.lora.enabled();
   if (!config.model.path.empty() && needs_weights) load_pretrained(model, host);
   const std::unique_ptr<LoraModel> adapters = adapters_for(model, config);
+  if (adapters && start.checkpoint.empty()) load_adapter(*adapters, host);
   const ExtraMetrics extra = gain_metrics(model.residual(), config.model.has_streams());
   const RunRecord record = gather_run_record(site.world, host, start.session);
   RunFileSpec spec = run_file_spec(run_attributes(site.world, host.size(), config, toml, data, model, start.run_id), extra);

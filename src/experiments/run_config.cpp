@@ -84,10 +84,15 @@ RunConfig read_run_config(const ConfigDocument& document) {
   RunConfig config;
   document.read_into(config);
   if (!config.model.path.empty()) take_shape(config.model, document);
+  if (!config.lora.path.empty()) take_adapter(config.lora, config.model, document);
   config.model.check(document);
   check_lora(config, document);
   check_quantised(config, document);
   check_sweep(config.sweep, document);
+  if (config.checkpoint.keep_best && config.train.eval_every == 0) {
+    throw UsageError(str(document.where("checkpoint.keep_best"),
+                         ": checkpoint.keep_best: needs evaluations, train.eval_every > 0"));
+  }
   return config;
 }
 

@@ -38,11 +38,13 @@ at::Tensor padded_ids(const Prompts& prompts, const std::vector<int64_t>& paddin
 }
 
 // Adds each text's token, unless it has ended; whether any goes on.
-bool append(Prompts& texts, std::vector<bool>& ended, const at::Tensor& next, const std::vector<int64_t>& stop_ids) {
+bool append(Prompts& texts, std::vector<bool>& ended, const at::Tensor& next, const GreedyOptions& options) {
+  const std::vector<int64_t>& stop_ids = options.stop_ids;
   const int64_t* token = next.const_data_ptr<int64_t>();
   for (size_t b = 0; b < texts.size(); ++b) {
     if (ended[b]) continue;
     texts[b].push_back(token[b]);
+    if (options.on_token) options.on_token(b, token[b]);
     ended[b] = std::find(stop_ids.begin(), stop_ids.end(), token[b]) != stop_ids.end();
   }
   return std::find(ended.begin(), ended.end(), false) != ended.end();
@@ -70,7 +72,7 @@ Generated generate_greedy(Transformer& model, const Prompts& prompts, const Gree
     const at::Tensor logits = decode(model, cache, next.to(model.device()).view({cache.batch(), -1}));
     next = logits.argmax(-1).cpu();
     if (step == 0) done.prefill_seconds = watch.seconds();
-    if (!append(done.tokens, ended, next, options.stop_ids)) break;
+    if (!append(done.tokens, ended, next, options)) break;
   }
   done.decode_seconds = watch.seconds() - done.prefill_seconds;
   return done;

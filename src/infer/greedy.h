@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "nn/transformer.h"
@@ -12,6 +13,7 @@ namespace braid {
 struct GreedyOptions {
   int64_t max_new_tokens = 64;
   std::vector<int64_t> stop_ids;  // a text ends after one of these
+  std::function<void(size_t text, int64_t id)> on_token;  // called for each new one as it comes; may be empty
 };
 
 struct Generated {

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "models/hf_layout.h"
 #include "models/nf4_export.h"
+#include "store/element_convert.h"
 
 namespace braid {
 
@@ -18,27 +19,27 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* stored_prefix = "model/";
+constexpr int64_t piece_elements = int64_t{1} << 22;
 constexpr size_t most_attribute_bytes = 48 << 10;  // HDF5's attributes end at 64 KiB
 constexpr std::array tokenizer_files = {
     "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
     "vocab.json",     "merges.txt",      "chat_template.jinja"};
 
 struct Exported {
-  TensorSlice stored;  // the rows in the checkpoint
+  TensorSlice rows;  // of a parameter
   HfTensor tensor;
   h5::Element element = h5::Element::float32;  // what they become, or are quantised from
   bool quantised = false;
   int64_t bytes = 0;  // in the file
 };
 
-std::vector<Exported> tensors_to_export(const CheckpointReader& reader, const ModelConfig& model,
+std::vector<Exported> tensors_to_export(const HfExportSource& source, const ModelConfig& model,
                                         const HfExportOptions& options) {
   std::vector<Exported> all;
   const QuantisedProjections nf4(model);
   for (const HfTensor& tensor : hf_layout(model)) {
-    const std::string name = stored_prefix + tensor.parameter;
-    const h5::Element element = reader.element(name);
-    TensorSlice rows = whole_tensor(name, element, tensor.parameter_shape);
+    const h5::Element element = source.element(tensor.parameter);
+    TensorSlice rows = whole_tensor(tensor.parameter, element, tensor.parameter_shape);
     rows.count = elements_of(tensor.shape);
     rows.first = tensor.first_row * (rows.count / tensor.shape[0]);
     const bool quantised = !tensor.projection.empty() && nf4.has(tensor.projection);
@@ -72,21 +73,21 @@ std::string file_name(size_t index, size_t count) {
   return text;
 }
 
-// One tensor of a file: copied from the checkpoint as it is written, or held.
+// One tensor of a file: read as it is written, or held.
 struct Piece {
   SafeTensor out;
-  TensorSlice stored;
+  TensorSlice rows;
   at::Tensor held;
 };
 
-std::vector<Piece> pieces_of(const CheckpointReader& reader, const std::vector<Exported>& tensors, bool nested) {
+std::vector<Piece> pieces_of(const HfExportSource& source, const std::vector<Exported>& tensors, bool nested) {
   std::vector<Piece> pieces;
   for (const Exported& tensor : tensors) {
     if (!tensor.quantised) {
-      pieces.push_back({{tensor.tensor.name, tensor.element, tensor.tensor.shape, 0}, tensor.stored, {}});
+      pieces.push_back({{tensor.tensor.name, tensor.element, tensor.tensor.shape, 0}, tensor.rows, {}});
       continue;
     }
-    for (HeldTensor& held : quantise_to_bnb(reader, tensor.stored, tensor.tensor, tensor.element, nested)) {
+    for (HeldTensor& held : quantise_to_bnb(source, tensor.rows, tensor.tensor, tensor.element, nested)) {
       pieces.push_back({held.out, {}, held.values});
     }
   }
@@ -103,7 +104,20 @@ struct WrittenFile {
   int64_t bytes = 0;
 };
 
-WrittenFile write_file(const CheckpointReader& reader, const std::string& folder, const std::string& name,
+// A few MiB at a time.
+void copy_rows(const HfExportSource& source, const TensorSlice& rows, h5::Element element, SafetensorsWriter& writer) {
+  std::vector<std::byte> converted;
+  for (int64_t done = 0; done < rows.count; done += piece_elements) {
+    TensorSlice run = rows;
+    run.first += done;
+    run.count = std::min(piece_elements, rows.count - done);
+    converted.resize(static_cast<size_t>(run.count) * h5::element_bytes(element));
+    source.read(run, element, converted.data());
+    writer.write(converted.data(), converted.size());
+  }
+}
+
+WrittenFile write_file(const HfExportSource& source, const std::string& folder, const std::string& name,
                        const std::vector<Piece>& pieces) {
   WrittenFile file{name, {}, 0};
   std::vector<SafeTensor> header;
@@ -117,7 +131,7 @@ WrittenFile write_file(const CheckpointReader& reader, const std::string& folder
     if (piece.held.defined()) {
       writer.write(static_cast<const std::byte*>(piece.held.const_data_ptr()), piece.out.bytes());
     } else {
-      copy_elements(reader, piece.stored, piece.out.element, writer);
+      copy_rows(source, piece.rows, piece.out.element, writer);
     }
   }
   writer.commit();
@@ -188,30 +202,43 @@ ModelConfig as_exported(ModelConfig model, Nf4Form form) {
 
 }  // namespace
 
-HfExported export_hf(const std::string& checkpoint, const ModelConfig& given, const std::string& folder,
+HfExported export_hf(const std::string& checkpoint, const ModelConfig& model, const std::string& folder,
                      const HfExportOptions& options) {
   const CheckpointReader reader(checkpoint, verify_checkpoint(checkpoint));
-  const Manifest& manifest = reader.manifest();
-  const h5::Element element = options.element.value_or(reader.element("model/embedding.weight"));
+  HfExportSource source;
+  source.element = [&](const std::string& parameter) { return reader.element(stored_prefix + parameter); };
+  std::vector<std::byte> stored;
+  source.read = [&](TensorSlice run, h5::Element element, std::byte* to) {
+    run.name = stored_prefix + run.name;
+    stored.resize(run.bytes());
+    reader.read(run, stored.data());
+    convert_elements(run.element, stored.data(), element, to, static_cast<size_t>(run.count));
+  };
+  source.config = reader.manifest().text(hf_config_attribute);
+  source.generation = reader.manifest().text(hf_generation_attribute);
+  return export_hf(source, model, folder, options);
+}
+
+HfExported export_hf(const HfExportSource& source, const ModelConfig& given, const std::string& folder,
+                     const HfExportOptions& options) {
+  const h5::Element element = options.element.value_or(source.element("embedding.weight"));
   const ModelConfig model = as_exported(given, options.nf4);
-  const std::string config = hf_config_text(model, element, manifest.text(hf_config_attribute));
-  const std::string& generation = manifest.text(hf_generation_attribute);
-  const std::vector<Exported> all = tensors_to_export(reader, model, options);
-  const auto files = in_files(all, options.shard_bytes);
+  const std::string config = hf_config_text(model, element, source.config);
+  const auto files = in_files(tensors_to_export(source, model, options), options.shard_bytes);
   make_folder(folder);
   HfExported done;
   done.files = static_cast<int64_t>(files.size());
   std::vector<WrittenFile> written;
   for (size_t i = 0; i < files.size(); ++i) {
-    const std::vector<Piece> pieces = pieces_of(reader, files[i], model.double_quantise);
-    written.push_back(write_file(reader, folder, file_name(i, files.size()), pieces));
+    const std::vector<Piece> pieces = pieces_of(source, files[i], model.double_quantise);
+    written.push_back(write_file(source, folder, file_name(i, files.size()), pieces));
     done.weights.bytes += written.back().bytes;
     done.weights.tensors += static_cast<int64_t>(written.back().tensors.size());
   }
   if (files.size() > 1) write_text(folder + "/" + weights_index_name, index_text(written, done.weights.bytes));
-  const bool began_here = manifest.text(hf_config_attribute).empty();
-  if (began_here || !generation.empty()) {
-    write_text(folder + "/generation_config.json", began_here ? plain_generation_text() : generation);
+  const bool began_here = source.config.empty();
+  if (began_here || !source.generation.empty()) {
+    write_text(folder + "/generation_config.json", began_here ? plain_generation_text() : source.generation);
   }
   done.copied = copy_tokenizer(options.tokenizer_folder, folder);
   write_text(folder + "/config.json", config);  // last: without it the folder is no model

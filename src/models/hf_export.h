@@ -3,6 +3,7 @@
 // begin with (--resume).
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -41,6 +42,18 @@ struct HfExported {
 // With NF4 the quantised projections of one file at a time are in memory; transformers and bitsandbytes load the
 // folder. UsageError: a model that transformers' Llama cannot be, or `folder` holds files. Error.
 HfExported export_hf(const std::string& checkpoint, const ModelConfig& model, const std::string& folder,
+                     const HfExportOptions& options);
+
+// Where an export takes a model from, by the names of Braid's parameters.
+struct HfExportSource {
+  std::function<h5::Element(const std::string& parameter)> element;  // as it is stored
+  // A run of a parameter's elements, converted to `element`.
+  std::function<void(const TensorSlice& run, h5::Element element, std::byte* to)> read;
+  std::string config, generation;  // config.json and generation_config.json that it began with, "" for none
+};
+
+// The same of a model that is no checkpoint.
+HfExported export_hf(const HfExportSource& source, const ModelConfig& model, const std::string& folder,
                      const HfExportOptions& options);
 
 // The tokenizer's files of `from`, as far as it has any, into `to`, which is made for them. Returns their names. Error.

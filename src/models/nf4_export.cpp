@@ -7,19 +7,16 @@
 #include "models/bnb_tensors.h"
 #include "nn/precompiled.h"
 #include "nn/quantised_weight.h"
-#include "store/element_convert.h"
 
 namespace braid {
 
 namespace {
 
-at::Tensor read_rows(const CheckpointReader& reader, const TensorSlice& stored, const Extent& shape, bool narrow) {
-  std::vector<std::byte> bytes(stored.bytes());
-  reader.read(stored, bytes.data());
-  at::Tensor rows = at::empty(shape, narrow ? at::kBFloat16 : at::kFloat);
-  convert_elements(stored.element, bytes.data(), narrow ? h5::Element::bfloat16 : h5::Element::float32,
-                   static_cast<std::byte*>(rows.mutable_data_ptr()), static_cast<size_t>(stored.count));
-  return rows;
+at::Tensor read_rows(const HfExportSource& source, const TensorSlice& rows, const Extent& shape, bool narrow) {
+  at::Tensor values = at::empty(shape, narrow ? at::kBFloat16 : at::kFloat);
+  source.read(rows, narrow ? h5::Element::bfloat16 : h5::Element::float32,
+              static_cast<std::byte*>(values.mutable_data_ptr()));
+  return values;
 }
 
 at::Tensor bytes_of(const std::string& text) {
@@ -32,10 +29,10 @@ at::Tensor nf4_map() { return at::tensor(at::ArrayRef<float>(kernels::nf4_values
 
 }  // namespace
 
-std::vector<HeldTensor> quantise_to_bnb(const CheckpointReader& reader, const TensorSlice& stored,
+std::vector<HeldTensor> quantise_to_bnb(const HfExportSource& source, const TensorSlice& rows,
                                         const HfTensor& tensor, h5::Element element, bool nested) {
   const Nf4Tensor made =
-      quantise_nf4(read_rows(reader, stored, tensor.shape, element == h5::Element::bfloat16), nested);
+      quantise_nf4(read_rows(source, rows, tensor.shape, element == h5::Element::bfloat16), nested);
   std::vector<HeldTensor> all;
   const auto add = [&](const std::string& part, const at::Tensor& values) {
     const h5::Element kind = values.scalar_type() == at::kByte ? h5::Element::uint8 : h5::Element::float32;

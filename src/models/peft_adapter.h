@@ -8,19 +8,10 @@
 #include <string>
 #include <vector>
 
-#include "nn/lora_config.h"
+#include "models/peft_files.h"
 #include "nn/parameter.h"
 
 namespace braid {
-
-// A tensor as LoraModel::parameters() names and shapes it.
-struct AdapterTensor {
-  std::string name;  // "layers.3.self_attn.q_proj.lora_A.weight"
-  std::vector<int64_t> shape;
-};
-
-// What an adapter consists of, in the order of the layers.
-std::vector<AdapterTensor> adapter_tensors(const ModelConfig& model, const LoraConfig& lora);
 
 // Fills `out` with the elements of one of those tensors.
 using ReadAdapterTensor = std::function<void(const AdapterTensor& tensor, std::span<float> out)>;
@@ -33,8 +24,7 @@ void write_peft_adapter(const std::string& folder, const std::string& base, cons
 void write_peft_adapter(const std::string& folder, const std::string& base, const ModelConfig& model,
                         const LoraConfig& lora, ParameterSet& adapters);
 
-// Fills the parameters of a LoraModel with the weights of a folder: float64, float32, bfloat16 or float16. UsageError: a tensor is
-// missing, has another shape, is not finite or has no place.
+// Fills the parameters of a LoraModel with the weights of a folder. UsageError: what open_peft_weights refuses.
 void load_peft_weights(const std::string& folder, ParameterSet& adapters);
 
 }  // namespace braid

@@ -16,6 +16,9 @@ namespace {
 const std::vector<std::string> projection_names = {"q_proj",    "k_proj",  "v_proj",    "o_proj",
                                                    "gate_proj", "up_proj", "down_proj", "lm_head"};
 
+constexpr int64_t highest_rank = 65536;
+constexpr size_t longest_pattern = 256;  // std::regex goes as deep as its text is nested
+
 struct Pattern {
   std::regex module;
   double value = 0;
@@ -33,6 +36,7 @@ Pattern parse_pattern(const std::string& key, const std::string& text) {
   const char* end = text.data() + text.size();
   const auto [stop, problem] = std::from_chars(text.data() + equals + 1, end, pattern.value);
   if (problem != std::errc() || stop != end || !(pattern.value > 0)) refuse(key, text, expected);
+  if (equals > longest_pattern) refuse(key, text.substr(0, 40) + "…", str("at most ", longest_pattern, " bytes before the ="));
   try {
     pattern.module = std::regex("(.*\\.)?(" + text.substr(0, equals) + ")");
   } catch (const std::regex_error&) {
@@ -61,7 +65,9 @@ bool contains(const auto& list, const auto& value) { return std::find(list.begin
 bool LoraConfig::saves(const std::string& module) const { return contains(saved_modules, module); }
 
 void LoraConfig::describe(ConfigSection& s) {
-  s.value("rank", rank, "rank r of the adapters; 0: none, every weight of the model is trained [1]", 0, 65536);
+  s.value("path", path, "folder of an adapter in peft's format to begin with; the keys of this table that its "
+                        "adapter_config.json has need not be given; empty: none");
+  s.value("rank", rank, "rank r of the adapters; 0: none, every weight of the model is trained [1]", 0, highest_rank);
   s.value("alpha", alpha, "an adapter's term is scaled by alpha / r [1]", 0.0);
   s.value("dropout", dropout, "share of an adapter's inputs that are dropped in training [1]", 0.0, 0.999);
   s.value("targets", targets, "projections that get an adapter: q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, "
@@ -90,7 +96,8 @@ void LoraConfig::check(const ModelConfig& model) const {
     if (layer < 0 || layer >= model.layers) refuse("layers", std::to_string(layer), str("0 to ", model.layers - 1));
   }
   for (const Pattern& pattern : parse_patterns("rank_pattern", rank_pattern)) {
-    if (pattern.value != std::floor(pattern.value)) refuse("rank_pattern", str(pattern.value), "whole ranks");
+    const bool rank = pattern.value == std::floor(pattern.value) && pattern.value <= double(highest_rank);
+    if (!rank) refuse("rank_pattern", str(pattern.value), str("whole ranks up to ", highest_rank));
   }
   parse_patterns("alpha_pattern", alpha_pattern);
 }

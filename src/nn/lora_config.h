@@ -12,6 +12,7 @@
 namespace braid {
 
 struct LoraConfig {
+  std::string path;  // folder of an adapter in peft's format that a run begins with (experiments/pretrained.h), "" for none
   int64_t rank = 0;  // 0: no adapters, every weight is trained
   double alpha = 16, dropout = 0;
   std::vector<std::string> targets = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"};

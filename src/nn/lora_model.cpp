@@ -28,12 +28,13 @@ DenseWeight& dense(Linear& linear, const std::string& module) {
 
 }  // namespace
 
-LoraModel::LoraModel(Transformer& model, const LoraConfig& config, uint64_t seed)
+LoraModel::LoraModel(Transformer& model, const LoraConfig& config, uint64_t seed, Weights weights)
     : model_(model), config_(config), targets_(lora_targets(model.config(), config)) {
   config.check(model.config());
   for (Parameter& parameter : model.parameters().all()) parameter.trainable = false;
   save_modules();
   attach(seed);
+  for (Parameter& parameter : parameters_.all()) parameter.trainable = weights == Weights::trained;
   parameters_.set_rate(faster_group, config.b_rate);
   parameters_.allocate(model.parameters().precision(), model.device());
   fill_first_values(seed);

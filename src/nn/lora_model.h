@@ -16,8 +16,8 @@ namespace braid {
 class LoraModel {
  public:
   // A uniform in +-1/sqrt(in) by (seed, name, element), B zero: the model computes what it did. The copies and DoRA's
-  // magnitudes begin with take_base_weights().
-  LoraModel(Transformer& model, const LoraConfig& config, uint64_t seed);
+  // magnitudes begin with take_base_weights(). Frozen adapters, for inference, have no memory for gradients.
+  LoraModel(Transformer& model, const LoraConfig& config, uint64_t seed, Weights weights = Weights::trained);
   ~LoraModel();
   LoraModel(const LoraModel&) = delete;
   LoraModel& operator=(const LoraModel&) = delete;

@@ -63,12 +63,13 @@ void ParameterSet::allocate(Precision precision, const at::Device& device) {
   }
   const auto options = at::TensorOptions().device(device);
   master_ = at::zeros({total}, options.dtype(master_type(precision)));
-  gradient_ = at::zeros_like(master_);
+  const bool trains = std::any_of(parameters_.begin(), parameters_.end(), [](const auto& p) { return p.trainable; });
+  gradient_ = trains ? at::zeros_like(master_) : at::Tensor();
   const bool own_copy = compute_type(precision) != master_type(precision);
   compute_ = own_copy ? at::zeros({total}, options.dtype(compute_type(precision))) : master_;
   for (Parameter& parameter : parameters_) {
     parameter.master = view_of(master_, parameter);
-    parameter.gradient = view_of(gradient_, parameter);
+    if (trains) parameter.gradient = view_of(gradient_, parameter);
     parameter.compute = view_of(compute_, parameter);
   }
 }

@@ -131,7 +131,7 @@ std::vector<int64_t> prune_checkpoints(const std::string& root, const Retention&
   int64_t newer = 0;  // trusted ones that stay
   for (const CheckpointPath& checkpoint : list_checkpoints(root)) {
     const bool milestone = retention.every > 0 && checkpoint.step % retention.every == 0;
-    if (newer < std::max<int64_t>(retention.last, 1) || milestone) {
+    if (newer < std::max<int64_t>(retention.last, 1) || milestone || checkpoint.step == retention.best) {
       newer += std::find(trusted.begin(), trusted.end(), checkpoint.step) != trusted.end();
       continue;
     }

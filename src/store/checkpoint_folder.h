@@ -37,6 +37,7 @@ void discard_temporary(const std::string& root, int64_t step) noexcept;
 struct Retention {
   int64_t last = 3;   // the newest so many stay, at least 1
   int64_t every = 0;  // and those whose step is a multiple of this; 0: none
+  int64_t best = -1;  // and this one
 };
 // Removes checkpoints beyond what `retention` keeps. Only those in `trusted`, written or verified by this process, count
 // as kept, so that a broken one never costs a good one its place. Returns the steps removed.

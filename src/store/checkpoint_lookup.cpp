@@ -60,6 +60,29 @@ std::string find_checkpoint(const std::string& path, std::optional<int64_t> step
   throw UsageError(str("--step ", *step, ": ", path, " has no such checkpoint; it has ", steps));
 }
 
+std::optional<BestCheckpoint> best_checkpoint(const std::string& root) {
+  std::optional<BestCheckpoint> best;
+  for (const CheckpointPath& checkpoint : list_checkpoints(root)) {
+    try {
+      const CheckpointState state = read_manifest(checkpoint.path).state;
+      if (!state.count(held_out_state)) continue;
+      const double loss = state_double(state, held_out_state);
+      if (!best || loss <= best->held_out_loss) best = {checkpoint, loss};
+    } catch (const Error&) {
+      continue;  // damaged, or of another version
+    }
+  }
+  return best;
+}
+
+std::string find_checkpoint(const std::string& path, const CheckpointChoice& choice) {
+  if (!choice.best) return find_checkpoint(path, choice.step);
+  const CheckpointsFound found = find_checkpoints(path);
+  if (found.root.empty()) throw UsageError(str("--best: ", path, " is one checkpoint, not a run"));
+  if (const auto best = best_checkpoint(found.root)) return best->checkpoint.path;
+  throw UsageError(str("--best: no checkpoint of ", path, " has a held-out loss; see checkpoint.keep_best"));
+}
+
 std::vector<std::string> leftovers_in(const std::string& root) {
   std::vector<std::string> found = names_in(root);
   std::erase_if(found, [](const std::string& name) {

@@ -30,6 +30,9 @@ struct Manifest {
   bool imported() const { return !text("imported").empty(); }
 };
 
+// In the state of a checkpoint that was evaluated at its own step: the held-out loss there.
+inline constexpr const char* held_out_state = "held_out_loss";
+
 inline constexpr const char* manifest_name = "manifest.h5";
 
 // Error when the slices do not cover every tensor, or the file cannot be written (it is then removed).

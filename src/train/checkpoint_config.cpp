@@ -8,6 +8,9 @@ void CheckpointConfig::describe(ConfigSection& s) {
   s.value("at_end", at_end, "save when the last step is done");
   s.value("keep", keep, "the newest so many checkpoints stay [checkpoints]", 1);
   s.value("keep_every", keep_every, "checkpoints at multiples of so many steps stay as well; 0: none do [steps]", 0);
+  s.value("keep_best", keep_best,
+          "save at each evaluation (train.eval_every) that gives the lowest held-out loss so far; the checkpoint with the "
+          "lowest stays as well");
   s.choice("on_failure", on_failure, {"continue", "stop"},
            "when a checkpoint cannot be saved (full disk): go on and try again at the next, or stop the run");
 }

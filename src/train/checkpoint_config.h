@@ -14,6 +14,7 @@ struct CheckpointConfig {
   bool at_end = true;
   int64_t keep = 3;        // the newest so many
   int64_t keep_every = 0;  // and those at multiples of so many steps
+  bool keep_best = false;  // and the one with the lowest held-out loss
   std::string on_failure = "continue";  // continue | stop
 
   void describe(ConfigSection& section);

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "comm/agreement.h"
+#include "store/checkpoint_lookup.h"
 
 namespace braid {
 
@@ -65,7 +66,8 @@ std::string CheckpointWriter::prune(const StagedSave& staged) const {
   std::vector<int64_t> trusted = staged.trusted;
   trusted.push_back(staged.step);
   try {
-    prune_checkpoints(task_.root, {task_.config.keep, task_.config.keep_every}, trusted);
+    const auto best = task_.config.keep_best ? best_checkpoint(task_.root) : std::nullopt;
+    prune_checkpoints(task_.root, {task_.config.keep, task_.config.keep_every, best ? best->checkpoint.step : -1}, trusted);
     return "";
   } catch (const Error& error) {
     return error.what();

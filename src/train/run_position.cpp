@@ -26,6 +26,7 @@ void RunPosition::finish_step(const StepNumbers& numbers, const Verdict& verdict
 void RunPosition::evaluated(double held_out_loss) {
   if (step == evaluated_step) return;
   evaluated_step = step;
+  held_out = held_out_loss;
   const bool lower = held_out_loss < lowest_held_out;
   evaluations_since = lower ? 0 : evaluations_since + 1;
   if (lower) lowest_held_out = held_out_loss;
@@ -37,7 +38,7 @@ CheckpointState to_state(const RunPosition& p) {
     first.push_back(range.first);
     count.push_back(range.count);
   }
-  return {{"step", p.step},
+  CheckpointState state = {{"step", p.step},
           {"optimizer_updates", p.updates},
           {"next_sample", p.data.next_sample},
           {"skipped_first", first},
@@ -52,6 +53,8 @@ CheckpointState to_state(const RunPosition& p) {
           {"lowest_held_out", p.lowest_held_out},
           {"evaluations_since", p.evaluations_since},
           {"evaluated_step", p.evaluated_step}};
+  if (p.step == p.evaluated_step && std::isfinite(p.held_out)) state[held_out_state] = p.held_out;
+  return state;
 }
 
 void restore(RunPosition& p, const CheckpointState& state) {
@@ -72,6 +75,7 @@ void restore(RunPosition& p, const CheckpointState& state) {
   p.lowest_held_out = state_double(state, "lowest_held_out");
   p.evaluations_since = state_int(state, "evaluations_since");
   p.evaluated_step = state_int(state, "evaluated_step");
+  if (state.count(held_out_state)) p.held_out = state_double(state, held_out_state);
 }
 
 }  // namespace braid

@@ -26,8 +26,11 @@ struct RunPosition {
   double lowest_held_out = std::numeric_limits<double>::infinity();
   int64_t evaluations_since = 0;  // the lowest
   int64_t evaluated_step = -1;    // the last that counts: a run that goes on evaluates its first step again
+  double held_out = std::numeric_limits<double>::quiet_NaN();  // loss at evaluated_step
 
   void evaluated(double held_out_loss);
+  // Whether this step was evaluated, and gave the lowest loss so far.
+  bool is_best() const { return step == evaluated_step && evaluations_since == 0; }
 
   StepHistory history(const StepNumbers& numbers) const;
   // Takes a judged step of `batch` samples in; `seconds` is its wall time.

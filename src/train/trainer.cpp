@@ -63,7 +63,6 @@ RunOutcome Trainer::run() {
     if (verdict.update) update(numbers);
     finish_step(numbers, verdict, watch.seconds());
     if (task_.on_first_step) std::exchange(task_.on_first_step, nullptr)();
-    maybe_evaluate();
     if (const auto outcome = ended_early(verdict)) return *outcome;
   }
   checkpointer_.finish();
@@ -131,11 +130,13 @@ void Trainer::update(const StepNumbers& numbers) {
 }
 
 // The row goes out after the copy for a checkpoint and before its commit: the commit waits for the row to be on disk.
+// Before the copy comes the evaluation, which the checkpoint is to know of.
 void Trainer::finish_step(const StepNumbers& numbers, const Verdict& verdict, double seconds) {
   const int64_t step = position_.step, step_tokens = task_.train.batch * task_.data.length();
   const double rate = learning_rate();
   slowest_step_ = std::max(seconds, 0.9 * slowest_step_);
   position_.finish_step(numbers, verdict, task_.train.batch, seconds);
+  maybe_evaluate();
   const bool save = save_is_due(verdict);
   const double blocked = save ? checkpointer_.stage(position_) : 0;
   recorder_.step({step, numbers.loss, numbers.gradient_norm, rate, verdict.nonfinite, position_.nonfinite_total,
@@ -151,7 +152,8 @@ void Trainer::finish_step(const StepNumbers& numbers, const Verdict& verdict, do
 bool Trainer::save_is_due(const Verdict& verdict) const {
   if (verdict.diverged) return false;
   const bool last = position_.step == task_.train.steps && checkpointer_.config().at_end;
-  return checkpointer_.due(position_.step) || last || flags_.stop || flags_.out_of_time || verdict.stop;
+  const bool best = checkpointer_.config().keep_best && position_.is_best();
+  return checkpointer_.due(position_.step) || last || best || flags_.stop || flags_.out_of_time || verdict.stop;
 }
 
 void Trainer::report_saves() {

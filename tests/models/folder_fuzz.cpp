@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Damages a small model folder some thousand times and reads it each time: folder_fuzz COUNT SEED. Every outcome must
+// Damages small folders of models and adapters some thousand times and reads each: folder_fuzz COUNT SEED. Every outcome must
 // be a folder that is taken, or a UsageError of one line that begins with the folder. Built with sanitizers, without
 // torch.
 #include <cstdlib>
@@ -12,6 +12,8 @@
 #include "base/error.h"
 #include "folder.h"
 #include "models/hf_files.h"
+#include "models/peft_config.h"
+#include "models/peft_files.h"
 
 namespace braid {
 namespace {
@@ -46,6 +48,12 @@ const std::vector<std::string> words = {"-1",
                                         "\"dtype\":\"F32\",",
                                         "\"rope_scaling\":{\"type\":\"yarn\",\"factor\":2},",
                                         "\"head_dim\":2,",
+                                        "\"rank_pattern\":{\"(\":2},",
+                                        "\"rank_pattern\":{\"(a*)*b\":1e300},",
+                                        "\"alpha_pattern\":{\"up_proj\":1e-320},",
+                                        "\"layers_to_transform\":[1],",
+                                        "\"use_dora\":true,",
+                                        "\"modules_to_save\":[\"lm_head\"],",
                                         std::string(1, '\0')};
 
 class Damage {
@@ -106,6 +114,11 @@ class Damage {
 };
 
 void read_whole(const std::string& folder) {
+  if (std::filesystem::exists(folder + "/adapter_config.json")) {
+    const LoraConfig lora = read_peft_config(folder, small_llama());
+    open_peft_weights(folder, adapter_tensors(small_llama(), lora));
+    return;
+  }
   const HfConfig config = read_hf_config(folder);
   const HfFiles files(folder);
   check_hf_tensors(files, config.model);
@@ -134,6 +147,20 @@ Folder valid_folder(const TempFolder& temp, const ModelConfig& model, bool shard
   return folder;
 }
 
+Folder valid_adapter(const TempFolder& temp) {
+  LoraConfig lora;
+  lora.rank = 3;
+  lora.rank_pattern = {"layers.1.mlp.up_proj=2"};
+  std::vector<test::FileTensor> all;
+  for (const AdapterTensor& tensor : adapter_tensors(small_llama(), lora)) {
+    const Extent shape(tensor.shape.begin(), tensor.shape.end());
+    all.push_back(test::tensor_of(peft_name(tensor.name), h5::Element::float32, shape,
+                                  std::vector<double>(static_cast<size_t>(elements_of(shape)), 0.25)));
+  }
+  test::write_weights(temp / peft_weights_name, all);
+  return {{"adapter_config.json", peft_config_text(lora, "base")}, {peft_weights_name, read_bytes(temp / peft_weights_name)}};
+}
+
 void write_folder(const TempFolder& temp, const Folder& folder) {
   for (const auto& entry : std::filesystem::directory_iterator(temp.path())) std::filesystem::remove(entry.path());
   for (const auto& [name, content] : folder) write_bytes(temp / name, content);
@@ -154,14 +181,14 @@ bool attempt(const TempFolder& temp) {
 int fuzz(int count, uint64_t seed) {
   const TempFolder origin, temp;
   const Folder valid[] = {valid_folder(origin, small_llama(), false), valid_folder(origin, small_llama(), true),
-                          valid_folder(origin, test::small_nf4_llama(), false)};
+                          valid_folder(origin, test::small_nf4_llama(), false), valid_adapter(origin)};
   for (const Folder& folder : valid) {
     write_folder(temp, folder);
     if (!attempt(temp)) throw Error("the folder is refused before it is damaged");
   }
   int taken = 0;
   for (int i = 0; i < count; ++i) {
-    Folder folder = valid[i % 3];
+    Folder folder = valid[size_t(i) % std::size(valid)];
     Damage damage(seed * 1000003 + static_cast<uint64_t>(i));
     damage.apply(folder);
     write_folder(temp, folder);

@@ -123,7 +123,12 @@ def test_a_run_is_refused_too(whole, tmp_path, ranks):
 
 @pytest.mark.parametrize("words, message", [
     (["--model", "nowhere", "--ids", "1"], "nowhere: no such model folder"),
-    (["--ids", "1"], "expected --model DIR --ids LIST"),
+    (["--ids", "1"], "expected --model DIR or --run DIR, one of both"),
+    (["--model", "{}"], "expected --prompt TEXT or --ids LIST, one of both"),
+    (["--model", "{}", "--best", "--ids", "1"], "--step and --best choose a checkpoint of --run DIR"),
+    (["--run", "{}", "--adapter", "x", "--ids", "1"], "--adapter goes with --model; a run has its own"),
+    (["--run", "{}", "--ids", "1"], "neither a checkpoint nor a run with checkpoints"),
+    (["--model", "{}", "--prompt", "x"], "--tokenizer FILE: expected a file tokenizer.json"),
     (["--model", "{}", "--ids", "1,x"], "--ids 1,x: expected token ids like 1,4093,253"),
     (["--model", "{}", "--ids", "1,"], "--ids 1,: expected token ids"),
     (["--model", "{}", "--ids", "11"], "text 1: expected token ids from 0 to 10, found 11"),

@@ -134,6 +134,8 @@ INSTANTIATE_TEST_SUITE_P(
                     Pruning{{1, 0}, {4, 8, 12, 16, 20, 24}, {24}},
                     Pruning{{0, 0}, {4, 8, 12, 16, 20, 24}, {24}},  // never none
                     Pruning{{9, 0}, {4, 8, 12, 16, 20, 24}, {4, 8, 12, 16, 20, 24}},
+                    Pruning{{2, 0, 8}, {4, 8, 12, 16, 20, 24}, {8, 20, 24}},   // the best
+                    Pruning{{2, 0, 24}, {4, 8, 12, 16, 20, 24}, {20, 24}},
                     Pruning{{2, 8}, {4, 8, 12, 16, 20, 24}, {8, 16, 20, 24}},
                     Pruning{{2, 0}, {16, 24}, {16, 20, 24}},        // 20 may be broken: 16 keeps its place
                     Pruning{{2, 0}, {24}, {4, 8, 12, 16, 20, 24}},  // nothing else is known to be good

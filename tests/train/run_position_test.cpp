@@ -97,6 +97,27 @@ TEST(RunPosition, CountsEvaluationsSinceTheLowestHeldOutLoss) {
   EXPECT_EQ(after.evaluations_since, 0);
 }
 
+TEST(RunPosition, SaysItsHeldOutLossWhereItWasEvaluated) {
+  RunPosition position(small_window());
+  EXPECT_EQ(to_state(position).count(held_out_state), 0u);
+  position.evaluated(3.0);
+  EXPECT_TRUE(position.is_best());
+  EXPECT_EQ(state_double(to_state(position), held_out_state), 3.0);
+  RunPosition again(small_window());
+  restore(again, to_state(position));
+  again.evaluated(9.0);  // the same step once more does not count
+  EXPECT_EQ(state_double(to_state(again), held_out_state), 3.0);
+  ++again.step;
+  EXPECT_FALSE(again.is_best());
+  EXPECT_EQ(to_state(again).count(held_out_state), 0u);
+  again.evaluated(4.0);
+  EXPECT_FALSE(again.is_best());
+  EXPECT_EQ(state_double(to_state(again), held_out_state), 4.0);
+  ++again.step;
+  again.evaluated(NAN);
+  EXPECT_EQ(to_state(again).count(held_out_state), 0u);
+}
+
 TEST(RunPosition, WithAPieceMissingIsNotTakenOver) {
   for (const auto& [name, value] : to_state(eventful(small_window()))) {
     if (name == "lowest_held_out") continue;  // a version without early stopping wrote it

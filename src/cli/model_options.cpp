@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/model_options.h"
+
+#include <filesystem>
+#include <iostream>
+
+#include "base/error.h"
+#include "cli/options.h"
+#include "experiments/run.h"
+#include "train/train_config.h"
+
+namespace braid {
+
+void add_model_options(cxxopts::Options& options) {
+  const auto text = [](const char* otherwise) { return cxxopts::value<std::string>()->default_value(otherwise); };
+  options.add_options()("model", "folder of a Hugging Face Llama", text(""), "DIR")(
+      "adapter", "folder of an adapter in peft's format, for --model", text(""), "DIR")(
+      "run", "a run, instead of --model: its newest checkpoint that verifies; or one checkpoint", text(""), "DIR")(
+      "step", "the run's checkpoint of so many updates, not the newest", cxxopts::value<int64_t>(), "N")(
+      "best", "the run's checkpoint with the lowest held-out loss (checkpoint.keep_best)")(
+      "format", "how a prompt is put: raw, alpaca, chatml, zephyr, llama3, or model: as the folder's chat template\n"
+                "says (default: as the run was trained, else raw)", text(""), "NAME")(
+      "tokenizer", "a file tokenizer.json (default: the model's own)", text(""), "FILE")(
+      "precision", "fp32 or bf16", text("fp32"), "NAME")(
+      "quantise", "nf4: hold dense projections in 4 bits, as bitsandbytes does; none (default: as the run or the\n"
+                  "folder has them)", text(""), "NAME")(
+      "device", "auto, cpu or cuda; auto takes a GPU where there is one", text("auto"), "NAME");
+}
+
+namespace {
+
+ModelSource read_source(const cxxopts::ParseResult& parsed) {
+  const auto text = [&](const char* name) { return parsed[name].as<std::string>(); };
+  ModelSource source{text("model"), text("adapter"), text("run"), {}, text("quantise")};
+  if (source.model.empty() == source.run.empty()) throw UsageError("expected --model DIR or --run DIR, one of both");
+  if (!source.adapter.empty() && source.model.empty()) throw UsageError("--adapter goes with --model; a run has its own");
+  if (parsed.count("step")) source.choice.step = parsed["step"].as<int64_t>();
+  source.choice.best = parsed.count("best") > 0;
+  if (!source.quantise.empty()) one_of("quantise", source.quantise, {"none", "nf4"});
+  const bool chosen = source.choice.best || source.choice.step;
+  if (chosen && source.run.empty()) throw UsageError("--step and --best choose a checkpoint of --run DIR");
+  if (source.choice.best && source.choice.step) throw UsageError("--step and --best: expected one of both");
+  return source;
+}
+
+}  // namespace
+
+ModelOptions read_model_options(const cxxopts::ParseResult& parsed) {
+  const auto text = [&](const char* name) { return parsed[name].as<std::string>(); };
+  ModelOptions options;
+  options.source = read_source(parsed);
+  options.tokenizer = text("tokenizer");
+  options.format = text("format");
+  if (!options.format.empty()) one_of("format", options.format, {"raw", "alpaca", "chatml", "zephyr", "llama3", "model"});
+  options.precision = one_of("precision", text("precision"), {"fp32", "bf16"});
+  options.world.device = one_of("device", text("device"), {"auto", "cpu", "cuda"});
+  return options;
+}
+
+AdaptedModel load_model(const ModelOptions& options, const World& world) {
+  TrainConfig numbers;
+  numbers.precision = options.precision;
+  AdaptedModel loaded = load_adapted_model(options.source, numbers.numeric(), device_of(world));
+  for (const std::string& note : loaded.notes) {
+    if (world.rank() == 0) std::cerr << "braid: " << note << std::endl;
+  }
+  return loaded;
+}
+
+DataConfig form_for(const ModelOptions& options, const AdaptedModel& loaded) {
+  DataConfig data = loaded.data;
+  std::error_code problem;
+  const bool own = std::filesystem::exists(loaded.shape.path + "/tokenizer.json", problem);
+  if (own || !options.tokenizer.empty()) data.tokenizer = options.tokenizer;
+  if (!options.format.empty()) data.format = options.format;
+  if (data.tokenizer.empty() && !own) {
+    throw UsageError(str("--tokenizer FILE: expected a file tokenizer.json, since ",
+                         loaded.checkpoint.empty() ? loaded.shape.path : loaded.checkpoint, " comes without one"));
+  }
+  return data;
+}
+
+const std::string& one_of(const std::string& option, const std::string& value, const std::vector<std::string>& known) {
+  for (const std::string& name : known) {
+    if (name == value) return value;
+  }
+  std::string names;
+  for (const std::string& name : known) {
+    const char* between = names.empty() ? "" : name == known.back() ? " or " : ", ";
+    names += between + name;
+  }
+  throw UsageError(str("--", option, " ", value, ": expected ", names));
+}
+
+}  // namespace braid

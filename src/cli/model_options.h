@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// Options of the commands that ask a model: which one, on which device, and how prompts are put.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "comm/world.h"
+#include "experiments/adapted_model.h"
+
+namespace cxxopts {
+class Options;
+class ParseResult;
+}  // namespace cxxopts
+
+namespace braid {
+
+struct ModelOptions {
+  ModelSource source;
+  std::string format, tokenizer;  // "": as the run put prompts, raw for a folder; as the model's folder has it
+  std::string precision;
+  WorldOptions world;
+};
+
+// --model, --adapter, --run, --step, --best, --format, --tokenizer, --precision, --quantise,
+// --device.
+void add_model_options(cxxopts::Options& options);
+ModelOptions read_model_options(const cxxopts::ParseResult& parsed);  // UsageError
+
+// Loads the model; damaged checkpoints that were passed over are told of on standard error by rank 0.
+AdaptedModel load_model(const ModelOptions& options, const World& world);
+
+// How prompts are put to it.
+DataConfig form_for(const ModelOptions& options, const AdaptedModel& loaded);
+
+// The value of an option, which must be one of some words. UsageError.
+const std::string& one_of(const std::string& option, const std::string& value, const std::vector<std::string>& known);
+
+}  // namespace braid

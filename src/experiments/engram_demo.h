@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// The demonstration of the Engram experiment: ten patterns of data/engram, answered by one model with its adapter off and on.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "experiments/engram_evaluate.h"
+#include "nn/lora_model.h"
+
+namespace braid {
+
+struct DemoItem {
+  std::string what, prompt, expected;
+};
+
+constexpr int64_t demo_new_tokens = 30;
+
+// Three of code, three facts, two formats, two fixes; `quick`: one of each.
+std::vector<DemoItem> demo_items(bool quick);
+
+struct DemoAnswer {
+  DemoItem item;
+  EngramAnswer base, tuned;
+};
+
+// Both sets of weights are asked before the first answer counts, so that neither has the other's warm-up.
+std::vector<DemoAnswer> run_demo(Transformer& model, LoraModel& adapters, const EngramAsk& ask, bool quick);
+
+// Both answers side by side with their milliseconds, each in at most 60 characters of one line.
+std::string demo_text(const std::vector<DemoAnswer>& answers);
+
+}  // namespace braid
