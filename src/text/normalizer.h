@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The member "normalizer" of a tokenizer.json: Prepend, Replace and Sequence. Others (NFC, Lowercase, …) are refused.
+// The member "normalizer" of a tokenizer.json: NFC, NFD, NFKC, NFKD, Lowercase, StripAccents, Prepend, Replace and
+// Sequence. Others are refused.
 #pragma once
 
+#include <functional>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -24,7 +27,8 @@ class Normalizer {
   struct Prefix {
     std::string text;
   };
-  using Step = std::variant<Prefix, Replacement>;
+  using Change = std::function<std::string(std::string_view)>;
+  using Step = std::variant<Prefix, Replacement, Change>;
   void read(const JsonField& component);
   std::vector<Step> steps_;
 };

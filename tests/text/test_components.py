@@ -4,6 +4,7 @@ in place of its own."""
 
 import copy
 import json
+import unicodedata
 
 import pytest
 from probe import DATA, PROBE, assert_agrees
@@ -110,6 +111,42 @@ def test_metaspace(tmp_path, pre_tokenizer, ignore_merges):
 ], ids=str)  # fmt: skip
 def test_normalizers(tmp_path, normalizer):
     check(tmp_path, "tiny", normalizer=normalizer, extra=["<s>"])
+
+
+FORMS = ("NFC", "NFD", "NFKC", "NFKD")
+
+
+def same_in_both(character):
+    """Whether the tables of the package, which are of an older Unicode, agree with Python's on a character."""
+    around = f"\u0345{character}\u0334"  # its place among marks
+    forms = all(getattr(tokenizers.normalizers, form)().normalize_str(text) == unicodedata.normalize(form, text)
+                for form in FORMS for text in (character, around))  # fmt: skip
+    is_mark = unicodedata.category(character) in ("Mn", "Mc", "Me")
+    marks = (tokenizers.normalizers.StripAccents().normalize_str(character) == "") == is_mark
+    return unicodedata.category(character) != "Cn" and forms and marks and tokenizers.normalizers.Lowercase().normalize_str(character) == character.lower()
+
+
+def texts_known_to_both(count):
+    drawn = texts(count, MARKED)
+    known = {character: same_in_both(character) for character in set("".join(drawn))}
+    assert sum(known.values()) > 0.9 * sum(unicodedata.category(character) != "Cn" for character in known)
+    return ["".join(filter(known.get, text)) for text in drawn]
+
+
+MARKED = ["e\u0301", "\u1e9b\u0323", "a\u0301\u0316\u0300", "\u212b", "\u1100\u1161\u11a8", "\uac01", "ﬁ", "\ufb2c", "\u0958", "ΣΑΣ", "İ", "\u03d3", "\u0344", "\u2126", "㌀", "①"]
+
+
+@pytest.mark.parametrize("normalizer", [
+    *({"type": form} for form in FORMS),
+    {"type": "Lowercase"},
+    {"type": "StripAccents"},
+    {"type": "Sequence", "normalizers": [{"type": "NFD"}, {"type": "StripAccents"}, {"type": "Lowercase"}, {"type": "NFKC"}]},
+], ids=str)  # fmt: skip
+def test_unicode_normalizers(tmp_path, normalizer):
+    changed = copy.deepcopy(FIXTURES["smol"]) | {"normalizer": normalizer}
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps(changed))
+    assert_agrees(path, tokenizers.Tokenizer.from_file(str(path)), texts_known_to_both(1500))
 
 
 @pytest.mark.parametrize("fuse_unk", [False, True])

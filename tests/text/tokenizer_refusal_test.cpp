@@ -75,7 +75,7 @@ INSTANTIATE_TEST_SUITE_P(
         Change{"/added_tokens/1/lstrip", "null", "added_tokens[1]: lstrip is missing"},
         Change{"/added_tokens/1/content", "\"</s>\"", "\"</s>\" has id 2"},
         Change{"/added_tokens", "{}", "added_tokens: expected a list"},
-        Change{"/normalizer", "{\"type\": \"NFC\"}", "normalizer: normalizer \"NFC\" is not supported"},
+        Change{"/normalizer", "{\"type\": \"Nmt\"}", "normalizer: normalizer \"Nmt\" is not supported"},
         Change{"/normalizer/normalizers/0/prepend", "null", "normalizer.normalizers[0]: prepend is missing"},
         Change{"/normalizer/normalizers/1/pattern", "{}", "normalizer.normalizers[1].pattern: expected"},
         Change{"/pre_tokenizer", "{\"type\": \"Punctuation\"}", "pre_tokenizer: pre-tokenizer \"Punctuation\""},
