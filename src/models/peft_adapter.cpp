@@ -7,10 +7,9 @@
 
 #include "base/error.h"
 #include "models/hf_layout.h"
+#include "models/parameter_file.h"
 #include "models/peft_config.h"
 #include "nn/precompiled.h"
-#include "store/element_convert.h"
-#include "store/safetensors.h"
 
 namespace braid {
 
@@ -28,21 +27,6 @@ void write_text(const std::string& path, const std::string& text) {
   file << text;
   file.close();
   if (!file) throw Error(str(path, ": cannot be written"));
-}
-
-// Weights of any float type: float64 as they are, the others as float32.
-at::Tensor read_values(const SafetensorsFile& file, const SafeTensor& tensor) {
-  const std::string where = str(file.path(), ": ", tensor.name, ": ");
-  const bool wide = tensor.element == h5::Element::float64;
-  const bool narrow = tensor.element == h5::Element::float32 || tensor.element == h5::Element::bfloat16 ||
-                      tensor.element == h5::Element::float16;
-  if (!wide && !narrow) throw UsageError(where + "expected elements F64, F32, BF16 or F16");
-  at::Tensor values = at::empty(tensor.shape, wide ? at::kDouble : at::kFloat);
-  const int64_t bad = first_not_finite(tensor.element, file.data(tensor), values.numel());
-  if (bad >= 0) throw UsageError(str(where, "expected finite weights, element ", bad, " is not"));
-  convert_elements(tensor.element, file.data(tensor), wide ? h5::Element::float64 : h5::Element::float32,
-                   static_cast<std::byte*>(values.mutable_data_ptr()), static_cast<size_t>(values.numel()));
-  return values;
 }
 
 // peft saves the weight of an adapted lm_head with the adapter: the base model has it.
@@ -95,15 +79,9 @@ void load_peft_weights(const std::string& folder, ParameterSet& adapters) {
   const SafetensorsFile file(folder + weights_name);
   std::set<std::string> places;
   for (Parameter& parameter : adapters.all()) {
-    const std::string name = peft_name(parameter.name), where = str(file.path(), ": ", name, ": ");
+    const std::string name = peft_name(parameter.name);
     places.insert(name);
-    const SafeTensor* tensor = file.find(name);
-    if (!tensor) throw UsageError(where + "expected by adapter_config.json, and not there");
-    if (!std::equal(tensor->shape.begin(), tensor->shape.end(), parameter.shape.begin(), parameter.shape.end())) {
-      throw UsageError(str(where, "expected shape [", extent_text(Extent(parameter.shape.begin(), parameter.shape.end())),
-                           "], found [", extent_text(tensor->shape), "]"));
-    }
-    parameter.master.copy_(read_values(file, *tensor));
+    load_parameter(file, name, parameter, "adapter_config.json");
   }
   for (const SafeTensor& tensor : file.tensors()) {
     if (places.count(tensor.name) || is_base_weight(tensor.name)) continue;
