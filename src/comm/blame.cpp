@@ -90,7 +90,10 @@ std::optional<CollectiveRecord> most_waited(const Reports& reports) {
 }
 
 using Shape = std::tuple<std::string, size_t, Dtype, int>;
-Shape shape_of(const CollectiveRecord& r) { return {r.operation, r.count, r.dtype, r.peer}; }
+Shape shape_of(const CollectiveRecord& r) {
+  const bool own_count = r.operation == "all_to_all_parts";  // each rank has as many as it has
+  return {r.operation, own_count ? 0 : r.count, r.dtype, r.peer};
+}
 
 struct Call {
   const RankReport* rank;

@@ -2,6 +2,7 @@
 #include "comm/communicator.h"
 
 #include <cstring>
+#include <numeric>
 
 #include "base/error.h"
 
@@ -41,6 +42,10 @@ class SingleCommunicator final : public Communicator {
   Work reduce_scatter(Buffer in, Buffer out, ReduceOp) override { return copy(in, out); }
   Work broadcast(Buffer, int) override { return {}; }
   Work all_to_all(Buffer in, Buffer out) override { return copy(in, out); }
+  Work all_to_all_parts(Buffer in, const PartCounts& in_counts, Buffer out, const PartCounts& out_counts) override {
+    require_parts(in, in_counts, out, out_counts, 1);
+    return copy(in, out);
+  }
   Work send(Buffer, int) override { throw Error("a world of one rank has nobody to send to"); }
   Work receive(Buffer, int) override { throw Error("a world of one rank has nobody to receive from"); }
   void barrier() override {}
@@ -54,6 +59,16 @@ class SingleCommunicator final : public Communicator {
 };
 
 }  // namespace
+
+void require_parts(const Buffer& in, const PartCounts& in_counts, const Buffer& out, const PartCounts& out_counts,
+                   int ranks) {
+  const auto fills = [&](const Buffer& buffer, const PartCounts& counts) {
+    const size_t together = std::accumulate(counts.begin(), counts.end(), size_t{0});
+    return counts.size() == static_cast<size_t>(ranks) && together == buffer.count;
+  };
+  if (in.dtype == out.dtype && fills(in, in_counts) && fills(out, out_counts)) return;
+  throw Error("all_to_all_parts: expected a part for every rank that together fill the buffers");
+}
 
 std::unique_ptr<Communicator> make_single_communicator() { return std::make_unique<SingleCommunicator>(); }
 

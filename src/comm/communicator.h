@@ -47,6 +47,8 @@ class Work {
   std::shared_ptr<State> state_;
 };
 
+using PartCounts = std::vector<size_t>;  // elements, one entry for each rank
+
 class Communicator {
  public:
   virtual ~Communicator() = default;
@@ -59,6 +61,9 @@ class Communicator {
   virtual Work reduce_scatter(Buffer in, Buffer out, ReduceOp op) = 0;   // in.count = size * out.count
   virtual Work broadcast(Buffer inout, int root) = 0;
   virtual Work all_to_all(Buffer in, Buffer out) = 0;                    // equal slices, count a multiple of size
+  // As many elements for each rank as `in_counts` says, one after the other in `in`; as many from each as `out_counts`
+  // says, which is what that rank has for this one. Any may be 0. The counts may go when it returns.
+  virtual Work all_to_all_parts(Buffer in, const PartCounts& in_counts, Buffer out, const PartCounts& out_counts) = 0;
   virtual Work send(Buffer in, int to) = 0;
   virtual Work receive(Buffer out, int from) = 0;
   virtual void barrier() = 0;
@@ -67,6 +72,10 @@ class Communicator {
   // For a job that ends: makes calls under way fail where the back end can, from any thread. May hang.
   virtual void abort() {}
 };
+
+// Error unless the counts are of `ranks` parts that fill their buffers.
+void require_parts(const Buffer& in, const PartCounts& in_counts, const Buffer& out, const PartCounts& out_counts,
+                   int ranks);
 
 // A world of one: every call is a copy or nothing.
 std::unique_ptr<Communicator> make_single_communicator();

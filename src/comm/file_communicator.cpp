@@ -7,6 +7,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <numeric>
 #include <thread>
 #include <vector>
 
@@ -99,6 +100,28 @@ class FileCommunicator final : public Communicator {
     const size_t slice = in.bytes() / size_;
     for (int rank = 0; rank < size_; ++rank) {
       std::memcpy(static_cast<char*>(out.data) + rank * slice, parts[rank].data() + rank_ * slice, slice);
+    }
+    return {};
+  }
+  // Each rank's file begins with its counts.
+  Work all_to_all_parts(Buffer in, const PartCounts& in_counts, Buffer out, const PartCounts& out_counts) override {
+    require_parts(in, in_counts, out, out_counts, size_);
+    const size_t head = in_counts.size() * sizeof(size_t);
+    Bytes mine(head + in.bytes());
+    std::memcpy(mine.data(), in_counts.data(), head);
+    if (in.count > 0) std::memcpy(mine.data() + head, in.data, in.bytes());
+    auto* to = static_cast<char*>(out.data);
+    const std::vector<Bytes> parts = exchange({mine.data(), mine.size(), Dtype::uint8});
+    for (int rank = 0; rank < size_; ++rank) {
+      PartCounts theirs(in_counts.size());
+      std::memcpy(theirs.data(), parts[rank].data(), head);
+      const size_t before = std::accumulate(theirs.begin(), theirs.begin() + rank_, size_t{0}) * size_of(in.dtype);
+      const size_t bytes = out_counts[rank] * size_of(out.dtype);
+      if (theirs[rank_] != out_counts[rank]) {
+        throw Error(str("ranks are out of step: rank ", rank, " has another count"));
+      }
+      if (bytes > 0) std::memcpy(to, parts[rank].data() + head + before, bytes);
+      to += bytes;
     }
     return {};
   }

@@ -166,6 +166,21 @@ class MpiCommunicator final : public Communicator {
     });
   }
 
+  // Messages between each two, which take counts beyond MPI's and need none for an empty part. Their tag keeps them
+  // apart from those of send(), their order apart from those of the next such call.
+  Work all_to_all_parts(Buffer in, const PartCounts& in_counts, Buffer out, const PartCounts& out_counts) override {
+    require_parts(in, in_counts, out, out_counts, size_);
+    return queue("all_to_all_parts", in, [=, this](auto& requests) {
+      size_t sent = 0, received = 0;
+      for (int rank = 0; rank < size_; ++rank) {
+        const Buffer to{at(in, sent), in_counts[rank], in.dtype}, from{at(out, received), out_counts[rank], out.dtype};
+        rank == rank_ ? copy_part(to, from) : exchange_parts(to, from, rank, requests);
+        sent += to.count;
+        received += from.count;
+      }
+    });
+  }
+
   Work send(Buffer in, int to) override {
     return queue_message("send", in, [=, this](auto& requests) {
       for (size_t first = 0; first < std::max<size_t>(in.count, 1); first += limit_) {
@@ -216,6 +231,23 @@ class MpiCommunicator final : public Communicator {
   MPI_Op operation(Dtype dtype, ReduceOp op) const {
     if (dtype == Dtype::bfloat16) return bf16_.of(op);
     return op == ReduceOp::sum ? MPI_SUM : op == ReduceOp::max ? MPI_MAX : MPI_MIN;
+  }
+
+  static void copy_part(const Buffer& from, const Buffer& to) {
+    if (from.count > 0) std::memcpy(to.data, from.data, from.bytes());
+  }
+
+  void exchange_parts(const Buffer& to, const Buffer& from, int rank, std::vector<MPI_Request>& requests) {
+    constexpr int tag = 1;
+    for (size_t first = 0; first < from.count; first += limit_) {
+      check_mpi(MPI_Irecv(at(from, first), part(from.count - first), type_of(from.dtype), rank, tag, comm_,
+                          next(requests)),
+                "all_to_all_parts");
+    }
+    for (size_t first = 0; first < to.count; first += limit_) {
+      check_mpi(MPI_Isend(at(to, first), part(to.count - first), type_of(to.dtype), rank, tag, comm_, next(requests)),
+                "all_to_all_parts");
+    }
   }
 
   static void require(bool good, const char* problem) {

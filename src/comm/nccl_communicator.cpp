@@ -169,6 +169,11 @@ class NcclCommunicator final : public Communicator {
   Work all_to_all(Buffer in, Buffer out) override {
     return launch("all_to_all", in, [&](cudaStream_t s) { return exchange_slices(in, out, s); });
   }
+  Work all_to_all_parts(Buffer in, const PartCounts& in_counts, Buffer out, const PartCounts& out_counts) override {
+    require_parts(in, in_counts, out, out_counts, size());
+    return launch("all_to_all_parts", in,
+                  [&](cudaStream_t s) { return exchange_parts(in, in_counts, out, out_counts, s); });
+  }
   Work send(Buffer b, int to) override {
     return launch("send", b, [&](cudaStream_t s) { return ncclSend(b.data, b.count, type_of(b.dtype), to, comm(), s); });
   }
@@ -188,6 +193,20 @@ class NcclCommunicator final : public Communicator {
     for (int peer = 0; peer < size(); ++peer) {
       ncclSend(static_cast<char*>(in.data) + peer * bytes, slice, type_of(in.dtype), peer, comm(), stream);
       ncclRecv(static_cast<char*>(out.data) + peer * bytes, slice, type_of(in.dtype), peer, comm(), stream);
+    }
+    return ncclGroupEnd();
+  }
+
+  ncclResult_t exchange_parts(const Buffer& in, const PartCounts& in_counts, const Buffer& out,
+                              const PartCounts& out_counts, cudaStream_t stream) {
+    size_t sent = 0, received = 0;  // bytes
+    check_nccl(ncclGroupStart(), "group");
+    for (int peer = 0; peer < size(); ++peer) {
+      char *to = static_cast<char*>(in.data) + sent, *from = static_cast<char*>(out.data) + received;
+      if (in_counts[peer] > 0) ncclSend(to, in_counts[peer], type_of(in.dtype), peer, comm(), stream);
+      if (out_counts[peer] > 0) ncclRecv(from, out_counts[peer], type_of(in.dtype), peer, comm(), stream);
+      sent += in_counts[peer] * size_of(in.dtype);
+      received += out_counts[peer] * size_of(in.dtype);
     }
     return ncclGroupEnd();
   }

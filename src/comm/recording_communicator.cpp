@@ -36,6 +36,10 @@ class RecordingCommunicator final : public Communicator {
   Work all_to_all(Buffer in, Buffer out) override {
     return record({"all_to_all", in.count, in.dtype}, [&] { return inner_->all_to_all(in, out); });
   }
+  Work all_to_all_parts(Buffer in, const PartCounts& in_counts, Buffer out, const PartCounts& out_counts) override {
+    return record({"all_to_all_parts", in.count, in.dtype},
+                  [&] { return inner_->all_to_all_parts(in, in_counts, out, out_counts); });
+  }
   Work send(Buffer in, int to) override {
     return record({"send", in.count, in.dtype, to, true}, [&] { return inner_->send(in, to); });
   }

@@ -17,6 +17,7 @@ struct Step {
   int64_t first = 0, tokens = 0;  // P, T
   std::optional<RotaryTable> rotary;
   bool causal = false;  // all of each text at once, without padding
+  at::Tensor reach;     // [B, T]: tokens before each in its text
   at::Tensor hidden;    // else [B or 1, 1, T, P + T], true where a slot may not be seen; undefined: every one may
   int64_t keys() const { return first + tokens; }
 };
@@ -38,10 +39,11 @@ at::Tensor hidden_slots(const KvCache& cache, const Step& step, const at::Tensor
 }
 
 Step make_step(Transformer& model, const KvCache& cache, int64_t tokens, at::Tensor& position_ids) {
-  Step step{cache.length, tokens, std::nullopt, cache.length == 0 && !cache.is_padded(), {}};
+  Step step{cache.length, tokens, std::nullopt, cache.length == 0 && !cache.is_padded(), {}, {}};
   const at::Tensor padding = paddings_of(cache, model.device());
   const at::Tensor slots = at::arange(step.first, step.keys(), padding.options());
   position_ids = cache.is_padded() ? (slots - padding).clamp_min(0) : slots;  // [B, T] or [T]
+  step.reach = position_ids.expand({cache.batch(), tokens});
   if (model.config().is_llama()) {
     step.rotary = rotary_table(position_ids, model.config(), master_type(model.parameters().precision()));
   }
@@ -104,10 +106,13 @@ at::Tensor decode(Transformer& model, KvCache& cache, const at::Tensor& ids) {
   at::Tensor position_ids;
   const Step step = make_step(model, cache, tokens, position_ids);
   ResidualConnection& residual = model.residual();
+  BlockInput* added = model.block_input();
+  if (added) added->enter({ids, step.reach}, &cache.input_past);
   ResidualState state = residual.enter(embed(ids, model.embedding(), position_ids));
   for (int64_t layer = 0; layer < model.config().layers; ++layer) {
+    const at::Tensor input = added ? added->add(layer, state.input, &cache.input_past) : state.input;
     const at::Tensor output =
-        run_block_cached(state.input, model.blocks()[layer], step, cache.keys[layer], cache.values[layer]);
+        run_block_cached(input, model.blocks()[layer], step, cache.keys[layer], cache.values[layer]);
     state = residual.advance(state, output, layer);
   }
   cache.length += tokens;

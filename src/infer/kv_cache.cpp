@@ -16,7 +16,7 @@ KvCache make_kv_cache(Transformer& model, std::vector<int64_t> padding, int64_t 
   const auto options = at::TensorOptions().device(model.device()).dtype(compute_type(model.parameters().precision()));
   const auto batch = static_cast<int64_t>(padding.size());
   const std::vector<int64_t> shape = {config.layers, batch, config.key_value_heads(), slots, config.head_width()};
-  return {at::zeros(shape, options), at::zeros(shape, options), std::move(padding), 0};
+  return {at::zeros(shape, options), at::zeros(shape, options), std::move(padding), 0, {}};
 }
 
 }  // namespace braid

@@ -16,6 +16,7 @@ struct KvCache {
   at::Tensor keys, values;       // [L, B, H_kv, T_max, d] in compute type, keys turned by their position
   std::vector<int64_t> padding;  // [B]
   int64_t length = 0;            // slots that are filled
+  BlockInputPast input_past;     // of what adds to the blocks' inputs
 
   int64_t batch() const { return keys.size(1); }
   int64_t room() const { return keys.size(3) - length; }

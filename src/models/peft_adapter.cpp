@@ -5,10 +5,9 @@
 #include <fstream>
 
 #include "base/error.h"
+#include "models/parameter_file.h"
 #include "models/peft_config.h"
 #include "nn/precompiled.h"
-#include "store/element_convert.h"
-#include "store/safetensors.h"
 
 namespace braid {
 
@@ -21,14 +20,6 @@ void write_text(const std::string& path, const std::string& text) {
   if (!file) throw Error(str(path, ": cannot be written"));
 }
 
-// Weights of any float type: float64 as they are, the others as float32.
-at::Tensor read_values(const SafetensorsFile& file, const SafeTensor& tensor) {
-  const bool wide = tensor.element == h5::Element::float64;
-  at::Tensor values = at::empty(tensor.shape, wide ? at::kDouble : at::kFloat);
-  convert_elements(tensor.element, file.data(tensor), wide ? h5::Element::float64 : h5::Element::float32,
-                   static_cast<std::byte*>(values.mutable_data_ptr()), static_cast<size_t>(values.numel()));
-  return values;
-}
 
 }  // namespace
 
@@ -66,7 +57,7 @@ void load_peft_weights(const std::string& folder, ParameterSet& adapters) {
   for (const Parameter& parameter : adapters.all()) expected.push_back({parameter.name, parameter.shape});
   const auto file = open_peft_weights(folder, expected);
   for (Parameter& parameter : adapters.all()) {
-    parameter.master.copy_(read_values(*file, *file->find(peft_name(parameter.name))));
+    load_parameter(*file, peft_name(parameter.name), parameter, "adapter_config.json");
   }
   adapters.refresh_compute();
 }

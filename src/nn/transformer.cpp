@@ -73,7 +73,8 @@ at::Tensor Transformer::run_blocks(const at::Tensor& h, const AttentionContext& 
     const BlockBody body = [this, layer, context](const at::Tensor& x) {
       return run_block(x, blocks_[layer], context);
     };
-    const at::Tensor output = wrapper_ ? wrapper_(layer, state.input, body) : body(state.input);
+    const at::Tensor input = block_input_ ? block_input_->add(layer, state.input, nullptr) : state.input;
+    const at::Tensor output = wrapper_ ? wrapper_(layer, input, body) : body(input);
     state = residual_->advance(state, output, layer);
   }
   return residual_->leave(state);
@@ -85,6 +86,7 @@ at::Tensor Transformer::hidden(const at::Tensor& ids, const AttentionContext& gi
   if (config_.is_llama()) {
     context.rotary = rotary_table(context.position_ids, config_, master_type(parameters_.precision()));
   }
+  if (block_input_) block_input_->enter(tokens_of(ids, context.segments), nullptr);
   const at::Tensor h = embed(ids, embedding_, context.position_ids);
   return normalise(run_blocks(h, context), final_norm_);
 }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "nn/block.h"
+#include "nn/block_input.h"
 #include "nn/embedding.h"
 #include "nn/loss.h"
 #include "nn/model_config.h"
@@ -50,6 +51,9 @@ class Transformer {
   std::string attention_backend(int64_t batch) const;
   const at::Device& device() const { return device_; }
   void wrap_blocks(BlockWrapper wrapper) { wrapper_ = std::move(wrapper); }
+  // What is added to blocks' inputs from outside, null for nothing; it must outlive its place here.
+  void add_to_blocks(BlockInput* input) { block_input_ = input; }
+  BlockInput* block_input() const { return block_input_; }
 
  private:
   at::Tensor run_blocks(const at::Tensor& h, const AttentionContext& context);
@@ -65,6 +69,7 @@ class Transformer {
   Norm final_norm_;
   Linear head_;
   BlockWrapper wrapper_;
+  BlockInput* block_input_ = nullptr;
 };
 
 }  // namespace braid

@@ -146,6 +146,14 @@ TEST(Blame, MessagesBetweenTwoRanksAreNotOutOfStep) {
   EXPECT_FALSE(says(find_blame(reports, 300), "out of step"));
 }
 
+TEST(Blame, PartsOfDifferentSizesAreNotOutOfStep) {
+  std::vector<RankReport> reports;
+  for (int rank = 0; rank < 3; ++rank) {
+    reports.push_back(rank_at(rank, 3, call(17, CallState::waiting, "all_to_all_parts", 100 + size_t(rank))));
+  }
+  EXPECT_FALSE(says(find_blame(reports, 300), "out of step"));
+}
+
 TEST(Blame, WhereAllHaveEnteredNobodyIsBlamed) {
   const Blame blame = find_blame(all_waiting(3, 17), 300);
   EXPECT_TRUE(blame.ranks.empty());

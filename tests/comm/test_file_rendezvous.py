@@ -22,7 +22,8 @@ def test_three_processes_meet_and_reduce(tmp_path):
     results = [finish(p) for p in [start(tmp_path / "meet", rank, 3) for rank in range(3)]]
     for rank, (code, out, err) in enumerate(results):
         assert code == 0, err
-        assert out.strip() == f"{rank}/3 sum 4.5 root rank 2 half {2 - rank % 2}"
+        parts = "".join(f" {10 * other + rank}" for other in range(3) for _ in range(rank))
+        assert out.strip() == f"{rank}/3 sum 4.5 root rank 2 half {2 - rank % 2} parts{parts}"
 
 
 def test_a_folder_of_an_earlier_run_is_refused(tmp_path):

@@ -6,6 +6,7 @@
 #include "../nn/support.h"
 #include "../store/thrown.h"
 #include "infer/greedy.h"
+#include "nn/hash_memory.h"
 
 namespace braid {
 namespace {
@@ -17,6 +18,7 @@ struct Variant {
   const char *dialect, *residual;
   int64_t kv_heads, head_width;
   const char* scaling;
+  bool memory = false;
 };
 
 class Decode : public testing::TestWithParam<Variant> {
@@ -38,6 +40,20 @@ class Decode : public testing::TestWithParam<Variant> {
   Decode() : model(config(), Precision::fp64, at::kCPU) {
     randomise(model, 4, 0.5);
     model.residual().begin_step();
+    if (GetParam().memory) remember();
+  }
+  void remember() {
+    HashMemoryConfig config;
+    config.layers = {0, 2};
+    config.table_size = 12;
+    config.width = 6;
+    config.heads = 2;
+    memory = std::make_unique<HashMemory>(model, config, NgramHash(config, distinct_tokens(11), 3, at::kCPU), 3);
+    const at::NoGradGuard no_gradient;
+    at::Generator generator = seeded_generator(9);
+    for (ParameterSet* set : {&memory->parameters(), &memory->table()}) {
+      for (Parameter& p : set->all()) p.master.add_(at::empty(p.shape, at::kDouble).normal_(0.0, 0.5, generator));
+    }
   }
   at::Tensor full_logits(const at::Tensor& ids) {
     const at::NoGradGuard no_gradient;
@@ -48,6 +64,7 @@ class Decode : public testing::TestWithParam<Variant> {
     EXPECT_LT((a - b).abs().max().item<double>(), 1e-10);
   }
   Transformer model;
+  std::unique_ptr<HashMemory> memory;
 };
 
 TEST_P(Decode, TokenByTokenGivesTheLogitsOfTheWholeText) {
@@ -100,10 +117,12 @@ INSTANTIATE_TEST_SUITE_P(Models, Decode,
                                          Variant{"llama", "residual", 1, 6, "llama3"},
                                          Variant{"llama", "residual", 2, 0, "yarn"},
                                          Variant{"llama", "mhc", 2, 0, "linear"},
+                                         Variant{"llama", "residual", 2, 0, "none", true},
                                          Variant{"poc", "residual", 0, 0, "none"}, Variant{"poc", "hc", 0, 0, "none"}),
                          [](const auto& info) {
                            const Variant& v = info.param;
-                           return str(v.dialect, "_", v.residual, "_", v.kv_heads, "_", v.head_width, "_", v.scaling);
+                           return str(v.dialect, "_", v.residual, "_", v.kv_heads, "_", v.head_width, "_", v.scaling,
+                                      v.memory ? "_memory" : "");
                          });
 
 class Greedy : public testing::Test {

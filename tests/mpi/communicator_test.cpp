@@ -7,9 +7,11 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 #include <thread>
 
 #include "base/clock.h"
+#include "base/error.h"
 #include "comm/agreement.h"
 #include "mpi_world.h"
 
@@ -143,6 +145,38 @@ TEST_P(EveryType, AllToAllExchangesSlices) {
   for (int r = 0; r < size_; ++r) {
     for (size_t i = 0; i < count(); i += 1 + count() / 997) ASSERT_EQ(out.get(count() * r + i), value_at(r, count() * rank_ + i));
   }
+}
+
+// Rank r has part_of(r, s) elements for rank s, none for some; two calls are under way together.
+TEST_P(EveryType, AllToAllPartsExchangesPartsOfDifferentSizes) {
+  const auto part_of = [&](int from, int to) { return size_t(from + 2 * to) % 3 * count(); };
+  PartCounts sent, received;
+  for (int r = 0; r < size_; ++r) {
+    sent.push_back(part_of(rank_, r));
+    received.push_back(part_of(r, rank_));
+  }
+  const auto total = [](const PartCounts& counts) { return std::accumulate(counts.begin(), counts.end(), size_t{0}); };
+  Memory in(dtype(), total(sent)), out(dtype(), total(received)), again(dtype(), total(received));
+  for (int r = 0, first = 0; r < size_; first += int(sent[r++])) {
+    for (size_t i = 0; i < sent[r]; ++i) in.set(first + i, value_at(rank_, i + size_t(r) * 5));
+  }
+  const Work one = comm_.all_to_all_parts(in.buffer(), sent, out.buffer(), received);
+  const Work two = comm_.all_to_all_parts(in.buffer(), sent, again.buffer(), received);
+  two.wait();
+  one.wait();
+  for (size_t r = 0, first = 0; r < received.size(); first += received[r++]) {
+    for (size_t i = 0; i < received[r]; i += 1 + count() / 997) {
+      ASSERT_EQ(out.get(first + i), value_at(int(r), i + size_t(rank_) * 5)) << r << " " << i;
+      ASSERT_EQ(again.get(first + i), out.get(first + i));
+    }
+  }
+}
+
+TEST(AllToAllParts, RefusesCountsThatDoNotFillTheBuffers) {
+  std::vector<float> data(size_t(world().size()) + 1);
+  const PartCounts ones(size_t(world().size()), 1);
+  const Buffer buffer{data.data(), data.size(), Dtype::float32};
+  EXPECT_THROW(world().host().all_to_all_parts(buffer, ones, buffer, ones), Error);
 }
 
 TEST_P(EveryType, SendAndReceiveGoRoundTheRing) {

@@ -63,6 +63,24 @@ TEST_F(SmallMessages, AllToAllAndReduceScatterOfManyPiecesAreWhole) {
   }
 }
 
+TEST_F(SmallMessages, AllToAllPartsOfManyPiecesIsWhole) {
+  const auto part_of = [](int from, int to) { return size_t(1000 * from + 501 * to); };
+  PartCounts sent, received;
+  for (int r = 0; r < size_; ++r) {
+    sent.push_back(part_of(world().rank(), r));
+    received.push_back(part_of(r, world().rank()));
+  }
+  auto mine = numbers(std::accumulate(sent.begin(), sent.end(), size_t{0}));
+  std::vector<int64_t> all(std::accumulate(received.begin(), received.end(), size_t{0}));
+  comm_->all_to_all_parts(buffer(mine), sent, buffer(all), received).wait();
+  size_t next = 0;
+  for (int r = 0; r < size_; ++r) {
+    size_t before = 0;  // what rank r has for ranks below this one
+    for (int s = 0; s < world().rank(); ++s) before += part_of(r, s);
+    for (size_t i = 0; i < received[r]; ++i) ASSERT_EQ(all[next++], int64_t{r} * 1000000 + int64_t(before + i));
+  }
+}
+
 // Each goes in parts while others wait; the ranks begin at different times, and each part must meet its like.
 TEST_F(SmallMessages, AllReducesUnderWayTogetherDoNotMix) {
   std::vector<std::vector<int64_t>> data;

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // What Braid's tokenizer makes of JSON lines: tokenizer_probe TOKENIZER encode|encode-plain|decode|decode-all|stream|
-// stream-all [THREADS]. Reads texts or lists of ids, writes lists of ids, texts, or the pieces of an incremental
-// decoding.
+// stream-all|canonical|canonical-text [THREADS]. Reads texts or lists of ids, writes lists of ids, texts, or the pieces
+// of an incremental decoding; canonical writes the canonical id of each token, canonical-text the form of texts.
 #include <iostream>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "text/canonical_ids.h"
 #include "text/json_field.h"
 #include "text/tokenizer.h"
 
@@ -36,6 +37,12 @@ void stream(const Tokenizer& tokenizer, DecodeSpecial special) {
   }
 }
 
+void canonical_texts() {
+  for (std::string line; std::getline(std::cin, line);) {
+    std::cout << Json(canonical_text(Json::parse(line).get<std::string>())).dump() << "\n";
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -47,6 +54,10 @@ int main(int argc, char** argv) {
     if (what.starts_with("encode")) {
       encode(tokenizer, what == "encode" ? SpecialTokens::add : SpecialTokens::leave_out,
              words.size() > 2 ? std::stoi(words[2]) : 1);
+    } else if (what == "canonical") {
+      std::cout << Json(canonical_ids(tokenizer, tokenizer.vocabulary()).ids).dump() << "\n";
+    } else if (what == "canonical-text") {
+      canonical_texts();
     } else {
       what.starts_with("decode") ? decode(tokenizer, special) : stream(tokenizer, special);
     }

@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "nn/hash_memory.h"
+
+#include <gtest/gtest.h>
+
+#include <tuple>
+
+#include "base/error.h"
+#include "nn/lora_model.h"
+#include "support.h"
+
+namespace braid {
+namespace {
+
+using test::loss_of;
+using test::random_sample;
+using test::randomise;
+using test::small_model;
+
+HashMemoryConfig small_memory(const std::string& gate = "root") {
+  HashMemoryConfig config;
+  config.layers = {0, 2};
+  config.table_size = 12;
+  config.width = 6;
+  config.heads = 2;
+  config.gate = gate;
+  return config;
+}
+
+struct Remembering {
+  Transformer model;
+  HashMemory memory;
+
+  explicit Remembering(const std::string& gate = "root", bool alive = true, const std::string& dialect = "llama",
+                       Weights weights = Weights::frozen)
+      : model(small_model(dialect, "residual"), Precision::fp64, at::kCPU, weights),
+        memory(prepared(model), small_memory(gate), NgramHash(small_memory(gate), distinct_tokens(11), 3, at::kCPU),
+               3) {
+    if (alive) bring_to_life();
+  }
+  static Transformer& prepared(Transformer& model) {
+    randomise(model, 5, 0.3);
+    return model;
+  }
+  void bring_to_life() {
+    const at::NoGradGuard no_gradient;
+    at::Generator generator = seeded_generator(9);
+    for (ParameterSet* set : {&memory.parameters(), &memory.table()}) {
+      for (Parameter& p : set->all()) p.master.add_(at::empty(p.shape, at::kDouble).normal_(0.0, 0.3, generator));
+    }
+  }
+  // In two micro-batches of what was fetched at once.
+  void backward(const test::Sample& sample, const at::Tensor& segments = {}) {
+    LossTotals totals = make_loss_totals(model.device());
+    model.begin_step();
+    for (ParameterSet* set : {&memory.parameters(), &memory.table()}) set->zero_gradients();
+    memory.fetch(tokens_of(sample.tokens, segments));
+    for (const at::Tensor& index : at::arange(sample.tokens.size(0)).chunk(2)) {
+      memory.parameters().start_backward();
+      AttentionContext context;
+      if (segments.defined()) context.segments = segments.index_select(0, index);
+      model.loss(sample.tokens.index_select(0, index), sample.targets.index_select(0, index), 1.0, totals, context)
+          .backward();
+    }
+    model.end_backward();
+    memory.return_gradients();
+  }
+};
+
+at::Tensor logits_of(Transformer& model, const at::Tensor& ids, const AttentionContext& context = {}) {
+  const at::NoGradGuard no_gradient;
+  return model.logits(ids, context);
+}
+
+class Gates : public testing::TestWithParam<const char*> {};
+
+TEST_P(Gates, EveryGradientIsThatOfCentralDifferences) {
+  Remembering r(GetParam());
+  const test::Sample sample = random_sample(r.model.config(), 3, 21);
+  r.backward(sample);
+  constexpr double h = 1e-5;
+  int64_t checked = 0;
+  for (ParameterSet* set : {&r.memory.parameters(), &r.memory.table()}) {
+    for (Parameter& p : set->all()) {
+      at::Tensor values = p.master.view({-1}), gradient = p.gradient.view({-1});
+      const int64_t stride = std::max<int64_t>(1, values.numel() / 40);
+      for (int64_t i = 0; i < values.numel(); i += stride) {
+        const double before = values[i].item<double>();
+        values[i] = before + h;
+        const double above = loss_of(r.model, sample);
+        values[i] = before - h;
+        const double below = loss_of(r.model, sample);
+        values[i] = before;
+        EXPECT_NEAR(gradient[i].item<double>(), (above - below) / (2 * h), 1e-6) << p.name << " " << i;
+        ++checked;
+      }
+      EXPECT_GT(gradient.abs().max().item<double>(), 1e-5) << p.name;
+    }
+  }
+  EXPECT_GT(checked, 300);
+}
+
+INSTANTIATE_TEST_SUITE_P(Both, Gates, testing::Values("root", "plain"));
+
+// What lies below the memory has a gradient through the gate.
+TEST(HashMemory, GradientsOfTheModelsOwnWeightsAreThoseOfCentralDifferences) {
+  Remembering r("root", true, "llama", Weights::trained);
+  const test::Sample sample = random_sample(r.model.config(), 2, 22);
+  r.model.parameters().start_backward();
+  LossTotals totals = make_loss_totals(r.model.device());
+  r.model.begin_step();
+  r.model.loss(sample.tokens, sample.targets, 1.0, totals).backward();
+  r.model.end_backward();
+  for (const char* name : {"embedding.weight", "blocks.0.ln1.weight", "blocks.1.ln2.weight"}) {
+    const Parameter& parameter = r.model.parameters().named(name);
+    at::Tensor values = parameter.master.view({-1}), gradient = parameter.gradient.view({-1});
+    for (int64_t i = 0; i < values.numel(); i += std::max<int64_t>(1, values.numel() / 20)) {
+      const double before = values[i].item<double>();
+      values[i] = before + 1e-5;
+      const double above = loss_of(r.model, sample);
+      values[i] = before - 1e-5;
+      const double below = loss_of(r.model, sample);
+      values[i] = before;
+      EXPECT_NEAR(gradient[i].item<double>(), (above - below) / 2e-5, 1e-6) << name << " " << i;
+    }
+    EXPECT_GT(gradient.abs().max().item<double>(), 1e-3) << name;
+  }
+}
+
+TEST(HashMemory, LeavesTheModelAsItIsAtTheStartToTheBit) {
+  for (const char* dialect : {"llama", "poc"}) {
+    Remembering r("root", false, dialect);
+    const at::Tensor ids = random_sample(r.model.config(), 3, 4).tokens, with = logits_of(r.model, ids);
+    r.memory.set_enabled(false);
+    EXPECT_TRUE(at::equal(with, logits_of(r.model, ids)));
+    r.bring_to_life();
+    EXPECT_TRUE(at::equal(with, logits_of(r.model, ids)));
+    r.memory.set_enabled(true);
+    EXPECT_FALSE(at::equal(with, logits_of(r.model, ids)));
+  }
+}
+
+TEST(HashMemory, LearnsFromItsFirstStepThoughItBeginsSilent) {
+  Remembering r("root", false);
+  r.backward(random_sample(r.model.config(), 3, 4));
+  for (Parameter& p : r.memory.parameters().all()) {
+    EXPECT_EQ(p.gradient.abs().max().item<double>() > 0, p.name.ends_with("value.weight")) << p.name;
+  }
+}
+
+TEST(HashMemory, TextsPackedInOneSampleDoNotHearEachOther) {
+  Remembering r;
+  const at::Tensor ids = at::tensor({3, 10, 4, 7, 7, 1}, at::kLong).unsqueeze(0);
+  AttentionContext context;
+  context.segments = at::tensor({0, 0, 0, 1, 1, 1}, at::kLong).unsqueeze(0);
+  context.position_ids = at::tensor({0, 1, 2, 0, 1, 2}, at::kLong).unsqueeze(0);
+  const at::Tensor packed = logits_of(r.model, ids, context);
+  const at::Tensor apart = at::cat({logits_of(r.model, ids.slice(1, 0, 3)), logits_of(r.model, ids.slice(1, 3))}, 1);
+  EXPECT_LT((packed - apart).abs().max().item<double>(), 1e-12);
+}
+
+TEST(HashMemory, NoTokenHearsALaterOne) {
+  Remembering r;
+  at::Tensor ids = random_sample(r.model.config(), 1, 4).tokens;
+  const at::Tensor before = logits_of(r.model, ids);
+  ids[0][4] = (ids[0][4].item<int64_t>() + 1) % 11;
+  const at::Tensor after = logits_of(r.model, ids);
+  EXPECT_TRUE(at::equal(before.slice(1, 0, 4), after.slice(1, 0, 4)));
+  EXPECT_FALSE(at::equal(before.slice(1, 4), after.slice(1, 4)));
+}
+
+TEST(HashMemory, ATableInPartsBeginsWithTheValuesOfTheWholeOne) {
+  Remembering whole("root", false), other("root", false);
+  const NgramHash& hash = whole.memory.hash();
+  HashMemory part(other.model, small_memory(), hash, 3, {7, 30});
+  const at::Tensor rows = whole.memory.rows().master.slice(0, 7, 37);
+  EXPECT_TRUE(at::equal(part.rows().master, rows));
+}
+
+TEST(HashMemory, ComesWithAdaptersOnTheSameModel) {
+  Remembering r;
+  LoraConfig lora;
+  lora.rank = 2;
+  LoraModel adapters(r.model, lora, 3);
+  const at::NoGradGuard no_gradient;
+  const at::Tensor ids = random_sample(r.model.config(), 2, 4).tokens, memory_alone = logits_of(r.model, ids);
+  for (Parameter& p : adapters.parameters().all()) p.master.add_(0.1);
+  adapters.parameters().refresh_compute();
+  const at::Tensor both = logits_of(r.model, ids);
+  r.memory.set_enabled(false);
+  const at::Tensor adapters_alone = logits_of(r.model, ids);
+  EXPECT_FALSE(at::equal(both, memory_alone));
+  EXPECT_FALSE(at::equal(both, adapters_alone));
+}
+
+TEST(HashMemoryConfig, NamesWhatCannotBe) {
+  const ModelConfig model = small_model("llama", "residual");
+  const auto problem = [&](const HashMemoryConfig& config, const ModelConfig& on) {
+    try {
+      config.check(on);
+    } catch (const UsageError& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  HashMemoryConfig config = small_memory();
+  EXPECT_EQ(problem(config, model), "");
+  EXPECT_EQ(problem(config, small_model("llama", "mhc")),
+            "memory.layers: hash memory is added to one residual stream; model.residual = \"mhc\" keeps 4");
+  config.layers = {3};
+  EXPECT_EQ(problem(config, model), "memory.layers: expected 0 to 2, found 3");
+  config.layers = {1, 1};
+  EXPECT_EQ(problem(config, model), "memory.layers: expected rising numbers");
+  config = small_memory();
+  config.heads = 4;
+  EXPECT_EQ(problem(config, model), "memory.heads: expected a divisor of memory.width = 6, found 4");
+}
+
+}  // namespace
+}  // namespace braid
