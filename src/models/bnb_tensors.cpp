@@ -2,6 +2,7 @@
 #include "models/bnb_tensors.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cstring>
 #include <nlohmann/json.hpp>
 
@@ -60,6 +61,12 @@ void require_nf4_map(const HfFiles::Found& map) {
       str(map.file->path(), ": tensor ", map.tensor->name, ": expected the 16 numbers of NF4, found others"));
 }
 
+// As Python writes it: the shortest digits that mean this number, and of these the nearest.
+std::string shortest_text(double value) {
+  char text[32];
+  return std::string(text, std::to_chars(text, text + sizeof text, value).ptr);
+}
+
 }  // namespace
 
 bool holds_bnb_matrices(const HfFiles& files) {
@@ -98,7 +105,7 @@ std::string bnb_state_text(const Extent& shape, const std::string& dtype, const 
                                 dtype, "\", \"shape\": [", shape.at(0), ", ", shape.at(1), "]");
   if (!nested_offset) return plain + "}";
   return str(plain, ", \"nested_blocksize\": ", kernels::nf4_nested_block, ", \"nested_dtype\": \"float32\", ",
-             "\"nested_offset\": ", nlohmann::json(*nested_offset).dump(), "}");
+             "\"nested_offset\": ", shortest_text(*nested_offset), "}");
 }
 
 }  // namespace braid
