@@ -30,7 +30,7 @@ TEST(SweepPlan, GoesAlongEpochsRatesAndRanksOfAdapters) {
   EXPECT_EQ(names.size(), 54u);
   EXPECT_EQ(plan.runs.front().name, "30l_baseline_e1_lr1e-05_r8_s0");
   const SweepRun& last = plan.runs.back();
-  EXPECT_EQ(last.name, "30l_baseline_e10_lr0.0002_r16_s2");
+  EXPECT_EQ(last.name, "30l_baseline_e10_lr2e-04_r16_s2");
   EXPECT_EQ(last.config.train.epochs, 10);
   EXPECT_EQ(last.config.optim.learning_rate, 2e-4);
   EXPECT_EQ(last.config.lora.rank, 16);
