@@ -42,8 +42,8 @@ Examples:
   braid checkpoint import --hf models/text --out runs/text-again
 
 PATH is a checkpoint, or a run's folder: then its newest checkpoint, that of --step, or the one with
-the lowest held-out loss, --best. A run that begins with an imported checkpoint has the optimiser of a new run. diff compares bits; relative is
-|a - b| / max(|a|, |b|).
+the lowest held-out loss, --best. A run that begins with an imported checkpoint has the optimiser of
+a new run. diff compares bits; relative is |a - b| / max(|a|, |b|).
 Exit codes: 0 done; 1 a file is damaged, or diff found a difference; 2 wrong use, or a checkpoint
 of a newer version.
 )";
