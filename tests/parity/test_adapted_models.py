@@ -158,7 +158,7 @@ def test_an_adapter_begins_a_run_and_is_merged(places, tmp_path, form):
     folder = places / "model"
     if "tied" in form:
         folder = make_folder(tmp_path / "model", vocab_size=tokenizers.Tokenizer.from_file(str(TOKENIZER)).get_vocab_size(), tie_word_embeddings=True)
-        shutil.copy(TOKENIZER, folder)
+        shutil.copy(TOKENIZER, folder / "tokenizer.json")
     model = load(folder)
     adapted = make_adapter(model, tmp_path / "adapter", **FORMS[form])
     ids = random_ids(model, 2, 17)
@@ -177,7 +177,7 @@ def test_an_adapter_begins_a_run_and_is_merged(places, tmp_path, form):
 
 
 @pytest.mark.parametrize("assignment, said", [
-    ("lora.rank=8", "lora.rank: expected 2"), ("lora.targets=[\"k_proj\"]", "lora.targets: expected [ 'q_proj', 'v_proj' ]"),
+    ("lora.rank=8", "lora.rank: expected 2"), ("lora.targets=[\"k_proj\"]", "lora.targets: expected [\"q_proj\", \"v_proj\"]"),
     ("lora.dora=true", "lora.dora: expected false"), ("model.path=", "lora.path: needs model.path"),
 ])  # fmt: skip
 def test_keys_that_contradict_the_adapter_are_refused(places, tmp_path, assignment, said):
