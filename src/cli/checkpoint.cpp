@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "cli/checkpoint_hf.h"
+#include "cli/checkpoint_memory.h"
 #include "cli/checkpoint_peft.h"
 #include "cli/checkpoint_report.h"
 #include "cli/command.h"
@@ -38,6 +39,7 @@ Examples:
   braid train configs/mhc/demo_mhc.toml --out runs/c --resume runs/start
   braid checkpoint export runs/text --hf models/text       # a folder that transformers loads
   braid checkpoint export runs/tuned --peft adapters/tuned # a run with [lora]: what peft loads
+  braid checkpoint export runs/tuned --memory memories/tuned # a run with [memory]
   braid checkpoint import --hf models/text --out runs/text-again
 
 PATH is a checkpoint, or a run's folder: then its newest checkpoint, or that of --step. A run that
@@ -51,7 +53,7 @@ struct CheckpointRequest {
   std::vector<std::string> paths;
   std::optional<int64_t> step;
   bool json = false, all = false;
-  std::string tensors, out, prefix = "model/", dtype, hf, peft, shard_size;
+  std::string tensors, out, prefix = "model/", dtype, hf, peft, memory, shard_size;
 };
 
 // Tensors that --tensors takes; one that takes none is a mistake.
@@ -157,6 +159,10 @@ int export_file(const CheckpointRequest& request) {
     export_peft_folder(folder, request.peft);
     return exit_done;
   }
+  if (!request.memory.empty()) {
+    export_memory_folder(folder, request.memory);
+    return exit_done;
+  }
   if (!request.hf.empty()) {
     const std::string size = request.shard_size.empty() ? "5GB" : request.shard_size;
     export_hf_folder(folder, request.hf, options.element, parse_shard_size(size));
@@ -203,8 +209,8 @@ const std::vector<CheckpointAction>& actions() {
       {"inspect", "inspect PATH", 1, 1, {"step", "json", "tensors"}, inspect},
       {"verify", "verify PATH...", 1, SIZE_MAX, {}, verify},
       {"diff", "diff PATH PATH", 2, 2, {"step", "tensors"}, diff},
-      {"export", "export PATH --out FILE, --hf DIR or --peft DIR", 1, 1,
-       {"step", "out", "prefix", "all", "dtype", "hf", "peft", "shard-size"}, export_file},
+      {"export", "export PATH --out FILE, --hf DIR, --peft DIR or --memory DIR", 1, 1,
+       {"step", "out", "prefix", "all", "dtype", "hf", "peft", "memory", "shard-size"}, export_file},
       {"import", "import FILE --out DIR, or import --hf DIR --out DIR", 0, 1, {"out", "prefix", "hf"}, import_file}};
   return all;
 }
@@ -232,6 +238,7 @@ CheckpointRequest read_request(const cxxopts::ParseResult& parsed) {
   text("dtype", request.dtype);
   text("hf", request.hf);
   text("peft", request.peft);
+  text("memory", request.memory);
   text("shard-size", request.shard_size);
   request.json = parsed.count("json") > 0;
   request.all = parsed.count("all") > 0;
@@ -240,8 +247,10 @@ CheckpointRequest read_request(const cxxopts::ParseResult& parsed) {
 
 // Export goes to a file or a folder, import comes from one of both.
 bool has_places(const CheckpointAction& action, const CheckpointRequest& request) {
-  const bool file = !request.out.empty(), folder = !request.hf.empty(), adapters = !request.peft.empty();
-  if (action.run == export_file) return file + folder + adapters == 1 && (folder || request.shard_size.empty());
+  const bool file = !request.out.empty(), folder = !request.hf.empty();
+  const bool adapters = !request.peft.empty(), memory = !request.memory.empty();
+  const int places = file + folder + adapters + memory;
+  if (action.run == export_file) return places == 1 && (folder || request.shard_size.empty());
   if (action.run == import_file) return file && request.paths.size() == (folder ? 0 : 1);
   return true;
 }
@@ -249,7 +258,8 @@ bool has_places(const CheckpointAction& action, const CheckpointRequest& request
 // Refuses what the action does not take or cannot do without.
 void check_request(const cxxopts::ParseResult& parsed, const CheckpointAction& action,
                    const CheckpointRequest& request) {
-  for (const char* option : {"step", "json", "tensors", "out", "prefix", "all", "dtype", "hf", "peft", "shard-size"}) {
+  for (const char* option :
+       {"step", "json", "tensors", "out", "prefix", "all", "dtype", "hf", "peft", "memory", "shard-size"}) {
     if (!parsed.count(option) || action.takes(option)) continue;
     throw UsageError(str("braid checkpoint ", action.name, ": takes no --", option));
   }
@@ -258,8 +268,12 @@ void check_request(const cxxopts::ParseResult& parsed, const CheckpointAction& a
   if (parsed.count("hf") && (parsed.count("all") || parsed.count("prefix"))) {
     throw UsageError("--hf takes the whole model; it has no --all and no --prefix");
   }
-  if (parsed.count("peft") && (parsed.count("all") || parsed.count("prefix") || parsed.count("dtype"))) {
+  const bool chooses = parsed.count("all") || parsed.count("prefix") || parsed.count("dtype");
+  if (parsed.count("peft") && chooses) {
     throw UsageError("--peft writes adapters in float32; it has no --all, no --prefix and no --dtype");
+  }
+  if (parsed.count("memory") && chooses) {
+    throw UsageError("--memory writes a memory in float32; it has no --all, no --prefix and no --dtype");
   }
   if (parsed.count("all") && parsed.count("prefix")) throw UsageError("--all takes every tensor; it has no --prefix");
   if (!request.dtype.empty() && request.dtype != "bf16" && request.dtype != "fp32") {
@@ -279,6 +293,7 @@ void add_checkpoint_options(cxxopts::Options& options) {
       "TEXT")("all", "export: every tensor, under its whole name")(
       "hf", "export: folder of a Hugging Face model to write; import: one to read", text(), "DIR")(
       "peft", "export: folder of the adapters of a run with [lora], as peft loads it", text(), "DIR")(
+      "memory", "export: folder of the hash memory of a run with [memory]", text(), "DIR")(
       "shard-size", "export --hf: start another file of weights before one exceeds this (default: 5GB)", text(), "SIZE")(
       "dtype", "export: bf16 or fp32; floats are rounded to nearest even (default: as they are stored)", text(),
       "TYPE")("h,help", "this text");

@@ -31,11 +31,7 @@ int64_t parse_shard_size(const std::string& text) {
 
 ModelConfig model_of(const Manifest& manifest, const std::string& checkpoint) {
   const std::string& config = manifest.text("config");
-  if (!config.empty()) {
-    RunConfig run;
-    ConfigDocument::from_text(config, checkpoint + ": its configuration").read_into(run);
-    return run.model;
-  }
+  if (!config.empty()) return stored_run_config(config, checkpoint).model;
   const std::string& hf = manifest.text(hf_config_attribute);
   if (!hf.empty()) return parse_hf_config(hf, "", checkpoint).model;
   throw UsageError(str(checkpoint, ": expected the configuration of a model, found none: only a run's checkpoints and ",
@@ -52,6 +48,10 @@ std::string tokenizer_of(const std::string& checkpoint, const Manifest& manifest
   return fs::is_directory(origin) ? origin : "";
 }
 
+bool remembers(const Manifest& manifest, const std::string& checkpoint) {
+  return stored_run_config(manifest.text("config"), checkpoint).memory.enabled();
+}
+
 }  // namespace
 
 void export_hf_folder(const std::string& checkpoint, const std::string& folder, std::optional<h5::Element> element,
@@ -62,6 +62,9 @@ void export_hf_folder(const std::string& checkpoint, const std::string& folder, 
   std::cout << folder << ": " << done.weights.tensors << " tensors, " << human_bytes(done.weights.bytes) << " in "
             << done.files << (done.files == 1 ? " file" : " files") << ", of " << checkpoint << "; "
             << (done.copied.empty() ? "no tokenizer" : "with tokenizer") << "\n";
+  // It was trained with the model, and what is written here answers otherwise without it.
+  if (!remembers(manifest, checkpoint)) return;
+  std::cout << folder << ": without the run's hash memory, which export --memory writes\n";
 }
 
 }  // namespace braid

@@ -11,21 +11,12 @@
 
 namespace braid {
 
-namespace {
-
-RunConfig config_of(const Manifest& manifest, const std::string& checkpoint) {
-  RunConfig config;
-  const std::string& text = manifest.text("config");
-  if (!text.empty()) ConfigDocument::from_text(text, checkpoint + ": its configuration").read_into(config);
-  if (config.lora.enabled()) return config;
-  throw UsageError(str(checkpoint, ": expected a checkpoint of a run with adapters ([lora]), found none in it"));
-}
-
-}  // namespace
-
 void export_peft_folder(const std::string& checkpoint, const std::string& folder) {
   const CheckpointReader reader(checkpoint, verify_checkpoint(checkpoint));
-  const RunConfig config = config_of(reader.manifest(), checkpoint);
+  const RunConfig config = stored_run_config(reader.manifest().text("config"), checkpoint);
+  if (!config.lora.enabled()) {
+    throw UsageError(str(checkpoint, ": expected a checkpoint of a run with adapters ([lora]), found none in it"));
+  }
   write_peft_adapter(folder, config.model.path, config.model, config.lora,
                      [&](const AdapterTensor& tensor, std::span<float> out) {
                        reader.read(whole_tensor("model/" + tensor.name, h5::Element::float32, tensor.shape),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// braid eval engram: what a model, and its adapter, answer to the Engram test.
+// braid eval engram: what a model, and what was trained on top of it, answer to the Engram test.
 #include <cstdio>
 #include <iostream>
 #include <optional>
@@ -27,7 +27,7 @@ Examples:
   braid eval engram --model ~/SmolLM-135M --adapter runs/adapter --data runs/engram-data
   mpirun -n 2 --bind-to none braid eval engram --model ~/SmolLM-135M --data runs/engram-data
 
-With an adapter the same weights are asked twice, with it off (base) and on (tuned). An answer is
+With an adapter or a memory the same weights are asked twice, without (base) and with it (tuned). An answer is
 right when it begins with what is expected (prefix), or is just that (strict); both without white
 space around them. Items are told apart by what train.jsonl has of them: the prompt itself
 (verbatim), the same behind another opening (variant), or neither (unseen). The answers do not
@@ -36,7 +36,8 @@ Exit codes: 0 done; 1 failed; 2 wrong use, or files that cannot be taken.
 )";
 
 struct EvalRequest {
-  std::string model, adapter, data, out;
+  ModelFolders folders;
+  std::string data, out;
   DataConfig form;  // how a prompt is put
   TrainConfig numbers;
   int64_t max_new_tokens = 50;
@@ -78,7 +79,8 @@ void print_latency(const char* model, const std::vector<EngramAnswer>& answers) 
 
 RunAttributes attributes_of(const EvalRequest& request, const World& world) {
   const RankPlace& place = world.places().at(0);
-  return {{"model", request.model},         {"adapter", request.adapter},
+  return {{"model", request.folders.model}, {"adapter", request.folders.adapter},
+          {"memory", request.folders.memory},
           {"data", request.data},           {"data_format", request.form.format},
           {"precision", request.numbers.precision}, {"max_new_tokens", request.max_new_tokens},
           {"git_commit", std::string(git_commit())}, {"host", place.host},
@@ -91,19 +93,19 @@ int evaluate_engram(World& world, const EvalRequest& request) {
   EngramResult result;
   std::optional<FineTuningForm> opened;
   agree(world.host(), [&] {
-    loaded = load_adapted_model(request.model, request.adapter, request.numbers.numeric(), device_of(world));
+    loaded = load_adapted_model(request.folders, request.numbers.numeric(), device_of(world));
     ModelConfig model = loaded.config.model;
-    model.path = request.model;
+    model.path = request.folders.model;
     opened = open_form(request.form, model);
     result.test = read_engram_test(request.data);
   });
   const ExampleForm form = opened->form(request.form);
   EngramAsk ask{form, loaded.config.stop_ids, request.max_new_tokens};
   if (form.end) ask.stop_ids.push_back(*form.end);
-  if (loaded.adapters) loaded.adapters->set_enabled(false);
+  loaded.set_enabled(false);
   result.base = answer_all(*loaded.model, result.test, ask, world.host());
-  if (loaded.adapters) {
-    loaded.adapters->set_enabled(true);
+  if (loaded.is_adapted()) {
+    loaded.set_enabled(true);
     result.tuned = answer_all(*loaded.model, result.test, ask, world.host());
   }
   agree_on_root(world.host(), [&] {
@@ -120,6 +122,7 @@ void add_options(cxxopts::Options& options) {
   const auto text = [](const char* otherwise) { return cxxopts::value<std::string>()->default_value(otherwise); };
   options.add_options()("test", "engram", cxxopts::value<std::string>())("model", "folder of a Hugging Face Llama", text(""), "DIR")(
       "adapter", "folder of an adapter in peft's format", text(""), "DIR")(
+      "memory", "folder of a hash memory (braid checkpoint export --memory)", text(""), "DIR")(
       "data", "folder of test.jsonl and train.jsonl (braid data engram)", text(""), "DIR")(
       "format", "how a prompt is put: raw, alpaca, chatml, zephyr, llama3 or model", text("raw"), "NAME")(
       "tokenizer", "a file tokenizer.json; that of the model's folder unless given", text(""), "FILE")(
@@ -145,7 +148,7 @@ EvalRequest read_request(const cxxopts::ParseResult& parsed) {
   if (!parsed.count("test") || text("test") != "engram" || text("model").empty() || text("data").empty()) {
     throw UsageError("braid eval: expected engram --model DIR --data DIR");
   }
-  EvalRequest request{text("model"), text("adapter"), text("data"), text("out"), {}, {}, 50, {}};
+  EvalRequest request{{text("model"), text("adapter"), text("memory")}, text("data"), text("out"), {}, {}, 50, {}};
   request.form.format = one_of("format", text("format"), {"raw", "alpaca", "chatml", "zephyr", "llama3", "model"});
   request.form.tokenizer = text("tokenizer");
   request.form.end_token = parsed.count("no-end-token") == 0;

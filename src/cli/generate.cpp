@@ -7,10 +7,9 @@
 #include "base/error.h"
 #include "cli/command.h"
 #include "cli/options.h"
+#include "experiments/adapted_model.h"
 #include "experiments/run.h"
 #include "infer/greedy.h"
-#include "models/hf_config.h"
-#include "models/hf_weights.h"
 #include "train/train_config.h"
 
 namespace braid {
@@ -28,7 +27,8 @@ Exit codes: 0 done; 1 failed; 2 wrong use, or a folder that is no Llama.
 )";
 
 struct GenerateRequest {
-  std::string model, precision;
+  ModelFolders folders;
+  std::string precision;
   std::vector<std::vector<int64_t>> prompts;
   int64_t max_new_tokens = 0;
   bool timings = false;
@@ -67,13 +67,11 @@ void tell_timings(const Generated& done) {
 int generate(World& world, const GenerateRequest& request) {
   if (world.size() > 1) throw UsageError("braid generate: runs on one rank");
   choose_threads(world);
-  const HfConfig config = read_hf_config(request.model);
-  const HfFiles files(request.model);
   TrainConfig numbers;
   numbers.precision = request.precision;
-  Transformer model(config.model, numbers.numeric(), device_of(world));
-  load_hf_weights(files, config.model, model.parameters());
-  const Generated done = generate_greedy(model, request.prompts, {request.max_new_tokens, config.stop_ids});
+  const AdaptedModel loaded = load_adapted_model(request.folders, numbers.numeric(), device_of(world));
+  const GreedyOptions options{request.max_new_tokens, loaded.config.stop_ids};
+  const Generated done = generate_greedy(*loaded.model, request.prompts, options);
   for (const auto& text : done.tokens) std::cout << joined(text) << "\n";
   std::cout << std::flush;
   if (request.timings) tell_timings(done);
@@ -84,7 +82,8 @@ GenerateRequest read_request(const cxxopts::ParseResult& parsed) {
   GenerateRequest request;
   if (!parsed.count("model") || !parsed.count("ids"))
     throw UsageError("braid generate: expected --model DIR --ids LIST");
-  request.model = parsed["model"].as<std::string>();
+  const auto folder = [&](const char* option) { return parsed[option].as<std::string>(); };
+  request.folders = {folder("model"), folder("adapter"), folder("memory")};
   for (const std::string& text : parsed["ids"].as<std::vector<std::string>>())
     request.prompts.push_back(parse_ids(text));
   request.max_new_tokens = parsed["max-new-tokens"].as<int64_t>();
@@ -107,7 +106,10 @@ GenerateRequest read_request(const cxxopts::ParseResult& parsed) {
 int command_generate(const Arguments& arguments) {
   cxxopts::Options options("braid generate",
                            "The likeliest continuation of token ids by a model, with a key-value cache.");
+  const auto folder = [] { return cxxopts::value<std::string>()->default_value(""); };
   options.add_options()("model", "folder of a Hugging Face Llama", cxxopts::value<std::string>(), "DIR")(
+      "adapter", "folder of an adapter in peft's format", folder(), "DIR")(
+      "memory", "folder of a hash memory (braid checkpoint export --memory)", folder(), "DIR")(
       "ids", "token ids of a text, separated by commas (repeatable)", cxxopts::value<std::vector<std::string>>(),
       "LIST")("max-new-tokens", "at most so many for each text", cxxopts::value<int64_t>()->default_value("64"), "N")(
       "precision", "fp32 or bf16", cxxopts::value<std::string>()->default_value("fp32"), "NAME")(

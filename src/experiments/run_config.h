@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "data/data_config.h"
+#include "nn/hash_memory_config.h"
 #include "nn/lora_config.h"
 #include "nn/model_config.h"
 #include "optim/optim_config.h"
@@ -29,6 +30,7 @@ struct SweepConfig {
 struct RunConfig {
   ModelConfig model;
   LoraConfig lora;
+  HashMemoryConfig memory;
   DataConfig data;
   OptimConfig optim;
   TrainConfig train;
@@ -41,6 +43,9 @@ struct RunConfig {
 
 // Reads, applies overrides and checks what can be checked without data or ranks. UsageError.
 RunConfig read_run_config(const ConfigDocument& document);
+
+// The configuration that a checkpoint carries; `origin` is for messages. UsageError.
+RunConfig stored_run_config(const std::string& text, const std::string& origin);
 
 // "12l_mhc_s0", "24l_baseline_s0": how a run is named in sweeps and reports.
 std::string run_name(const ModelConfig& model, int64_t seed);
