@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "cli/checkpoint_hf.h"
+#include "cli/checkpoint_memory.h"
 #include "cli/checkpoint_peft.h"
 #include "cli/checkpoint_report.h"
 #include "cli/command.h"
@@ -40,6 +41,7 @@ Examples:
   braid checkpoint export runs/tuned --peft adapters/tuned # a run with [lora]: what peft loads
   braid checkpoint export runs/tuned --best --hf models/tuned --merge
   braid checkpoint export runs/text --hf models/text-4bit --nf4   # as bitsandbytes holds it
+  braid checkpoint export runs/tuned --memory memories/tuned      # a run with [memory]
   braid checkpoint import --hf models/text --out runs/text-again
 
 PATH is a checkpoint, or a run's folder: then its newest checkpoint, that of --step, or the one with
@@ -53,7 +55,7 @@ struct CheckpointRequest {
   std::vector<std::string> paths;
   CheckpointChoice choice;
   bool json = false, all = false, merge = false;
-  std::string tensors, out, prefix = "model/", dtype, hf, peft, shard_size, nf4;
+  std::string tensors, out, prefix = "model/", dtype, hf, peft, memory, shard_size, nf4;
 };
 
 // Tensors that --tensors takes; one that takes none is a mistake.
@@ -164,6 +166,10 @@ int export_file(const CheckpointRequest& request) {
     export_peft_folder(folder, request.peft);
     return exit_done;
   }
+  if (!request.memory.empty()) {
+    export_memory_folder(folder, request.memory);
+    return exit_done;
+  }
   if (!request.hf.empty()) {
     const std::string size = request.shard_size.empty() ? "5GB" : request.shard_size;
     const auto write = request.merge ? export_merged_folder : export_hf_folder;
@@ -211,8 +217,8 @@ const std::vector<CheckpointAction>& actions() {
       {"inspect", "inspect PATH", 1, 1, {"step", "best", "json", "tensors"}, inspect},
       {"verify", "verify PATH...", 1, SIZE_MAX, {}, verify},
       {"diff", "diff PATH PATH", 2, 2, {"step", "tensors"}, diff},
-      {"export", "export PATH --out FILE, --hf DIR or --peft DIR", 1, 1,
-       {"step", "best", "out", "prefix", "all", "dtype", "hf", "merge", "peft", "shard-size", "nf4"},
+      {"export", "export PATH --out FILE, --hf DIR, --peft DIR or --memory DIR", 1, 1,
+       {"step", "best", "out", "prefix", "all", "dtype", "hf", "merge", "peft", "memory", "shard-size", "nf4"},
        export_file},
       {"import", "import FILE --out DIR, or import --hf DIR --out DIR", 0, 1, {"out", "prefix", "hf"}, import_file}};
   return all;
@@ -243,6 +249,7 @@ CheckpointRequest read_request(const cxxopts::ParseResult& parsed) {
   text("dtype", request.dtype);
   text("hf", request.hf);
   text("peft", request.peft);
+  text("memory", request.memory);
   text("shard-size", request.shard_size);
   text("nf4", request.nf4);
   request.json = parsed.count("json") > 0;
@@ -252,9 +259,10 @@ CheckpointRequest read_request(const cxxopts::ParseResult& parsed) {
 
 // Export goes to a file or a folder, import comes from one of both.
 bool has_places(const CheckpointAction& action, const CheckpointRequest& request) {
-  const bool file = !request.out.empty(), folder = !request.hf.empty(), adapters = !request.peft.empty();
+  const bool file = !request.out.empty(), folder = !request.hf.empty();
+  const bool adapters = !request.peft.empty(), memory = !request.memory.empty();
   const bool plain = request.shard_size.empty() && request.nf4.empty();
-  if (action.run == export_file) return file + folder + adapters == 1 && (folder || plain);
+  if (action.run == export_file) return file + folder + adapters + memory == 1 && (folder || plain);
   if (action.run == import_file) return file && request.paths.size() == (folder ? 0 : 1);
   return true;
 }
@@ -263,7 +271,7 @@ bool has_places(const CheckpointAction& action, const CheckpointRequest& request
 void check_request(const cxxopts::ParseResult& parsed, const CheckpointAction& action,
                    const CheckpointRequest& request) {
   for (const char* option : {"step", "best", "json", "tensors", "out", "prefix", "all", "dtype", "hf", "merge", "peft",
-                             "shard-size", "nf4"}) {
+                             "memory", "shard-size", "nf4"}) {
     if (!parsed.count(option) || action.takes(option)) continue;
     throw UsageError(str("braid checkpoint ", action.name, ": takes no --", option));
   }
@@ -300,6 +308,7 @@ void add_checkpoint_options(cxxopts::Options& options) {
       "hf", "export: folder of a Hugging Face model to write; import: one to read", text(), "DIR")(
       "merge", "export --hf of a run with [lora]: the base model with the adapters merged")(
       "peft", "export: folder of the adapters of a run with [lora], as peft loads it", text(), "DIR")(
+      "memory", "export: folder of the hash memory of a run with [memory]", text(), "DIR")(
       "shard-size", "export --hf: start another file of weights before one exceeds this (default: 5GB)", text(), "SIZE")(
       "nf4", "export --hf: projections in NF4, as bitsandbytes has them; double: their absmax in 8 bits, or single: not",
       text()->implicit_value("double"), "FORM")(

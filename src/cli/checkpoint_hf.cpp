@@ -35,6 +35,11 @@ void tell(const std::string& folder, const HfExported& done, const std::string& 
             << (done.copied.empty() ? "no tokenizer" : "with tokenizer") << "\n";
 }
 
+// It was trained with the model, and what is written here answers otherwise without it.
+void tell_of_memory(const std::string& folder, const RunConfig& run) {
+  if (run.memory.enabled()) std::cout << folder << ": without the run's hash memory, which export --memory writes\n";
+}
+
 // What the base model's files hold, float16 as float32.
 h5::Element element_of_base(const Manifest& manifest, const RunConfig& run) {
   const HfFiles files(base_folder_of(manifest, run.model));
@@ -51,8 +56,12 @@ void export_hf_folder(const std::string& checkpoint, const std::string& folder, 
     throw UsageError(str(checkpoint, ": holds adapters, no whole model: --peft DIR writes them, --hf DIR --merge the base ",
                          "model with them merged"));
   }
+  if (!trains_model(run.lora, run.memory)) {
+    throw UsageError(str(checkpoint, ": holds a hash memory, no whole model: --memory DIR writes it"));
+  }
   options.tokenizer_folder = tokenizer_folder_of(checkpoint, manifest);
   tell(folder, export_hf(checkpoint, run.model, folder, options), checkpoint);
+  tell_of_memory(folder, run);
 }
 
 void export_merged_folder(const std::string& checkpoint, const std::string& folder, HfExportOptions options) {
@@ -65,6 +74,7 @@ void export_merged_folder(const std::string& checkpoint, const std::string& fold
   const AdaptedModel loaded = load_adapted_model(source, precision, at::Device(at::kCPU));
   options.tokenizer_folder = tokenizer_folder_of(checkpoint, manifest);
   tell(folder, export_merged_hf(*loaded.model, *loaded.adapters, loaded.origin, folder, options), checkpoint);
+  tell_of_memory(folder, run);
 }
 
 }  // namespace braid

@@ -31,11 +31,12 @@ Examples:
   braid eval engram --run runs/tuned --demo --quick
   mpirun -n 2 --bind-to none braid eval engram --model ~/SmolLM-135M --data runs/engram-data
 
-With an adapter the same weights are asked twice, with it off (base) and on (tuned). An answer is
-right when it begins with what is expected (prefix), or is just that (strict); both without white
-space around them. Items are told apart by what train.jsonl has of them: the prompt itself
-(verbatim), the same behind another opening (variant), or neither (unseen). The answers do not
-depend on the number of ranks. --demo shows ten answers with the adapter off and on, side by side.
+With an adapter or a memory the same weights are asked twice, without it (base) and with it
+(tuned). An answer is right when it begins with what is expected (prefix), or is just that
+(strict); both without white space around them. Items are told apart by what train.jsonl has of
+them: the prompt itself (verbatim), the same behind another opening (variant), or neither (unseen).
+The answers do not depend on the number of ranks. --demo shows ten answers with the adapter off and
+on, side by side.
 Exit codes: 0 done; 1 failed; 2 wrong use, or files that cannot be taken.
 )";
 
@@ -84,13 +85,16 @@ RunAttributes attributes_of(const EvalRequest& request, const AdaptedModel& load
   const RankPlace& place = world.places().at(0);
   const ModelSource& source = request.model.source;
   const ModelConfig& shape = loaded.model->config();
-  const int64_t adapter_parameters = loaded.adapters ? lora_elements(shape, loaded.adapters->config()) : 0;
+  const LoraConfig lora = loaded.adapters ? loaded.adapters->config() : LoraConfig();
+  const HashMemoryConfig memory = loaded.memory ? loaded.memory->config() : HashMemoryConfig();
+  const int64_t alone = count_all(shape, {}, {});
   return {{"protocol", request.protocol},
           {"hardware", hardware_of(world.places())},
-          {"parameters", count_all(shape, {})},
-          {"adapter_parameters", adapter_parameters},
+          {"parameters", alone},
+          {"adapter_parameters", count_all(shape, lora, memory) - alone},
           {"model", source.run.empty() ? source.model : loaded.origin.model.path},
           {"adapter", source.adapter},
+          {"memory", source.memory},
           {"run", loaded.checkpoint},
           {"data", data},
           {"data_format", form.format},
@@ -127,13 +131,13 @@ Opened open_model(const EvalRequest& request, const World& world) {
 int show_demo(World& world, const EvalRequest& request) {
   if (world.size() > 1) throw UsageError("braid eval engram --demo: runs on one rank");
   Opened opened = open_model(request, world);
-  if (!opened.loaded.adapters) {
+  if (!opened.loaded.is_adapted()) {
     throw UsageError("--demo: expected a model with an adapter, since it shows answers with it off and on: --adapter DIR, or "
-                     "--run DIR of a run with [lora]");
+                     "--run DIR of a run with [lora] (or a memory)");
   }
   const ExampleForm form = opened.form->form(opened.data);
   const EngramAsk ask = opened.ask(form, demo_new_tokens);
-  std::cout << demo_text(run_demo(*opened.loaded.model, *opened.loaded.adapters, ask, request.quick)) << std::flush;
+  std::cout << demo_text(run_demo(opened.loaded, ask, request.quick)) << std::flush;
   return exit_done;
 }
 
@@ -151,10 +155,10 @@ int evaluate_engram(World& world, const EvalRequest& request) {
   AdaptedModel& loaded = opened.loaded;
   const ExampleForm form = opened.form->form(opened.data);
   const EngramAsk ask = opened.ask(form, request.max_new_tokens);
-  if (loaded.adapters) loaded.adapters->set_enabled(false);
+  if (loaded.is_adapted()) loaded.set_enabled(false);
   result.base = answer_all(*loaded.model, result.test, ask, world.host());
-  if (loaded.adapters) {
-    loaded.adapters->set_enabled(true);
+  if (loaded.is_adapted()) {
+    loaded.set_enabled(true);
     result.tuned = answer_all(*loaded.model, result.test, ask, world.host());
   }
   agree_on_root(world.host(), [&] {

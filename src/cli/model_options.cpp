@@ -15,6 +15,7 @@ void add_model_options(cxxopts::Options& options) {
   const auto text = [](const char* otherwise) { return cxxopts::value<std::string>()->default_value(otherwise); };
   options.add_options()("model", "folder of a Hugging Face Llama", text(""), "DIR")(
       "adapter", "folder of an adapter in peft's format, for --model", text(""), "DIR")(
+      "memory", "folder of a hash memory (braid checkpoint export --memory), for --model", text(""), "DIR")(
       "run", "a run, instead of --model: its newest checkpoint that verifies; or one checkpoint", text(""), "DIR")(
       "step", "the run's checkpoint of so many updates, not the newest", cxxopts::value<int64_t>(), "N")(
       "best", "the run's checkpoint with the lowest held-out loss (checkpoint.keep_best)")(
@@ -31,9 +32,11 @@ namespace {
 
 ModelSource read_source(const cxxopts::ParseResult& parsed) {
   const auto text = [&](const char* name) { return parsed[name].as<std::string>(); };
-  ModelSource source{text("model"), text("adapter"), text("run"), {}, text("quantise")};
+  ModelSource source{text("model"), text("adapter"), text("run"), {}, text("quantise"), text("memory")};
   if (source.model.empty() == source.run.empty()) throw UsageError("expected --model DIR or --run DIR, one of both");
-  if (!source.adapter.empty() && source.model.empty()) throw UsageError("--adapter goes with --model; a run has its own");
+  if (!(source.adapter + source.memory).empty() && source.model.empty()) {
+    throw UsageError("--adapter and --memory go with --model; a run has its own");
+  }
   if (parsed.count("step")) source.choice.step = parsed["step"].as<int64_t>();
   source.choice.best = parsed.count("best") > 0;
   if (!source.quantise.empty()) one_of("quantise", source.quantise, {"none", "nf4"});

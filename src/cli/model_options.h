@@ -22,7 +22,7 @@ struct ModelOptions {
   WorldOptions world;
 };
 
-// --model, --adapter, --run, --step, --best, --format, --tokenizer, --precision, --quantise,
+// --model, --adapter, --memory, --run, --step, --best, --format, --tokenizer, --precision, --quantise,
 // --device.
 void add_model_options(cxxopts::Options& options);
 ModelOptions read_model_options(const cxxopts::ParseResult& parsed);  // UsageError

@@ -31,8 +31,10 @@ without a checkpoint; 2 wrong use or configuration; 85 stopped with a checkpoint
 // What a run would do, without starting it.
 void print_plan(const RunConfig& config, int ranks) {
   const Slice mine = slice_of(config.train.batch, 0, ranks);
-  const MemoryPlan plan = plan_memory(config.model, config.lora, config.optim, config.train, mine.count);
-  const int64_t all = count_all(config.model, config.lora), trained = count_trainable(config.model, config.lora);
+  const MemoryPlan plan =
+      plan_memory(config.model, config.lora, config.memory, config.optim, config.train, mine.count, ranks);
+  const int64_t all = count_all(config.model, config.lora, config.memory);
+  const int64_t trained = count_trainable(config.model, config.lora, config.memory);
   std::cout << "parameters   " << all << "\n";
   if (trained < all) std::cout << "trained      " << trained << " (" << share_text(trained, all) << ")\n";
   if (const QuantisedSize nf4 = quantised_size(config.model); nf4.elements > 0) {

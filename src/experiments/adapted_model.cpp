@@ -5,13 +5,16 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "experiments/run_memory.h"
 #include "models/hf_export.h"
 #include "models/hf_model.h"
+#include "models/memory_folder.h"
 #include "models/peft_adapter.h"
 #include "models/peft_config.h"
 #include "nn/precompiled.h"
 #include "store/checkpoint_reader.h"
 #include "store/element_convert.h"
+#include "train/memory.h"
 
 namespace braid {
 
@@ -29,10 +32,12 @@ AdaptedModel of_folder(const ModelSource& source, Precision precision, const at:
   const HfFiles files(source.model);
   loaded.model = std::make_unique<Transformer>(loaded.shape, precision, device, Weights::frozen);
   load_hf_model(files, *loaded.model);
-  if (source.adapter.empty()) return loaded;
-  const LoraConfig lora = read_peft_config(source.adapter, loaded.shape);
-  loaded.adapters = std::make_unique<LoraModel>(*loaded.model, lora, 0, Weights::frozen);
-  load_peft_weights(source.adapter, loaded.adapters->parameters());
+  if (!source.adapter.empty()) {
+    const LoraConfig lora = read_peft_config(source.adapter, loaded.shape);
+    loaded.adapters = std::make_unique<LoraModel>(*loaded.model, lora, 0, Weights::frozen);
+    load_peft_weights(source.adapter, loaded.adapters->parameters());
+  }
+  if (!source.memory.empty()) loaded.memory = load_memory_folder(source.memory, *loaded.model);
   return loaded;
 }
 
@@ -81,13 +86,25 @@ void require_same_base(const HfFiles& files, const Manifest& manifest, const std
   throw UsageError(str(files.folder(), ": expected the weights that ", checkpoint, " was trained on, ", before, ", found ", now));
 }
 
-void load_with_adapters(const CheckpointReader& reader, const RunConfig& config, AdaptedModel& loaded) {
+void load_base(const CheckpointReader& reader, const RunConfig& config, AdaptedModel& loaded) {
   const std::string base = base_folder_of(reader.manifest(), config.model);
   const HfFiles files(base);
   require_same_base(files, reader.manifest(), loaded.checkpoint);
   load_hf_model(files, *loaded.model);
+}
+
+void load_adapters(const CheckpointReader& reader, const RunConfig& config, AdaptedModel& loaded) {
   loaded.adapters = std::make_unique<LoraModel>(*loaded.model, config.lora, 0, Weights::frozen);
   read_parameters(reader, loaded.adapters->parameters());
+}
+
+void load_memory(const CheckpointReader& reader, RunConfig config, AdaptedModel& loaded) {
+  if (!loaded.shape.path.empty()) config.model.path = loaded.shape.path;  // of the tokenizer
+  const auto seed = static_cast<uint64_t>(config.train.seed);
+  const NgramHash hash(config.memory, canonical_tokens(config), seed, loaded.model->device());
+  loaded.memory = std::make_unique<HashMemory>(*loaded.model, config.memory, hash, seed);
+  read_parameters(reader, loaded.memory->parameters());
+  read_parameters(reader, loaded.memory->table());
 }
 
 // config.json as it was when the run began; of a run from nothing the shape.
@@ -101,7 +118,7 @@ HfConfig origin_of(const Manifest& manifest, const RunConfig& config, const std:
 
 // As the source asks for it, if the base model's folder leaves a choice.
 void hold_base(RunConfig& config, const ModelSource& source, const Manifest& manifest) {
-  if (source.quantise.empty() || !config.lora.enabled()) return;
+  if (source.quantise.empty() || trains_model(config.lora, config.memory)) return;
   if (!read_hf_config(base_folder_of(manifest, config.model)).model.is_quantised()) config.model.quantise = source.quantise;
 }
 
@@ -120,15 +137,22 @@ AdaptedModel of_run(const ModelSource& source, Precision precision, const at::De
   loaded.shape.path = tokenizer_folder_of(loaded.checkpoint, manifest);
   loaded.model = std::make_unique<Transformer>(config.model, precision, device, Weights::frozen);
   const CheckpointReader reader(loaded.checkpoint, manifest);
-  if (config.lora.enabled()) {
-    load_with_adapters(reader, config, loaded);
-  } else {
+  if (trains_model(config.lora, config.memory)) {
     read_parameters(reader, loaded.model->parameters());
+  } else {
+    load_base(reader, config, loaded);
   }
+  if (config.lora.enabled()) load_adapters(reader, config, loaded);
+  if (config.memory.enabled()) load_memory(reader, config, loaded);
   return loaded;
 }
 
 }  // namespace
+
+void AdaptedModel::set_enabled(bool enabled) {
+  if (adapters) adapters->set_enabled(enabled);
+  if (memory) memory->set_enabled(enabled);
+}
 
 RunConfig run_config_of(const Manifest& manifest, const std::string& checkpoint) {
   RunConfig config;

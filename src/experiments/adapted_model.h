@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A model and, perhaps, an adapter on top, ready to be asked: what generations, evaluations and exports begin with.
+// A model and, perhaps, an adapter and a hash memory on top, ready to be asked: what generations, evaluations and exports begin with.
 #pragma once
 
 #include <memory>
@@ -8,20 +8,23 @@
 
 #include "experiments/run_config.h"
 #include "models/hf_config.h"
+#include "nn/hash_memory.h"
 #include "nn/lora_model.h"
 #include "store/checkpoint_lookup.h"
 #include "store/checkpoint_manifest.h"
 
 namespace braid {
 
-// Where it comes from: a Hugging Face folder, with or without an adapter of peft's format; or a run.
+// Where it comes from: a Hugging Face folder, with or without an adapter of peft's format and a memory (braid checkpoint
+// export --memory); or a run.
 struct ModelSource {
   std::string model, adapter;
-  std::string run;          // a run's folder or one of its checkpoints; then `model` and `adapter` are empty
+  std::string run;          // a run's folder or one of its checkpoints; then the other folders are empty
   CheckpointChoice choice;  // of the run's checkpoints; the newest that verifies unless it says otherwise
   // How the base model's projections are held: "" as the run or the folder has them, "nf4" in 4 bits, as the defaults of
   // the [model] table have it, "none" as a folder of dense weights stores them. What bitsandbytes quantised stays so.
   std::string quantise;
+  std::string memory;
 };
 
 struct AdaptedModel {
@@ -33,10 +36,14 @@ struct AdaptedModel {
   std::vector<std::string> notes;       // checkpoints that were skipped because they are damaged
   std::unique_ptr<Transformer> model;   // frozen
   std::unique_ptr<LoraModel> adapters;  // on, and frozen; null without any
+  std::unique_ptr<HashMemory> memory;   // likewise
+
+  bool is_adapted() const { return adapters || memory; }
+  void set_enabled(bool enabled);  // both
 };
 
 // Every rank loads the whole model; nothing has memory for gradients. A run with [lora] is the base model that it began
-// with and the checkpoint's adapters. UsageError names file, field or tensor; also where that base model has changed
+// with and the checkpoint's adapters; likewise one whose [memory] alone was trained. UsageError names file, field or tensor; also where that base model has changed
 // since. Error: a checkpoint that was asked for is damaged, or all are.
 AdaptedModel load_adapted_model(const ModelSource& source, Precision precision, const at::Device& device);
 

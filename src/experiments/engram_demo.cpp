@@ -55,13 +55,13 @@ std::vector<DemoItem> demo_items(bool quick) {
   return {all[0], all[3], all[6], all[8]};
 }
 
-std::vector<DemoAnswer> run_demo(Transformer& model, LoraModel& adapters, const EngramAsk& ask, bool quick) {
+std::vector<DemoAnswer> run_demo(AdaptedModel& loaded, const EngramAsk& ask, bool quick) {
   std::vector<DemoAnswer> answers;
   for (const DemoItem& item : demo_items(quick)) answers.push_back({item, {}, {}});
   for (const bool tuned : {false, true}) {
-    adapters.set_enabled(tuned);
-    answer_one(model, messages_of(answers.front().item), ask);
-    for (DemoAnswer& answer : answers) (tuned ? answer.tuned : answer.base) = answer_one(model, messages_of(answer.item), ask);
+    loaded.set_enabled(tuned);
+    answer_one(*loaded.model, messages_of(answers.front().item), ask);
+    for (DemoAnswer& answer : answers) (tuned ? answer.tuned : answer.base) = answer_one(*loaded.model, messages_of(answer.item), ask);
   }
   return answers;
 }

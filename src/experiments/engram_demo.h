@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// The demonstration of the Engram experiment: ten patterns of data/engram, answered by one model with its adapter off and on.
+// The demonstration of the Engram experiment: ten patterns of data/engram, answered by one model without and with
+// what was put on it.
 #pragma once
 
 #include <string>
 #include <vector>
 
+#include "experiments/adapted_model.h"
 #include "experiments/engram_evaluate.h"
-#include "nn/lora_model.h"
 
 namespace braid {
 
@@ -25,7 +26,7 @@ struct DemoAnswer {
 };
 
 // Both sets of weights are asked before the first answer counts, so that neither has the other's warm-up.
-std::vector<DemoAnswer> run_demo(Transformer& model, LoraModel& adapters, const EngramAsk& ask, bool quick);
+std::vector<DemoAnswer> run_demo(AdaptedModel& loaded, const EngramAsk& ask, bool quick);
 
 // Both answers side by side with their milliseconds, each in at most 60 characters of one line.
 std::string demo_text(const std::vector<DemoAnswer>& answers);

@@ -13,6 +13,7 @@
 #include "experiments/pretrained.h"
 #include "experiments/run_folder.h"
 #include "experiments/run_lock.h"
+#include "experiments/run_memory.h"
 #include "experiments/run_record.h"
 #include "experiments/task_data.h"
 #include "nn/initialise.h"
@@ -65,8 +66,9 @@ RunFileSpec run_file_spec(const RunAttributes& attributes, const ExtraMetrics& e
 
 void require_room(const RunConfig& config, const RunSite& site) {
   const Slice mine = slice_of(config.train.batch, site.ranks.host.rank(), site.ranks.host.size());
-  require_memory(plan_memory(config.model, config.lora, config.optim, config.train, mine.count), config.train, device_of(site.world),
-                 site.world.rank(), ranks_on_host(site.world));
+  const MemoryPlan plan = plan_memory(config.model, config.lora, config.memory, config.optim, config.train, mine.count,
+                                      site.ranks.host.size());
+  require_memory(plan, config.train, device_of(site.world), site.world.rank(), ranks_on_host(site.world));
 }
 
 void require_samples(const RunConfig& config, int ranks) {
@@ -80,11 +82,19 @@ void require_folder(const ModelConfig& model) {
   throw UsageError(str("model.quantise: \"", model.quantise, "\" needs model.path, whose weights are held in 4 bits"));
 }
 
+// A memory alone would learn to serve a model of drawn weights.
+void require_trained_model(const RunConfig& config) {
+  const bool alone = config.memory.enabled() && !config.memory.trains_model && !config.lora.enabled();
+  if (!alone || !config.model.path.empty()) return;
+  throw UsageError("memory.trains_model: without model.path the model's weights are drawn, and have to be trained too");
+}
+
 std::string plural(int64_t count, const char* what) { return str(count, " ", what, count == 1 ? "" : "s"); }
 
 // "134515008 parameters", "136957248 parameters, 2442240 of them (1.78 %) trained".
 std::string parameters_text(const RunConfig& config) {
-  const int64_t all = count_all(config.model, config.lora), trained = count_trainable(config.model, config.lora);
+  const int64_t all = count_all(config.model, config.lora, config.memory);
+  const int64_t trained = count_trainable(config.model, config.lora, config.memory);
   if (all == trained) return str(all, " parameters");
   return str(all, " parameters, ", trained, " of them (", share_text(trained, all), ") trained");
 }
@@ -94,6 +104,21 @@ std::unique_ptr<LoraModel> adapters_for(Transformer& model, const RunConfig& con
   auto adapters = std::make_unique<LoraModel>(model, config.lora, static_cast<uint64_t>(config.train.seed));
   adapters->take_base_weights();
   return adapters;
+}
+
+// Adapters come instead of the model's own weights, a memory perhaps with them.
+std::vector<TrainedSet> trained_sets(Transformer& model, LoraModel* adapters, HashMemory* memory,
+                                     const RunConfig& config) {
+  std::vector<TrainedSet> sets;
+  if (adapters) sets.push_back({adapters->parameters(), config.optim});
+  if (trains_model(config.lora, config.memory)) sets.push_back({model.parameters(), config.optim});
+  if (!memory) return sets;
+  OptimConfig table = config.optim;
+  table.kind = "adamw";
+  table.weight_decay = 0;
+  sets.push_back({memory->parameters(), config.optim});
+  sets.push_back({memory->table(), table, true});
+  return sets;
 }
 
 void announce(const RunRequest& request, RunSite& site, const RunStart& start) {
@@ -121,8 +146,9 @@ RunOutcome train_and_report(Trainer& trainer, RunRecorder& recorder, const RunRe
     std::string message = error.what();
     if (is_out_of_memory(error)) {
       const RunConfig& c = request.config;
+      const int ranks = site.ranks.host.size();
       const MemoryPlan plan =
-          plan_memory(c.model, c.lora, c.optim, c.train, slice_of(c.train.batch, 0, site.ranks.host.size()).count);
+          plan_memory(c.model, c.lora, c.memory, c.optim, c.train, slice_of(c.train.batch, 0, ranks).count, ranks);
       message = str("rank ", site.world.rank(), " on ", device_of(site.world).str(), ", step ", trainer.step(),
                     ": out of memory; planned ", describe_memory(plan), "; ", memory_advice(plan, c.train));
     }
@@ -177,6 +203,7 @@ RunOutcome run_training(RunRequest request, RunSite site) {
   agree(host, [&] {
     require_samples(config, host.size());
     require_folder(config.model);
+    require_trained_model(config);
     follow_epochs(config);
     require_room(config, site);
   });
@@ -196,14 +223,15 @@ RunOutcome run_training(RunRequest request, RunSite site) {
   keep_freed_memory();
 
   Transformer model(config.model, config.train.numeric(), device_of(site.world),
-                    config.lora.enabled() ? Weights::frozen : Weights::trained);
+                    trains_model(config.lora, config.memory) ? Weights::trained : Weights::frozen);
   if (config.train.recompute) model.wrap_blocks(recompute_blocks());
   if (config.model.path.empty()) initialise(model, config, data);
-  // A checkpoint of adapters holds nothing of the weights they are put on.
-  const bool needs_weights = start.checkpoint.empty() || config.lora.enabled();
+  // A checkpoint of adapters or a memory holds nothing of the frozen weights they are put on.
+  const bool needs_weights = start.checkpoint.empty() || !trains_model(config.lora, config.memory);
   if (!config.model.path.empty() && needs_weights) load_pretrained(model, host);
   const std::unique_ptr<LoraModel> adapters = adapters_for(model, config);
   if (adapters && start.checkpoint.empty()) load_adapter(*adapters, host);
+  const std::unique_ptr<HashMemory> memory = memory_for(model, config, site.ranks);
   const ExtraMetrics extra = gain_metrics(model.residual(), config.model.has_streams());
   const RunRecord record = gather_run_record(site.world, host, start.session);
   RunFileSpec spec = run_file_spec(run_attributes(site.world, host.size(), config, toml, data, model, start.run_id), extra);
@@ -221,7 +249,8 @@ RunOutcome run_training(RunRequest request, RunSite site) {
                         [&](int64_t step) { return continue_run_file(path, spec, step); }});
   const CheckpointTask checkpoint{checkpoints_of(request.out), spec.attributes, config.checkpoint, [&] { recorder.drain(); }};
   const WatchedRun watched(site.world.watchdog(), [&](const std::string& line) { recorder.record_failure(line); });
-  Trainer trainer({model, adapters.get(), *data.train, data.held_out.get(), config.train, config.optim, checkpoint, extra, request.limit,
+  Trainer trainer({model, trained_sets(model, adapters.get(), memory.get(), config), adapters.get(), *data.train,
+                   data.held_out.get(), config.train, config.optim, checkpoint, extra, request.limit,
                    [&] { site.world.watchdog().enter_steady_state(); }},
                   site.ranks, recorder, site.stop);
   if (!start.checkpoint.empty()) trainer.resume(start.checkpoint, start.manifest);

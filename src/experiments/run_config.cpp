@@ -23,6 +23,7 @@ void SweepConfig::describe(ConfigSection& s) {
 void RunConfig::describe(ConfigSection& s) {
   s.table("model", model, "the shape of the model");
   s.table("lora", lora, "low-rank adapters that are trained instead of the model's own weights");
+  s.table("memory", memory, "hash memory: tables that layers look up by the last few tokens");
   s.table("data", data, "what it is trained on");
   s.table("optim", optim, "AdamW, its schedule and clipping");
   s.table("train", train, "the training loop: steps, batch, seed, precision, evaluation");
@@ -56,10 +57,15 @@ void check_sweep(const SweepConfig& sweep, const ConfigDocument& document) {
   }
 }
 
-void check_lora(const RunConfig& config, const ConfigDocument& document) {
+// Both begin their messages with the key: "lora.targets: expected …".
+void check_additions(const RunConfig& config, const ConfigDocument& document) {
   try {
     config.lora.check(config.model);
-  } catch (const UsageError& problem) {  // "lora.targets: expected …"
+    config.memory.check(config.model);
+    if (config.memory.trains_model && config.lora.enabled()) {
+      throw UsageError("memory.trains_model: with adapters (lora.rank) the model's own weights are frozen");
+    }
+  } catch (const UsageError& problem) {
     const std::string what = problem.what();
     throw UsageError(str(document.where(what.substr(0, what.find(':'))), ": ", what));
   }
@@ -86,7 +92,7 @@ RunConfig read_run_config(const ConfigDocument& document) {
   if (!config.model.path.empty()) take_shape(config.model, document);
   if (!config.lora.path.empty()) take_adapter(config.lora, config.model, document);
   config.model.check(document);
-  check_lora(config, document);
+  check_additions(config, document);
   check_quantised(config, document);
   check_sweep(config.sweep, document);
   if (config.checkpoint.keep_best && config.train.eval_every == 0) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "data/data_config.h"
+#include "nn/hash_memory_config.h"
 #include "nn/lora_config.h"
 #include "nn/model_config.h"
 #include "optim/optim_config.h"
@@ -32,6 +33,7 @@ struct SweepConfig {
 struct RunConfig {
   ModelConfig model;
   LoraConfig lora;
+  HashMemoryConfig memory;
   DataConfig data;
   OptimConfig optim;
   TrainConfig train;

@@ -156,8 +156,8 @@ RunAttributes run_attributes(const World& world, int ranks, const RunConfig& con
                        {"mesh", str("data=", ranks)},
                        {"device", place.device},
                        {"hardware", hardware_of(world.places())},
-                       {"parameters", count_all(config.model, config.lora)},
-                       {"parameters_trainable", count_trainable(config.model, config.lora)},
+                       {"parameters", count_all(config.model, config.lora, config.memory)},
+                       {"parameters_trainable", count_trainable(config.model, config.lora, config.memory)},
                        {"attention_backend", model.attention_backend(config.train.samples_at_once(mine.count))}};
   const RunAttributes versions = version_attributes(place);
   all.insert(all.end(), versions.begin(), versions.end());

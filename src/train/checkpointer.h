@@ -18,7 +18,7 @@ namespace braid {
 class Checkpointer {
  public:
   // Collective: the ranks' writing threads talk over a communicator of their own, so that they never wait behind
-  // training's messages. `tensors` are whole on every rank.
+  // training's messages. `tensors` are whole on every rank, or its own.
   Checkpointer(CheckpointTask task, std::vector<StateTensor> tensors, Communicator& host);
   // Waits for the save under way, but not while an exception ends this rank: the others may never answer.
   ~Checkpointer();

@@ -16,6 +16,15 @@ at::Tensor token_tensor(const std::vector<int64_t>& ids, const Batch& batch, int
   return device.is_cpu() ? view.clone() : view.to(device);
 }
 
+void fetch_block_inputs(Transformer& model, const Batch& batch, int64_t first, int64_t count) {
+  if (!model.block_input()) return;
+  const auto tensor = [&](const std::vector<int64_t>& ids) {
+    return token_tensor(ids, batch, first, count, model.device());
+  };
+  model.block_input()->fetch(
+      tokens_of(tensor(batch.tokens), batch.segments.empty() ? at::Tensor() : tensor(batch.segments)));
+}
+
 at::Tensor batch_loss(Transformer& model, const Batch& batch, int64_t first, int64_t count, double scale,
                       LossTotals& totals) {
   const auto tensor = [&](const std::vector<int64_t>& ids) { return token_tensor(ids, batch, first, count, model.device()); };
@@ -33,10 +42,14 @@ Evaluation evaluate(Transformer& model, const Dataset& data, int64_t samples, in
   const Slice mine = slice_of(samples, comm.rank(), comm.size());
   LossTotals totals = make_loss_totals(model.device());
   model.residual().begin_step();
-  for (int64_t done = 0; done < mine.count; done += micro_batch) {
-    const Batch batch = gather(data, mine.first + done, std::min(micro_batch, mine.count - done));
-    batch_loss(model, batch, 0, batch.samples, 1.0, totals);
+  const int64_t most = slice_of(samples, 0, comm.size()).count;  // of any rank: all take part in every fetch
+  for (int64_t done = 0; done < most; done += micro_batch) {
+    const int64_t count = std::clamp<int64_t>(mine.count - done, 0, micro_batch);
+    const Batch batch = gather(data, mine.first + done, count);
+    fetch_block_inputs(model, batch, 0, count);
+    if (count > 0) batch_loss(model, batch, 0, count, 1.0, totals);
   }
+  if (model.block_input()) model.block_input()->release();
   comm.all_reduce(buffer_of(totals.values), ReduceOp::sum).wait();
   const at::Tensor sums = totals.values.cpu();
   const double* v = sums.const_data_ptr<double>();

@@ -14,8 +14,12 @@ struct Evaluation {
   int64_t targets = 0;
 };
 
-// Every rank calls it and gets the same answer. `micro_batch` samples at a time.
+// Every rank calls it and gets the same answer. `micro_batch` samples at a time, as many on every rank.
 Evaluation evaluate(Transformer& model, const Dataset& data, int64_t samples, int64_t micro_batch, Communicator& comm);
+
+// Fetches what the model's blocks read besides their inputs for samples [first, first + count) of a batch, which may be
+// none; nothing where there is no such thing. Collective, until release() of Transformer::block_input.
+void fetch_block_inputs(Transformer& model, const Batch& batch, int64_t first, int64_t count);
 
 // tokens or targets of samples [first, first + count) of a batch as a tensor [count, T] on the device.
 at::Tensor token_tensor(const std::vector<int64_t>& ids, const Batch& batch, int64_t first, int64_t count,

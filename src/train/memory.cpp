@@ -42,26 +42,43 @@ int64_t activation_bytes_per_token(const ModelConfig& m, int64_t compute, bool r
 
 }  // namespace
 
-int64_t count_trainable(const ModelConfig& model, const LoraConfig& lora) {
-  return lora.enabled() ? lora_elements(model, lora) : count_parameters(model);
+namespace {
+
+// What is put on the model, but for tables.
+int64_t added_elements(const ModelConfig& model, const LoraConfig& lora, const HashMemoryConfig& memory) {
+  return (lora.enabled() ? lora_elements(model, lora) : 0) + hash_memory_dense_elements(model, memory);
 }
 
-int64_t count_all(const ModelConfig& model, const LoraConfig& lora) {
-  return count_parameters(model) + (lora.enabled() ? lora_elements(model, lora) : 0);
+}  // namespace
+
+bool trains_model(const LoraConfig& lora, const HashMemoryConfig& memory) {
+  return !lora.enabled() && (!memory.enabled() || memory.trains_model);
 }
 
-MemoryPlan plan_memory(const ModelConfig& model, const LoraConfig& lora, const OptimConfig& optim, const TrainConfig& train,
-                       int64_t samples) {
-  const int64_t trained = count_trainable(model, lora), frozen = count_all(model, lora) - trained;
+int64_t count_trainable(const ModelConfig& model, const LoraConfig& lora, const HashMemoryConfig& memory) {
+  return (trains_model(lora, memory) ? count_parameters(model) : 0) + added_elements(model, lora, memory) +
+         hash_memory_table_elements(memory);
+}
+
+int64_t count_all(const ModelConfig& model, const LoraConfig& lora, const HashMemoryConfig& memory) {
+  return count_parameters(model) + added_elements(model, lora, memory) + hash_memory_table_elements(memory);
+}
+
+MemoryPlan plan_memory(const ModelConfig& model, const LoraConfig& lora, const HashMemoryConfig& memory,
+                       const OptimConfig& optim, const TrainConfig& train, int64_t samples, int ranks) {
+  const int64_t table = hash_memory_table_elements(memory), rows = (table + ranks - 1) / ranks;
+  const int64_t trained = count_trainable(model, lora, memory) - table;
+  const int64_t frozen = count_all(model, lora, memory) - table - trained;
   const int64_t compute = train.numeric() == Precision::bf16 ? 2 : 4;
   const int64_t micro = train.micro_batch > 0 ? std::min(train.micro_batch, samples) : samples;
   MemoryPlan plan;
   const QuantisedSize nf4 = quantised_size(model);
   plan.quantised = nf4.bytes;
-  plan.weights = trained * (compute == 2 ? 6 : 4) + (frozen - nf4.elements) * compute + nf4.bytes;
-  plan.gradients = trained * 4;
+  plan.weights = trained * (compute == 2 ? 6 : 4) + (frozen - nf4.elements) * compute + nf4.bytes + rows * 4;
+  plan.gradients = (trained + rows) * 4;
   // In 8 bits two codes a weight and two absmax a block; the few small tensors' 32 bits do not count.
   plan.optimiser = optim.kind == "adamw8bit" ? trained * 2 + trained / 32 : trained * 8;
+  plan.optimiser += rows * 8;
   plan.activations = micro * model.context * activation_bytes_per_token(model, compute, train.recompute);
   return plan;
 }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 
+#include "nn/hash_memory_config.h"
 #include "nn/lora_config.h"
 #include "optim/optim_config.h"
 #include "train/train_config.h"
@@ -21,13 +22,16 @@ struct MemoryPlan {
 // Elements of all weights, without building the model.
 int64_t count_parameters(const ModelConfig& model);
 // Activations are an estimate of what autograd keeps for one micro-batch of `samples`.
-// With adapters the model's own weights are frozen: no gradients, no moments, matrices in the compute type alone, or in
-// NF4. With recomputation of every block the input is kept, and all activations of one block.
-MemoryPlan plan_memory(const ModelConfig& model, const LoraConfig& lora, const OptimConfig& optim, const TrainConfig& train,
-                       int64_t samples);
-// Elements that are trained, and all: the model's and the adapters'.
-int64_t count_trainable(const ModelConfig& model, const LoraConfig& lora);
-int64_t count_all(const ModelConfig& model, const LoraConfig& lora);
+// Where the model's own weights are frozen: no gradients, no moments, matrices in the compute type alone, or in NF4. With
+// recomputation of every block the input is kept, and all activations of one block. The table of a hash memory is
+// spread over `ranks`.
+MemoryPlan plan_memory(const ModelConfig& model, const LoraConfig& lora, const HashMemoryConfig& memory,
+                       const OptimConfig& optim, const TrainConfig& train, int64_t samples, int ranks);
+// Whether the model's own weights are trained, or only what is put on it.
+bool trains_model(const LoraConfig& lora, const HashMemoryConfig& memory);
+// Elements that are trained, and all: the model's, the adapters' and the hash memory's.
+int64_t count_trainable(const ModelConfig& model, const LoraConfig& lora, const HashMemoryConfig& memory);
+int64_t count_all(const ModelConfig& model, const LoraConfig& lora, const HashMemoryConfig& memory);
 
 std::string describe_memory(const MemoryPlan& plan);   // "weights 18.4 MiB, gradients …, together … "
 std::string human_bytes(int64_t bytes);

@@ -50,7 +50,7 @@ std::vector<StateTensor> state_tensors(ParameterSet& parameters, const Optimizer
 
 std::vector<StateTensor> share_of(const std::vector<StateTensor>& tensors, int rank, int ranks) {
   int64_t total = 0, before = 0;
-  for (const StateTensor& tensor : tensors) total += tensor.slice.count;
+  for (const StateTensor& tensor : tensors) total += tensor.own ? 0 : tensor.slice.count;
   const auto border = [&](int64_t part) { return part == ranks ? total : total / ranks * part; };
   const auto cut = [&](int64_t at, int64_t count) {  // where a border falls in the tensor under way
     if (at >= count) return count;
@@ -58,11 +58,15 @@ std::vector<StateTensor> share_of(const std::vector<StateTensor>& tensors, int r
   };
   std::vector<StateTensor> share;
   for (const StateTensor& tensor : tensors) {
+    if (tensor.own) {
+      share.push_back(tensor);
+      continue;
+    }
     const int64_t count = tensor.slice.count;
     const int64_t first = cut(border(rank) - before, count), end = cut(border(rank + 1) - before, count);
     before += count;
     if (first >= end) continue;
-    StateTensor part{tensor.slice, tensor.values.narrow(0, first, end - first)};
+    StateTensor part{tensor.slice, tensor.values.narrow(0, first, end - first), false};
     part.slice.first += first;
     part.slice.count = end - first;
     share.push_back(std::move(part));

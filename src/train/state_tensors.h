@@ -16,12 +16,13 @@ namespace braid {
 struct StateTensor {
   TensorSlice slice;  // what of the global tensor is here
   at::Tensor values;  // contiguous, on the device; slice.count elements
+  bool own = false;   // no other rank has it
 };
 
 std::vector<StateTensor> state_tensors(ParameterSet& parameters, const Optimizer& optimizer);
 
-// Of tensors that every rank holds alike, the share that one rank stores: consecutive elements, about as many for each
-// rank, cut at multiples of ParameterSet::alignment.
+// What one rank stores: all of its own, and of tensors that every rank holds alike consecutive elements, about as many
+// for each rank, cut at multiples of ParameterSet::alignment.
 std::vector<StateTensor> share_of(const std::vector<StateTensor>& tensors, int rank, int ranks);
 int64_t bytes_of(const std::vector<StateTensor>& tensors);
 

@@ -13,6 +13,7 @@
 #include "nn/precompiled.h"
 #include "optim/adamw.h"
 #include "optim/schedule.h"
+#include "parallel/gradient_reducer.h"
 #include "store/checkpoint_reader.h"
 #include "train/evaluate.h"
 #include "train/memory.h"
@@ -24,9 +25,8 @@ Trainer::Trainer(TrainTask task, TrainRanks ranks, RunRecorder& recorder, StopRe
       ranks_(ranks),
       recorder_(recorder),
       stop_request_(stop_request),
-      optimizer_(make_optimizer(trained(), task_.optim)),
-      reducer_(trained(), ranks.data),
-      checkpointer_(task_.checkpoint, state_tensors(trained(), *optimizer_), ranks.host),
+      sets_(task_.trained, ranks.data),
+      checkpointer_(task_.checkpoint, sets_.state_tensors(), ranks.host),
       totals_(make_loss_totals(task_.model.device())),
       mine_(slice_of(task_.train.batch, ranks.host.rank(), ranks.host.size())),
       position_(task_.train) {}
@@ -36,8 +36,7 @@ void Trainer::resume(const std::string& checkpoint, const Manifest& manifest) {
     load_tensors(CheckpointReader(checkpoint, manifest), checkpointer_.tensors());
     restore(position_, manifest.state);
   });
-  trained().refresh_compute();
-  optimizer_->resume_at(position_.updates);
+  sets_.resume_at(position_.updates);
   std::error_code elsewhere;  // a checkpoint of another run
   const std::string own = checkpoint_path(task_.checkpoint.root, position_.step);
   if (std::filesystem::equivalent(checkpoint, own, elsewhere)) checkpointer_.trust(position_.step);
@@ -88,31 +87,36 @@ void Trainer::forward_backward(const Batch& batch, double targets) {
   Transformer& model = task_.model;
   const int64_t micro = task_.train.micro_batch > 0 ? task_.train.micro_batch : batch.samples;
   totals_.values.zero_();
-  model.begin_step();
-  if (task_.adapters) trained().zero_gradients();
+  model.residual().begin_step();
+  sets_.zero_gradients();
+  fetch_block_inputs(model, batch, 0, batch.samples);
   for (int64_t first = 0; first < batch.samples; first += micro) {
     const int64_t count = std::min(micro, batch.samples - first);
-    if (first + count == batch.samples) reducer_.arm();
-    trained().start_backward();
+    if (first + count == batch.samples) sets_.arm();
+    sets_.start_backward();
     if (task_.adapters) {
       task_.adapters->set_position({uint32_t(position_.step), uint64_t((mine_.first + first) * batch.length)});
     }
     batch_loss(model, batch, first, count, 1.0 / targets, totals_).backward();
   }
   model.end_backward();
-  reducer_.finish();
+  sets_.finish();
+  // Behind the buckets, which may leave in another order on each rank.
+  if (model.block_input()) model.block_input()->return_gradients();
 }
 
 // The step's only host-device synchronisation: loss sums of all ranks, what they want to agree on and the gradient norm
 // in one copy.
 StepNumbers Trainer::read_numbers(double targets) {
-  at::Tensor sums = at::cat({totals_.values, my_flags().to(totals_.values.device(), true)});
+  at::Tensor sums = at::cat({totals_.values, my_flags().to(totals_.values.device(), true), sets_.own_squares()});
   ranks_.data.all_reduce(buffer_of(sums), ReduceOp::sum).wait();
-  const at::Tensor all = at::cat({sums, gradient_norm(trained()).view({1})}).cpu();
+  const at::Tensor all = at::cat({sums, sets_.shared_norm()}).cpu();
   const double* v = all.const_data_ptr<double>();
   const double* flags = v + totals_.values.numel();
   flags_ = {flags[0] > 0, flags[1] > 0, flags[2] > 0};
-  return {v[LossTotals::loss] / targets, flags[Flags::count], v[LossTotals::nonfinite]};
+  const double own_squares = flags[Flags::count], shared_norm = flags[Flags::count + 1];
+  const double norm = own_squares == 0 ? shared_norm : std::sqrt(shared_norm * shared_norm + own_squares);
+  return {v[LossTotals::loss] / targets, norm, v[LossTotals::nonfinite]};
 }
 
 // One rank's wish is enough; a sum over the ranks tells.
@@ -126,7 +130,7 @@ at::Tensor Trainer::my_flags() const {
 double Trainer::learning_rate() const { return learning_rate_at(task_.optim, position_.step, task_.train.steps); }
 
 void Trainer::update(const StepNumbers& numbers) {
-  optimizer_->step(learning_rate(), clip_divisor(numbers.gradient_norm, task_.optim.clip_norm));
+  sets_.step(learning_rate(), clip_divisor(numbers.gradient_norm, task_.optim.clip_norm));
 }
 
 // The row goes out after the copy for a checkpoint and before its commit: the commit waits for the row to be on disk.
@@ -210,7 +214,8 @@ void Trainer::maybe_evaluate() {
   if (!task_.held_out || every <= 0) return;
   if (step % every != 0 && step != task_.train.steps) return;
   const Stopwatch watch;
-  const int64_t micro = task_.train.micro_batch > 0 ? task_.train.micro_batch : mine_.count;
+  const int64_t largest = slice_of(task_.train.batch, 0, ranks_.host.size()).count;  // of any rank's share
+  const int64_t micro = task_.train.micro_batch > 0 ? task_.train.micro_batch : largest;
   const Evaluation e = evaluate(task_.model, *task_.held_out, task_.train.eval_samples, micro, ranks_.data);
   recorder_.evaluation({step, e.loss, e.accuracy, e.targets, watch.seconds()});
   position_.evaluated(e.loss);

@@ -12,25 +12,25 @@
 #include "data/dataset.h"
 #include "nn/lora_model.h"
 #include "nn/transformer.h"
-#include "optim/optimizer.h"
-#include "parallel/gradient_reducer.h"
 #include "train/checkpointer.h"
 #include "train/run_position.h"
 #include "train/run_recorder.h"
 #include "train/step_policy.h"
 #include "train/stop_request.h"
 #include "train/time_limit.h"
+#include "train/trained_sets.h"
 #include "train/train_config.h"
 
 namespace braid {
 
 struct TrainTask {
   Transformer& model;
-  LoraModel* adapters = nullptr;  // what is trained instead of the model's own weights
+  std::vector<TrainedSet> trained;  // what of it, and of what was put on it, is updated
+  LoraModel* adapters = nullptr;    // whose dropout follows the run's position
   const Dataset& data;
   const Dataset* held_out = nullptr;
   TrainConfig train;
-  OptimConfig optim;
+  OptimConfig optim;  // schedule and clipping
   CheckpointTask checkpoint;
   ExtraMetrics extra;
   TimeLimit limit;  // looked at on rank 0
@@ -68,7 +68,6 @@ class Trainer {
     static constexpr int64_t count = 3;
   };
 
-  ParameterSet& trained() { return task_.adapters ? task_.adapters->parameters() : task_.model.parameters(); }
   Batch fetch() const;
   double global_targets(const Batch& batch);
   void forward_backward(const Batch& batch, double targets);
@@ -90,8 +89,7 @@ class Trainer {
   TrainRanks ranks_;
   RunRecorder& recorder_;
   StopRequest& stop_request_;
-  std::unique_ptr<Optimizer> optimizer_;
-  GradientReducer reducer_;
+  TrainedSets sets_;
   Checkpointer checkpointer_;
   LossTotals totals_;
   Slice mine_;  // of each batch

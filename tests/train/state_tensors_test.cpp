@@ -80,6 +80,29 @@ TEST_P(State, IsSharedOutOnceAndCutAtMultiplesOfTheAlignment) {
   }
 }
 
+// Rows that a rank alone has are stored by it, whatever the others' share.
+TEST_P(State, WhatARankAloneHasStaysWithIt) {
+  std::vector<StateTensor> all = tensors_;
+  const std::vector<StateTensor> before = share_of(all, 1, 3);
+  ParameterSet rows;
+  Parameter& table = rows.add("table", {30, 4});
+  table.slice = {{10, 0}, {10, 4}};
+  rows.allocate(GetParam(), at::kCPU);
+  const AdamW optimizer(rows, OptimConfig{});
+  for (StateTensor& tensor : state_tensors(rows, optimizer)) {
+    tensor.own = true;
+    all.push_back(tensor);
+  }
+  const std::vector<StateTensor> share = share_of(all, 1, 3);
+  ASSERT_EQ(share.size(), before.size() + 3);
+  for (size_t i = 0; i < before.size(); ++i) EXPECT_EQ(share[i].slice.first, before[i].slice.first);
+  for (size_t i = before.size(); i < share.size(); ++i) {
+    EXPECT_EQ(share[i].slice.count, 40);
+    EXPECT_EQ(share[i].slice.box.origin, (Extent{10, 0}));
+    EXPECT_EQ(share[i].slice.box.extent, (Extent{10, 4}));
+  }
+}
+
 // Written by three ranks, read whole.
 TEST_P(State, ComesBackFromACheckpoint) {
   const TempFolder folder;

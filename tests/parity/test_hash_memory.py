@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hash memory (Engram, arXiv 2601.07372) against a form of its own in PyTorch around transformers' Llama, and from training on
+several ranks to generation."""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+
+import braid_run
+import h5py
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers", reason="transformers is not installed: launch/setup --test-packages")
+tokenizers = pytest.importorskip("tokenizers", reason="tokenizers is not installed: launch/setup --test-packages")
+from hf_models import braid, load, make_folder, random_ids  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
+
+PROBE = pathlib.Path(os.path.dirname(braid_run.BRAID)) / "tests" / "memory_probe"
+F = torch.nn.functional
+WIDTH, VOCABULARY, EPSILON = 72, 97, 1e-5  # of hf_models.TINY
+
+
+def primes_from(number):
+    while True:
+        if number > 1 and all(number % d for d in range(2, int(number**0.5) + 1)):
+            yield number
+        number += 1
+
+
+class Memory(torch.nn.Module):
+    """Written after the paper's formulas: a table for each head, convolution by conv1d, hashes in Python's own numbers."""
+
+    def __init__(self, form, seed=1):
+        super().__init__()
+        self.form, orders, heads = form, form["max_order"] - 1, form["heads"]
+        torch.manual_seed(seed)
+        draw = np.random.default_rng(seed)
+        self.canonical = torch.from_numpy(draw.integers(0, 60, VOCABULARY))
+        most = (2**63 - 1) // 61 // 2
+        self.multipliers = [[int(m) * 2 + 1 for m in draw.integers(0, most, form["max_order"])] for _ in form["layers"]]
+        primes = primes_from(form["table_size"])
+        self.moduli = [[[next(primes) for _ in range(heads)] for _ in range(orders)] for _ in form["layers"]]
+        size, inputs = form["width"] // heads, orders * form["width"]
+        table = lambda p: torch.nn.Parameter(torch.randn(p, size, dtype=torch.float64))  # noqa: E731
+        self.tables = torch.nn.ModuleList(torch.nn.ParameterList(table(p) for order in layer for p in order) for layer in self.moduli)
+        linear = lambda: torch.nn.Linear(inputs, WIDTH, bias=False, dtype=torch.float64)  # noqa: E731
+        self.key, self.value = (torch.nn.ModuleList(linear() for _ in form["layers"]) for _ in range(2))
+        norm = lambda: torch.nn.RMSNorm(WIDTH, eps=EPSILON, dtype=torch.float64)  # noqa: E731
+        self.query_norm, self.key_norm, self.value_norm = (torch.nn.ModuleList(norm() for _ in form["layers"]) for _ in range(3))
+        self.conv = torch.nn.ParameterList(torch.randn(WIDTH, form["kernel"], dtype=torch.float64) for _ in form["layers"])
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                if "norm" in name:
+                    parameter.normal_(1.0, 0.3)
+
+    def slots(self, index, ids):
+        """[T, orders * heads] of one text of canonical ids."""
+        padded = [self.form["pad"]] * (self.form["max_order"] - 1) + ids
+        rows = []
+        for t in range(self.form["max_order"] - 1, len(padded)):
+            mixed, row = padded[t] * self.multipliers[index][0], []
+            for order, primes in enumerate(self.moduli[index]):
+                mixed ^= padded[t - order - 1] * self.multipliers[index][order + 1]
+                row += [mixed % p for p in primes]
+            rows.append(row)
+        return torch.tensor(rows)
+
+    def added(self, index, ids, hidden):
+        """Y for one text: ids [T], hidden [T, D]."""
+        slots = self.slots(index, self.canonical[ids].tolist())
+        e = torch.cat([table[slots[:, i]] for i, table in enumerate(self.tables[index])], 1)
+        k, v = self.key[index](e), self.value[index](e)
+        score = (self.query_norm[index](hidden) * self.key_norm[index](k)).sum(1, keepdim=True) / WIDTH**0.5
+        u = torch.sigmoid(score.sign() * score.abs().sqrt() if self.form["gate"] == "root" else score) * v
+        kernel, dilation = self.form["kernel"], self.form["max_order"]
+        heard = F.pad(self.value_norm[index](u).T, ((kernel - 1) * dilation, 0))
+        return F.silu(F.conv1d(heard[None], self.conv[index][:, None], dilation=dilation, groups=WIDTH)[0].T) + u
+
+    def put_on(self, model, ids, segments):
+        """Hooks before the layers; texts are runs of equal segments."""
+
+        def hook(index):
+            def before(_, arguments, named):
+                hidden = arguments[0]
+                rows = []
+                for row, (text, parts) in enumerate(zip(ids, segments, strict=True)):
+                    pieces = [int(n) for n in torch.unique_consecutive(parts, return_counts=True)[1]]
+                    added = [self.added(index, i, h) for i, h in zip(text.split(pieces), hidden[row].split(pieces), strict=True)]
+                    rows.append(torch.cat(added))
+                return (hidden + torch.stack(rows), *arguments[1:]), named
+
+            return before
+
+        return [model.model.layers[n].register_forward_pre_hook(hook(i), with_kwargs=True) for i, n in enumerate(self.form["layers"])]
+
+    def named(self, of=lambda p: p.detach()):
+        """Under Braid's names."""
+        found = {"memory.table": torch.cat([of(t) for layer in self.tables for t in layer])}
+        for i, layer in enumerate(self.form["layers"]):
+            for part in ("key", "value", "query_norm", "key_norm", "value_norm"):
+                found[f"memory.layers.{layer}.{part}.weight"] = of(getattr(self, part)[i].weight)
+            found[f"memory.layers.{layer}.conv.weight"] = of(self.conv[i])
+        return found
+
+    def save(self, folder):
+        folder.mkdir(exist_ok=True)
+        (folder / "memory_config.json").write_text(json.dumps(self.form | {"format": "braid-hash-memory", "format_version": 1, "model_width": WIDTH}))
+        numbers = {"canonical_ids": self.canonical, "multipliers": torch.tensor(self.multipliers), "moduli": torch.tensor(self.moduli).flatten(1)}
+        save_file({name: t.contiguous() for name, t in (self.named() | numbers).items()}, folder / "memory.safetensors")
+        return folder
+
+
+FORM = dict(layers=[0, 2], table_size=30, width=12, heads=3, max_order=3, kernel=4, gate="root", pad=60)
+FORMS = {"root": FORM, "plain, four tokens": FORM | dict(gate="plain", max_order=4, layers=[1], kernel=2), "bigrams": FORM | dict(max_order=2, heads=1)}
+
+
+def block_mask(segments):
+    same = segments[:, :, None] == segments[:, None, :]
+    return (same & torch.ones_like(same).tril())[:, None]
+
+
+def probed(model, memory, tensors, folder, *more):
+    save_file(tensors, folder / "ids.safetensors")
+    command = [PROBE, "--model", model, "--memory", memory, "--ids", folder / "ids.safetensors", "--out", folder / "out.safetensors", *more]
+    return subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=120)
+
+
+def close(found, expected, what, tolerance=5e-6):
+    error = (found - expected).norm() / expected.norm()
+    assert error <= tolerance, (what, float(error))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_logits_loss_and_every_gradient_are_those_of_pytorch(tmp_path, form):
+    folder = make_folder(tmp_path / "model")
+    model = load(folder).double()
+    ids = random_ids(model, 3, 17)
+    segments = torch.zeros_like(ids)
+    segments[1, 5:] = 1
+    segments[1, 6:] = 2
+    targets = ids.roll(-1, 1)
+    targets[0, :3] = -100
+    base = model(ids, attention_mask=block_mask(segments)).logits.detach()
+    memory = Memory(FORMS[form])
+    hooks = memory.put_on(model, ids, segments)
+    logits = model(ids, attention_mask=block_mask(segments)).logits
+    loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-100)
+    loss.backward()
+    assert hooks
+    done = probed(folder, memory.save(tmp_path / "memory"), {"ids": ids, "targets": targets, "segments": segments}, tmp_path, "--write", tmp_path / "again")
+    assert done.returncode == 0, done.stderr
+    found = load_file(tmp_path / "out.safetensors")
+    close(found["off"], base, "off")
+    close(found["logits"], logits.detach(), "logits")
+    close(found["loss"], loss.detach().reshape(1), "loss")
+    gradients = memory.named(lambda p: p.grad)
+    assert set(gradients) == set(found) - {"off", "logits", "loss"}
+    for name, gradient in gradients.items():
+        close(found[name], gradient, name)
+    before, after = (load_file(tmp_path / name / "memory.safetensors") for name in ("memory", "again"))
+    assert before.keys() == after.keys() and all(torch.equal(before[n].to(after[n].dtype), after[n]) for n in before)
+
+
+def test_folders_that_cannot_be_are_refused_in_one_line(tmp_path):
+    folder, memory = make_folder(tmp_path / "model"), Memory(FORM)
+    ids = torch.zeros(1, 2, dtype=torch.long)
+    good = memory.save(tmp_path / "memory")
+    tensors = load_file(good / "memory.safetensors")
+    form = json.loads((good / "memory_config.json").read_text())
+    edits = [({"layers": [3]}, {}, "memory.layers: expected 0 to 2"), ({"model_width": 71}, {}, "model_width: expected the model's 72"),
+             ({"gate": "open"}, {}, "gate: expected"), ({"heads": 5}, {}, "memory.heads: expected a divisor"), ({"table_size": 31}, {}, "shape"),
+             ({}, {"memory.table": None}, "memory.table: expected by memory_config.json"), ({}, {"moduli": tensors["moduli"][:1]}, "moduli: found shape"),
+             ({}, {"multipliers": tensors["multipliers"] * 0}, "multiplier"), ({}, {"canonical_ids": tensors["canonical_ids"][:90]}, "knows 90 tokens"),
+             ({}, {"more": tensors["moduli"].clone()}, "more: has no place"),
+             ({}, {"memory.layers.0.conv.weight": tensors["memory.layers.0.conv.weight"] * float("nan")}, "expected finite weights")]  # fmt: skip
+    for fields, changed, line in edits:
+        bad = tmp_path / "bad"
+        bad.mkdir(exist_ok=True)
+        (bad / "memory_config.json").write_text(json.dumps(form | fields))
+        save_file({n: t for n, t in (tensors | changed).items() if t is not None}, bad / "memory.safetensors")
+        done = probed(folder, bad, {"ids": ids, "targets": ids, "segments": ids}, tmp_path)
+        assert done.returncode == 2 and line in done.stderr and len(done.stderr.strip().splitlines()) == 1, (line, done.stderr)
+
+
+TOKENIZER = braid_run.ROOT / "tests/text/data/smol.json"
+PAIRS = [("Q: Port of HTTPS?\nA:", " 443"), ("Fix: if x = 5:", " if x == 5:"), ("for i in ", "range(10):\n    print(i)"),
+         ("2024-01-05 ->", " January 5, 2024"), ("Q: Capital of Peru?\nA:", " Lima"), ("with open(path) as ", "f:")]  # fmt: skip
+SETS = ["model.context=48", "train.steps=20", "train.batch=6", "optim.learning_rate=0.01", "optim.warmup_steps=0", "train.eval_every=10",
+        "train.eval_samples=5", "train.log_every=100", "memory.layers=[0,2]", "memory.table_size=500", "memory.width=32",
+        "memory.heads=4"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory):
+    """A model folder with a tokenizer, and a folder of examples."""
+    root = tmp_path_factory.mktemp("places")
+    vocabulary = tokenizers.Tokenizer.from_file(str(TOKENIZER)).get_vocab_size()
+    make_folder(root / "model", vocab_size=vocabulary, eos_token_id=0, initializer_range=0.05)
+    shutil.copy(TOKENIZER, root / "model" / "tokenizer.json")
+    (root / "data").mkdir()
+    for name in ("train", "valid", "test"):
+        lines = [{"messages": [{"role": "user", "content": p}, {"role": "assistant", "content": a}], "category": p[:3]} for p, a in PAIRS]
+        (root / "data" / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return root
+
+
+def trained(places, out, *overrides, ranks=0):
+    sets = [*SETS, f"model.path={places / 'model'}", f"data.path={places / 'data'}", *overrides]
+    words = [word for assignment in sets for word in ("--set", assignment)]
+    done = braid("train", braid_run.ROOT / "configs/engram/memory.toml", "--out", out, "--device", "cpu", *words, ranks=ranks, timeout=300)
+    assert done.returncode == 0, done.stderr
+    with h5py.File(out / "run.h5", "r", swmr=True, locking=False) as f:
+        return f["train"]["loss"][:], f["train"]["grad_norm"][:], f["eval"]["loss"][:]
+
+
+def stored(out, name):
+    """A tensor of the newest checkpoint, and where its slices begin."""
+    folder = sorted((out / "checkpoints").glob("step-*"))[-1]
+    with h5py.File(folder / "manifest.h5", "r") as f:
+        slices = [(row["box_origin"].decode(), row["box_extent"].decode()) for row in f["slices"][:] if row["tensor"].decode() == name]
+        return f["view"][name][:], sorted(slices, key=lambda s: int(s[0].split(",")[0]))
+
+
+def test_losses_norms_and_tables_do_not_depend_on_the_ranks(places, tmp_path):
+    results = {ranks: trained(places, tmp_path / str(ranks), "lora.rank=4", "train.batch=5", ranks=ranks) for ranks in (1, 2, 3)}
+    assert results[1][0][-1] < 0.7 * results[1][0][0]
+    for ranks in (2, 3):
+        loss, norm, held_out = (np.abs(mine / one - 1) for mine, one in zip(results[ranks], results[1], strict=True))
+        assert loss.max() < 1e-5 and held_out.max() < 1e-5
+        assert norm[:4].max() < 1e-5 and norm.max() < 1e-3  # Adam enlarges rounding, and the norm shows it first
+        for name in ("model/memory.table", "optim/exp_avg/memory.table", "model/memory.layers.2.value.weight"):
+            table, slices = stored(tmp_path / str(ranks), name)
+            one, _ = stored(tmp_path / "1", name)
+            assert np.linalg.norm(table - one) < 1e-3 * np.linalg.norm(one), name  # Adam's sign-like first steps amplify rounding
+        table, slices = stored(tmp_path / str(ranks), "model/memory.table")
+        ends = np.cumsum([int(extent.split(",")[0]) for _, extent in slices])
+        assert len(slices) == ranks and [int(o.split(",")[0]) for o, _ in slices] == [0, *ends[:-1]] and ends[-1] == len(table)
+
+
+def test_a_run_goes_on_over_another_number_of_ranks(places, tmp_path):
+    whole, _, _ = trained(places, tmp_path / "whole", "optim.schedule=constant")
+    trained(places, tmp_path / "parts", "train.steps=12", "optim.schedule=constant", ranks=3)
+    parts, _, _ = trained(places, tmp_path / "parts", "optim.schedule=constant", "train.micro_batch=2", ranks=2)
+    assert len(parts) == 20 and np.abs(parts / whole - 1).max() < 1e-5
+
+
+def test_a_memory_learns_by_heart_and_is_asked_from_its_folder(places, tmp_path):
+    losses, _, _ = trained(places, tmp_path / "run", "train.steps=120", "train.eval_every=60")
+    assert losses[-1] < 0.1 * losses[0]
+    done = braid("checkpoint", "export", tmp_path / "run", "--memory", tmp_path / "memory")
+    assert done.returncode == 0, done.stderr
+    found = tmp_path / "engram.h5"
+    done = braid("eval", "engram", "--model", places / "model", "--memory", tmp_path / "memory", "--data", places / "data",
+                 "--out", found, "--max-new-tokens", 16, "--device", "cpu", ranks=2, timeout=300)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    with h5py.File(found, "r") as f:
+        scores = {(r["model"], r["items"], r["match"]): (r["right"], r["of"]) for r in f["scores"][:]}
+        answers = {r["prompt"].decode(): r["tuned_answer"].decode() for r in f["examples"][:]}
+    assert scores[b"tuned", b"all", b"strict"] == (6, 6) and scores[b"base", b"all", b"prefix"][0] == 0
+    ids = tokenizers.Tokenizer.from_file(str(TOKENIZER)).encode(PAIRS[0][0]).ids
+    done = braid("generate", "--model", places / "model", "--memory", tmp_path / "memory", "--ids", ",".join(map(str, ids)),
+                 "--max-new-tokens", 16, "--device", "cpu")  # fmt: skip
+    new = [int(word) for word in done.stdout.split(",")]
+    assert tokenizers.Tokenizer.from_file(str(TOKENIZER)).decode(new) == answers[PAIRS[0][0]]
+
+
+def test_the_whole_model_trains_with_it_from_drawn_weights(tmp_path):
+    sets = ["model.dialect=llama", "model.layers=2", "model.width=32", "model.mlp_width=48", "model.heads=4", "model.context=16", "train.batch=4",
+            "model.vocabulary=64", "model.residual=residual", "data.kind=copy", "memory.layers=[1]", "memory.table_size=50", "memory.width=16", "memory.heads=2", "train.steps=4"]  # fmt: skip
+    words = [word for assignment in sets for word in ("--set", assignment)]
+    config = braid_run.ROOT / "configs/mhc/demo_mhc.toml"
+    done = braid("train", config, "--out", tmp_path / "no", "--device", "cpu", *words)
+    assert done.returncode == 2 and "memory.trains_model: without model.path" in done.stderr
+    losses = {}
+    for ranks in (0, 2):
+        out = tmp_path / str(ranks)
+        done = braid("train", config, "--out", out, "--device", "cpu", *words, "--set", "memory.trains_model=true", ranks=ranks)
+        assert done.returncode == 0, done.stderr
+        with h5py.File(out / "run.h5", "r", swmr=True, locking=False) as f:
+            losses[ranks] = f["train"]["loss"][:]
+            assert f.attrs["parameters"] == f.attrs["parameters_trainable"]
+    assert np.abs(losses[2] / losses[0] - 1).max() < 1e-5
