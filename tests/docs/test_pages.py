@@ -63,7 +63,7 @@ def script_help(words):
 
 
 def options_of(help_text):
-    return set(re.findall(r"(?<![\w-])(--?[a-z][a-z-]*)", help_text))
+    return set(re.findall(r"(?<![\w-])(--?[a-z][a-z0-9-]*)", help_text))
 
 
 def words_of(line):

@@ -77,13 +77,14 @@ def test_loss_and_every_gradient_of_adapters_on_nf4_are_pefts(folders, tmp_path,
 def same_but_for_codes(ours, theirs):
     """Equal bytes; of the absmax' 8-bit codes the neighbours that bitsandbytes' table of 65,536 steps gives on CPUs."""
     assert ours.keys() == theirs.keys()
+    differences = [torch.zeros(1)]
     for name, tensor in theirs.items():
         assert ours[name].dtype == tensor.dtype and ours[name].shape == tensor.shape, name
         if name.endswith(".absmax") and tensor.dtype == torch.uint8:
-            difference = (ours[name].int() - tensor.int()).abs()
-            assert difference.max() <= 1 and (difference > 0).float().mean() < 0.02, name
+            differences.append((ours[name].int() - tensor.int()).abs().float())
         else:
             assert torch.equal(ours[name], tensor), name
+    assert torch.cat(differences).max() <= 1 and torch.cat(differences).mean() < 0.01, float(torch.cat(differences).mean())
 
 
 @pytest.mark.parametrize("plain, form, words", [("plain", "single", ["--nf4=single"]), ("plain", "double", ["--nf4", "--shard-size", "60KB"]),
