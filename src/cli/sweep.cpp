@@ -31,8 +31,9 @@ Examples:
   braid status runs/fast
 
 The table [sweep] of CONFIG lists depths, connections, seeds and more (braid config --explain
-sweep); each combination is one run, in a folder of its own under --out. Given again, the command goes on: finished runs are skipped, others
-go on from their newest checkpoint; a run that died twice without a new one is recorded as failed.
+sweep); each combination is one run, in a folder of its own under --out. Given again, the command
+goes on: finished runs are skipped, others go on from their newest checkpoint; a run that died
+twice without a new one is recorded as failed.
 --only K makes one run and ends as braid train does, so that each run can be a job of its own, at
 the same time as others of the sweep: slurm/sweep.sbatch is an array of such jobs.
 Exit codes: 0 every run is done or diverged; 1 a run failed; 2 wrong use or configuration; 85
