@@ -173,7 +173,7 @@ int evaluate_engram(World& world, const EvalRequest& request) {
 }
 
 void add_options(cxxopts::Options& options) {
-  const auto text = [] { return cxxopts::value<std::string>()->default_value(""); };
+  const auto text = [] { return cxxopts::value<std::string>(); };
   options.add_options()("test", "engram", cxxopts::value<std::string>());
   add_model_options(options);
   options.add_options()("data", "folder of test.jsonl and train.jsonl (braid data engram); default: the run's", text(), "DIR")(
@@ -187,7 +187,7 @@ void add_options(cxxopts::Options& options) {
 }
 
 EvalRequest read_request(const cxxopts::ParseResult& parsed) {
-  const auto text = [&](const char* name) { return parsed[name].as<std::string>(); };
+  const auto text = [&](const char* name) { return text_option(parsed, name); };
   if (!parsed.count("test") || text("test") != "engram") {
     throw UsageError("braid eval: expected engram --model DIR --data DIR, or engram --run DIR");
   }

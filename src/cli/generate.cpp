@@ -27,9 +27,9 @@ Examples:
 
 Texts are answered one after the other, printed as they come, each ended by a line feed; --prompt -
 takes the lines of standard input. A run answers in the form it was trained in unless --format or
---chat says otherwise. With --ids a line of new ids is printed for each. A text ends after one of
-the ids that the folder's generation_config.json names as eos_token_id, or, where it is given as
-text, the tokenizer's end token; never are there more tokens than the model's context holds.
+--chat says otherwise. With --ids a line of new ids is printed for each. A text ends at an id that
+generation_config.json names as eos_token_id, with --prompt also at the tokenizer's end token or
+where the model's context does.
 Exit codes: 0 done; 1 failed; 2 wrong use, or files that cannot be taken.
 )";
 

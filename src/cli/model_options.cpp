@@ -12,26 +12,26 @@
 namespace braid {
 
 void add_model_options(cxxopts::Options& options) {
-  const auto text = [](const char* otherwise) { return cxxopts::value<std::string>()->default_value(otherwise); };
-  options.add_options()("model", "folder of a Hugging Face Llama", text(""), "DIR")(
-      "adapter", "folder of an adapter in peft's format, for --model", text(""), "DIR")(
-      "memory", "folder of a hash memory (braid checkpoint export --memory), for --model", text(""), "DIR")(
-      "run", "a run, instead of --model: its newest checkpoint that verifies; or one checkpoint", text(""), "DIR")(
+  const auto text = [] { return cxxopts::value<std::string>(); };
+  options.add_options()("model", "folder of a Hugging Face Llama", text(), "DIR")(
+      "adapter", "folder of an adapter in peft's format, for --model", text(), "DIR")(
+      "memory", "folder of a hash memory (braid checkpoint export --memory), for --model", text(), "DIR")(
+      "run", "a run, instead of --model: its newest checkpoint that verifies; or one checkpoint", text(), "DIR")(
       "step", "the run's checkpoint of so many updates, not the newest", cxxopts::value<int64_t>(), "N")(
       "best", "the run's checkpoint with the lowest held-out loss (checkpoint.keep_best)")(
-      "format", "how a prompt is put: raw, alpaca, chatml, zephyr, llama3, or model: as the folder's chat template\n"
-                "says (default: as the run was trained, else raw)", text(""), "NAME")(
-      "tokenizer", "a file tokenizer.json (default: the model's own)", text(""), "FILE")(
-      "precision", "fp32 or bf16", text("fp32"), "NAME")(
-      "quantise", "nf4: hold dense projections in 4 bits, as bitsandbytes does; none (default: as the run or the\n"
-                  "folder has them)", text(""), "NAME")(
-      "device", "auto, cpu or cuda; auto takes a GPU where there is one", text("auto"), "NAME");
+      "format", "how a prompt is put: raw, alpaca, chatml, zephyr, llama3, or model: the folder's chat template "
+                "(default: as the run was trained, else raw)", text(), "NAME")(
+      "tokenizer", "a file tokenizer.json (default: the model's own)", text(), "FILE")(
+      "precision", "fp32 or bf16", text()->default_value("fp32"), "NAME")(
+      "quantise", "nf4: hold dense projections in 4 bits, as bitsandbytes does; none (default: as the run or the "
+                  "folder has them)", text(), "NAME")(
+      "device", "auto, cpu or cuda; auto takes a GPU where there is one", text()->default_value("auto"), "NAME");
 }
 
 namespace {
 
 ModelSource read_source(const cxxopts::ParseResult& parsed) {
-  const auto text = [&](const char* name) { return parsed[name].as<std::string>(); };
+  const auto text = [&](const char* name) { return text_option(parsed, name); };
   ModelSource source{text("model"), text("adapter"), text("run"), {}, text("quantise"), text("memory")};
   if (source.model.empty() == source.run.empty()) throw UsageError("expected --model DIR or --run DIR, one of both");
   if (!(source.adapter + source.memory).empty() && source.model.empty()) {
@@ -49,14 +49,14 @@ ModelSource read_source(const cxxopts::ParseResult& parsed) {
 }  // namespace
 
 ModelOptions read_model_options(const cxxopts::ParseResult& parsed) {
-  const auto text = [&](const char* name) { return parsed[name].as<std::string>(); };
+  const auto text = [&](const char* name) { return text_option(parsed, name); };
   ModelOptions options;
   options.source = read_source(parsed);
   options.tokenizer = text("tokenizer");
   options.format = text("format");
   if (!options.format.empty()) one_of("format", options.format, {"raw", "alpaca", "chatml", "zephyr", "llama3", "model"});
-  options.precision = one_of("precision", text("precision"), {"fp32", "bf16"});
-  options.world.device = one_of("device", text("device"), {"auto", "cpu", "cuda"});
+  options.precision = one_of("precision", parsed["precision"].as<std::string>(), {"fp32", "bf16"});
+  options.world.device = one_of("device", parsed["device"].as<std::string>(), {"auto", "cpu", "cuda"});
   return options;
 }
 
@@ -81,6 +81,10 @@ DataConfig form_for(const ModelOptions& options, const AdaptedModel& loaded) {
                          loaded.checkpoint.empty() ? loaded.shape.path : loaded.checkpoint, " comes without one"));
   }
   return data;
+}
+
+std::string text_option(const cxxopts::ParseResult& parsed, const std::string& name) {
+  return parsed.count(name) ? parsed[name].as<std::string>() : "";
 }
 
 const std::string& one_of(const std::string& option, const std::string& value, const std::vector<std::string>& known) {

@@ -33,6 +33,9 @@ AdaptedModel load_model(const ModelOptions& options, const World& world);
 // How prompts are put to it.
 DataConfig form_for(const ModelOptions& options, const AdaptedModel& loaded);
 
+// The value of an option, "" where it is not given.
+std::string text_option(const cxxopts::ParseResult& parsed, const std::string& name);
+
 // The value of an option, which must be one of some words. UsageError.
 const std::string& one_of(const std::string& option, const std::string& value, const std::vector<std::string>& known);
 
