@@ -253,7 +253,8 @@ bool has_places(const CheckpointAction& action, const CheckpointRequest& request
 // Refuses what the action does not take or cannot do without.
 void check_request(const cxxopts::ParseResult& parsed, const CheckpointAction& action,
                    const CheckpointRequest& request) {
-  for (const char* option : {"step", "best", "json", "tensors", "out", "prefix", "all", "dtype", "hf", "merge", "peft", "shard-size"}) {
+  for (const char* option : {"step", "best", "json", "tensors", "out", "prefix", "all", "dtype", "hf", "merge", "peft",
+                             "shard-size"}) {
     if (!parsed.count(option) || action.takes(option)) continue;
     throw UsageError(str("braid checkpoint ", action.name, ": takes no --", option));
   }
