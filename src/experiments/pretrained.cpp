@@ -61,7 +61,9 @@ void take_shape(ModelConfig& model, const ConfigDocument& document) {
 }
 
 void take_adapter(LoraConfig& lora, const ModelConfig& model, const ConfigDocument& document) {
-  if (model.path.empty()) throw UsageError(str(document.where("lora.path"), ": lora.path: needs model.path, the model it is for"));
+  if (model.path.empty()) {
+    throw UsageError(str(document.where("lora.path"), ": lora.path: needs model.path, the model it is for"));
+  }
   LoraConfig found = read_peft_config(lora.path, model);
   found.path = lora.path;
   found.b_rate = lora.b_rate;

@@ -34,7 +34,8 @@ ModelConfig merged_shape(const ModelConfig& model, const LoraConfig& lora) {
   ModelConfig shape = model;
   const bool on_head = std::find(lora.targets.begin(), lora.targets.end(), "lm_head") != lora.targets.end();
   if (shape.tie_embeddings && on_head && !lora.saves("embed_tokens")) {
-    throw UsageError("merging: lora.targets has lm_head, which is the embedding in this model: both would change; keep the adapter");
+    throw UsageError("merging: lora.targets has lm_head, which is the embedding in this model: both would "
+                     "change; keep the adapter");
   }
   shape.tie_embeddings = shape.tie_embeddings && lora.saved_modules.empty();
   return shape;
