@@ -3,7 +3,7 @@
 # Engram's protocols: which data each trains on, with which options, and how its model is asked. launch/engram and
 # slurm/engram.sbatch share this. Uses root, binary and fail of launch/common.sh.
 
-readonly known_protocols=(seed raw mlx ours ours-clean)
+readonly known_protocols=(seed raw mlx ours ours-clean memory)
 
 check_protocol() {
   local known
@@ -25,7 +25,7 @@ variant_of() {
 # config_for PROTOCOL MODEL: the models that launch/engram makes are small, and learn at another rate.
 config_for() {
   case $1 in
-    ours*) if [[ -e $2/made-by-engram ]]; then echo ours_small.toml; else echo ours.toml; fi ;;
+    ours* | memory) if [[ -e $2/made-by-engram ]]; then echo "${1%-clean}_small.toml"; else echo "${1%-clean}.toml"; fi ;;
     *) echo "$1.toml" ;;
   esac
 }
@@ -58,7 +58,7 @@ training_options() {
     seed) printf '%s\n' --set train.epochs=1 ;;
     raw) printf '%s\n' --set train.epochs=10 ;;
     mlx) mlx_options "$2" ;;
-    *) if [[ $(config_for "$1" "$2") == ours.toml ]]; then printf '%s\n' --set train.epochs=10; fi ;;
+    *) if [[ $(config_for "$1" "$2") != *_small.toml ]]; then printf '%s\n' --set train.epochs=10; fi ;;
   esac
 }
 
@@ -79,10 +79,15 @@ make_engram_data() {
   mv "$folder.partial" "$folder"
 }
 
-export_adapter() {
-  local run=$1 folder=$2
-  if [[ -d $folder ]]; then return; fi
-  rm -rf "$folder.partial"
-  "$binary" checkpoint export "$run" --peft "$folder.partial" || return
-  mv "$folder.partial" "$folder"
+# What a protocol trains, and the option of braid eval that takes it.
+trained_by() { if [[ $1 == memory ]]; then echo memory; else echo adapter; fi; }
+
+# export_trained WHAT RUN FOLDER
+export_trained() {
+  local form=--peft
+  if [[ -d $3 ]]; then return; fi
+  if [[ $1 == memory ]]; then form=--memory; fi
+  rm -rf "$3.partial"
+  "$binary" checkpoint export "$2" "$form" "$3.partial" || return
+  mv "$3.partial" "$3"
 }

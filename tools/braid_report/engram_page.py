@@ -20,7 +20,8 @@ KINDS = (("learnt", False, True, 3), ("lost", True, False, 2), ("wrong both time
 INTRO = """A language model (base) is given small adapters that are trained on pairs of prompt and answer (tuned), and
 both are asked the same prompts and decode greedily. Protocols are recipes: <b>seed</b>, <b>raw</b> and <b>mlx</b>
 repeat what the public experiment did, and <b>ours</b> trains on the answers alone, with an end token, and asks in the
-very form it trained on; <b>ours-clean</b> is the same with patterns in the test of which nothing was trained on."""
+very form it trained on; <b>ours-clean</b> is the same with patterns in the test of which nothing was trained on, and
+<b>memory</b> is ours with hash memory instead of adapters."""
 
 
 def escape(words):

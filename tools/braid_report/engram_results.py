@@ -14,7 +14,7 @@ from .comparison import plain
 from .runs import Run, table_of, text, whole_number
 
 FORMAT = "braid-engram"
-PROTOCOLS = ("seed", "raw", "mlx", "ours", "ours-clean")  # of launch/engram, in the order of reports
+PROTOCOLS = ("seed", "raw", "mlx", "ours", "ours-clean", "memory")  # of launch/engram, in the order of reports
 KINDS = ("verbatim", "variant", "unseen")  # what a prompt was to the training data
 MODELS = ("base", "tuned")
 PHASES = ("prefill", "decode", "whole")
