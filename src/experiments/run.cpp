@@ -195,43 +195,72 @@ int exit_code_of(const std::string& state) {
   return state == "stopped" || state == "failed" ? exit_failed : exit_done;
 }
 
-RunOutcome run_training(RunRequest request, RunSite site) {
+namespace {
+
+// The model with its first values, and what is put on it from outside.
+struct RunModel {
+  std::unique_ptr<Transformer> model;
+  std::unique_ptr<LoraModel> adapters;  // null without
+  std::unique_ptr<HashMemory> memory;   // null without
+};
+
+RunModel make_model(const RunConfig& config, TaskData& data, const RunStart& start, RunSite site) {
   Communicator& host = site.ranks.host;
-  RunConfig& config = request.config;
-  if (request.label.empty()) request.label = std::filesystem::path(request.out).filename().string();
-  site.world.watchdog().set_timeouts(config.watchdog.timeouts());
-  agree(host, [&] {
-    require_samples(config, host.size());
+  const bool trains = trains_model(config.lora, config.memory);
+  RunModel made;
+  made.model = std::make_unique<Transformer>(config.model, config.train.numeric(), device_of(site.world),
+                                             trains ? Weights::trained : Weights::frozen);
+  if (config.train.recompute) made.model->wrap_blocks(recompute_blocks());
+  if (config.model.path.empty()) initialise(*made.model, config, data);
+  // A checkpoint of adapters or a memory holds nothing of the frozen weights they are put on.
+  if (!config.model.path.empty() && (start.checkpoint.empty() || !trains)) load_pretrained(*made.model, host);
+  made.adapters = adapters_for(*made.model, config);
+  if (made.adapters && start.checkpoint.empty()) load_adapter(*made.adapters, host);
+  made.memory = memory_for(*made.model, config, site.ranks);
+  return made;
+}
+
+// What can be known before the folder is touched. Collective.
+void check_run(RunConfig& config, RunSite site) {
+  agree(site.ranks.host, [&] {
+    require_samples(config, site.ranks.host.size());
     require_folder(config.model);
     require_trained_model(config);
     follow_epochs(config);
     require_room(config, site);
   });
+}
+
+TaskData open_data(const RunRequest& request, const RunStart& start, Communicator& host) {
+  TaskData data = open_task_data(request.config, request.out, host, start.continues);
+  agree(host, [&] {
+    require_same_data(start, data.digest, request.resume);
+    if (request.config.checkpoint.keep_best && !data.held_out) {
+      throw UsageError("checkpoint.keep_best: needs held-out data, which this run has not");
+    }
+  });
+  return data;
+}
+
+}  // namespace
+
+RunOutcome run_training(RunRequest request, RunSite site) {
+  Communicator& host = site.ranks.host;
+  RunConfig& config = request.config;
+  if (request.label.empty()) request.label = std::filesystem::path(request.out).filename().string();
+  site.world.watchdog().set_timeouts(config.watchdog.timeouts());
+  check_run(config, site);
   const RunLock lock = take_folder(request.out, host);
   site.world.watchdog().set_folder(request.out);
   RunStart start = decide_start(request.out, config, request.resume, host, site.logger);
   if (start.ended) return ended_before(request, start, site);
   const std::string toml = to_toml(config);
   agree_on_root(host, [&] { write_run_config(request.out, toml); });
-  TaskData data = open_task_data(config, request.out, host, start.continues);
-  agree(host, [&] {
-    require_same_data(start, data.digest, request.resume);
-    if (config.checkpoint.keep_best && !data.held_out) {
-      throw UsageError("checkpoint.keep_best: needs held-out data, which this run has not");
-    }
-  });
+  TaskData data = open_data(request, start, host);
   keep_freed_memory();
 
-  Transformer model(config.model, config.train.numeric(), device_of(site.world),
-                    trains_model(config.lora, config.memory) ? Weights::trained : Weights::frozen);
-  if (config.train.recompute) model.wrap_blocks(recompute_blocks());
-  if (config.model.path.empty()) initialise(model, config, data);
-  // A checkpoint of adapters or a memory holds nothing of the frozen weights they are put on.
-  const bool needs_weights = start.checkpoint.empty() || !trains_model(config.lora, config.memory);
-  if (!config.model.path.empty() && needs_weights) load_pretrained(model, host);
-  const std::unique_ptr<LoraModel> adapters = adapters_for(model, config);
-  if (adapters && start.checkpoint.empty()) load_adapter(*adapters, host);
-  const std::unique_ptr<HashMemory> memory = memory_for(model, config, site.ranks);
+  const auto [owned, adapters, memory] = make_model(config, data, start, site);
+  Transformer& model = *owned;
   const ExtraMetrics extra = gain_metrics(model.residual(), config.model.has_streams());
   const RunRecord record = gather_run_record(site.world, host, start.session);
   RunFileSpec spec = run_file_spec(run_attributes(site.world, host.size(), config, toml, data, model, start.run_id), extra);
