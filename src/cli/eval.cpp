@@ -27,11 +27,11 @@ Examples:
   braid eval engram --model ~/SmolLM-135M --adapter runs/adapter --data runs/engram-data
   mpirun -n 2 --bind-to none braid eval engram --model ~/SmolLM-135M --data runs/engram-data
 
-With an adapter or a memory the same weights are asked twice, without (base) and with it (tuned). An answer is
-right when it begins with what is expected (prefix), or is just that (strict); both without white
-space around them. Items are told apart by what train.jsonl has of them: the prompt itself
-(verbatim), the same behind another opening (variant), or neither (unseen). The answers do not
-depend on the number of ranks.
+With an adapter or a memory the same weights are asked twice, without (base) and with it (tuned).
+An answer is right when it begins with what is expected (prefix), or is just that (strict); both
+without white space around them. Items are told apart by what train.jsonl has of them: the prompt
+itself (verbatim), the same behind another opening (variant), or neither (unseen). The answers do
+not depend on the number of ranks.
 Exit codes: 0 done; 1 failed; 2 wrong use, or files that cannot be taken.
 )";
 
