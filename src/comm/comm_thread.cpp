@@ -128,7 +128,7 @@ void CommThread::run() {
   int fruitless = 0;
   auto moved = Clock::now();
   while (!abandoned_) {
-    take_queued(under_way_.empty());
+    take_queued(under_way_.empty() && waiting_.empty());  // a call without messages has ended at once, its follower waits
     start_ready();
     if (under_way_.empty()) return;  // ending, and nothing is left
     if (test_all()) {

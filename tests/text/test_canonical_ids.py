@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which tokens count as the same for hash memory, against the normalizers of the package tokenizers."""
 
+import unicodedata
+
 import pytest
 from probe import DATA, PROBE, assert_same, probe
 from random_texts import texts
@@ -16,7 +18,10 @@ NORMALIZER = n.Sequence([n.NFKC(), n.NFD(), n.StripAccents(), n.Lowercase(), n.R
 
 
 def test_texts_take_the_packages_form():
-    given = [t for t in texts(4000, (), 3) if KEPT not in t]
+    # Of letters that Unicode 14 (Python 3.11 and utf8proc 2.8) and the package's tables know alike.
+    known = lambda c: unicodedata.category(c) != "Cn" and n.NFKC().normalize_str(c) == unicodedata.normalize("NFKC", c)  # noqa: E731
+    given = [t for t in texts(4000, (), 3) if KEPT not in t and all(map(known, t))]
+    assert len(given) > 2000
     given += [" ", "  ", "\n", "\t \r", " A ", "É", "e\u0301", "ﬁ", "Å", "İ", "ΑΣ", "①", "\u00a0", "\u2028x", "", "\u0301", "Straße", "Ⅷ"]
     expected = [NORMALIZER.normalize_str(text) for text in given]
     assert_same(given, expected, probe(DATA / "smol.json", "canonical-text", given), "canonical text")
