@@ -231,7 +231,7 @@ void check_run(RunConfig& config, RunSite site) {
   });
 }
 
-TaskData open_data(const RunRequest& request, const RunStart& start, Communicator& host) {
+TaskData open_data(const RunRequest& request, RunStart& start, Communicator& host) {
   TaskData data = open_task_data(request.config, request.out, host, start.continues);
   agree(host, [&] {
     require_same_data(start, data.digest, request.resume);
