@@ -126,7 +126,7 @@ def test_a_run_is_refused_too(whole, tmp_path, ranks):
     (["--ids", "1"], "expected --model DIR or --run DIR, one of both"),
     (["--model", "{}"], "expected --prompt TEXT or --ids LIST, one of both"),
     (["--model", "{}", "--best", "--ids", "1"], "--step and --best choose a checkpoint of --run DIR"),
-    (["--run", "{}", "--adapter", "x", "--ids", "1"], "--adapter goes with --model; a run has its own"),
+    (["--run", "{}", "--adapter", "x", "--ids", "1"], "--adapter and --memory go with --model; a run has its own"),
     (["--run", "{}", "--ids", "1"], "neither a checkpoint nor a run with checkpoints"),
     (["--model", "{}", "--prompt", "x"], "--tokenizer FILE: expected a file tokenizer.json"),
     (["--model", "{}", "--ids", "1,x"], "--ids 1,x: expected token ids like 1,4093,253"),
@@ -140,8 +140,8 @@ def test_wrong_use_of_generate(whole, words, message):
 
 
 @pytest.mark.parametrize("words, message", [
-    (["export", ".", "--hf", "x", "--out", "y"], "expected export PATH --out FILE, --hf DIR or --peft DIR"),
-    (["export", ".", "--out", "y", "--shard-size", "1GB"], "expected export PATH --out FILE, --hf DIR or --peft DIR"),
+    (["export", ".", "--hf", "x", "--out", "y"], "expected export PATH --out FILE, --hf DIR, --peft DIR or --memory DIR"),
+    (["export", ".", "--out", "y", "--shard-size", "1GB"], "expected export PATH --out FILE, --hf DIR, --peft DIR or --memory DIR"),
     (["import", "x", "--hf", "y", "--out", "z"], "expected import FILE --out DIR, or import --hf DIR --out DIR"),
     (["import", "--hf", "nowhere", "--out", "z"], "nowhere: no such model folder"),
     (["inspect", ".", "--hf", "x"], "braid checkpoint inspect: takes no --hf"),
