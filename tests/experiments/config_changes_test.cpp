@@ -27,7 +27,7 @@ std::map<std::string, bool> keys_that_may_change() {
   for (const char* key : {"data.path", "train.steps", "train.micro_batch", "train.log_every", "train.eval_every",
                           "train.eval_samples", "train.deterministic", "train.nonfinite", "train.nonfinite_limit",
                           "train.outlier", "train.outlier_zscore", "train.outlier_window", "train.rewind_limit",
-                          "train.patience", "optim.paged", "train.epochs"}) {
+                          "train.patience", "train.recompute", "optim.paged", "train.epochs"}) {
     keys.at(key) = true;
   }
   return keys;
@@ -37,7 +37,8 @@ std::map<std::string, bool> keys_that_may_change() {
 std::optional<RunConfig> with_another(const std::string& key) {
   for (const char* value :
        {"7", "0.25", "true", "false", "\"llama\"", "\"sdpa\"", "\"standard\"", "\"hc\"", "\"bytes\"", "\"matrices\"",
-        "\"cosine\"", "\"bf16\"", "\"alpaca\"", "\"adamw8bit\"", "\"linear\"", "\"stop\"", "\"elsewhere\"", "[4]", "[\"hc\"]"}) {
+        "\"cosine\"", "\"bf16\"", "\"alpaca\"", "\"adamw8bit\"", "\"linear\"", "\"stop\"", "\"elsewhere\"", "\"plain\"",
+        "\"nf4\"", "[4]", "[\"hc\"]"}) {
     RunConfig config;
     try {
       ConfigDocument document = ConfigDocument::from_text(text_of(config), "test");
