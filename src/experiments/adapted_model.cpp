@@ -107,11 +107,15 @@ void load_memory(const CheckpointReader& reader, RunConfig config, AdaptedModel&
   read_parameters(reader, loaded.memory->table());
 }
 
-// config.json as it was when the run began; of a run from nothing the shape.
-HfConfig origin_of(const Manifest& manifest, const RunConfig& config, const std::string& checkpoint) {
+// config.json as it was when the run began; of a run from nothing the shape. Texts may be as long as the model takes,
+// even where it was trained on shorter ones (model.context).
+HfConfig origin_of(const Manifest& manifest, RunConfig& config, const std::string& checkpoint) {
   const std::string& text = manifest.text(hf_config_attribute);
   HfConfig origin;
-  if (!text.empty()) origin = parse_hf_config(text, manifest.text(hf_generation_attribute), checkpoint);
+  if (!text.empty()) {
+    origin = parse_hf_config(text, manifest.text(hf_generation_attribute), checkpoint);
+    config.model.context = origin.model.context;
+  }
   origin.model = config.model;
   return origin;
 }

@@ -13,7 +13,7 @@ updated weights with loss and gradient norm read on the host.
 import argparse
 import json
 import pathlib
-import resource
+import re
 import time
 
 import h5py
@@ -84,7 +84,10 @@ def step(model, parameters, optimiser, batch, options):
 
 
 def peak_bytes(device):
-    return torch.cuda.max_memory_allocated() if device == "cuda" else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated()
+    status = pathlib.Path("/proc/self/status").read_text()  # getrusage counts the parent from before exec, too
+    return int(re.search(r"^VmHWM:\s*(\d+) kB", status, re.M)[1]) * 1024
 
 
 def main():

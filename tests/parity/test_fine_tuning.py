@@ -97,6 +97,12 @@ def test_the_adapter_loads_in_peft_and_answers_as_here(places, tuned):
     assert scores[b"tuned", b"verbatim", b"prefix"] == (6, 6)
 
 
+def test_a_run_answers_at_the_length_that_its_folder_takes(tuned):
+    out, _, _ = tuned  # trained on at most 48 tokens
+    done = braid("eval", "engram", "--run", out / "run", "--max-new-tokens", 60, "--device", "cpu", timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_run_that_goes_on_ends_as_one_that_never_stopped(places, tmp_path):
     whole, _ = trained(places, tmp_path / "whole", "checkpoint.every=5")
     trained(places, tmp_path / "parts", "train.steps=12", "checkpoint.every=5", "optim.schedule=constant")
