@@ -16,6 +16,16 @@ BRAID_INLINE float block_absmax(const Nf4Scales& scales, int64_t block) {
   return rounded(scales.map[scales.codes[block]] * scales.absmax[block / nf4_nested_block]) + scales.offset;
 }
 
+BRAID_INLINE float sum_of(FloatLanes v) {
+#pragma GCC unroll 4
+  for (int64_t distance = lanes / 2; distance > 0; distance /= 2) {
+    WordLanes from;
+    for (int64_t i = 0; i < lanes; ++i) from[i] = uint32_t(i ^ distance);
+    v += __builtin_shuffle(v, from);
+  }
+  return v[0];
+}
+
 // The numbers of as many codes as there are lanes; of each lane the lowest four bits count.
 #if defined(__AVX512F__)
 BRAID_INLINE FloatLanes numbers_of(WordLanes codes) {

@@ -17,16 +17,6 @@ namespace {
 
 int64_t whole_vectors(int64_t count) { return (count + lanes - 1) / lanes * lanes; }
 
-BRAID_INLINE float sum_of(FloatLanes v) {
-#pragma GCC unroll 4
-  for (int64_t distance = lanes / 2; distance > 0; distance /= 2) {
-    WordLanes from;
-    for (int64_t i = 0; i < lanes; ++i) from[i] = uint32_t(i ^ distance);
-    v += __builtin_shuffle(v, from);
-  }
-  return v[0];
-}
-
 // --- Few tokens: codes become numbers in registers. A byte's halves are even and odd columns, so x is laid out in groups
 // of two vectors, first the even and then the odd ones. ---
 

@@ -41,7 +41,7 @@ BRAID_INLINE const float* row_scales(const Nf4Matrix& w, int64_t row, float* scr
 // The first eight lanes multiply the first block's sums, the others the second's.
 BRAID_INLINE __m512 both_scales(const float* scales) {
   const __m512i which = _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
-  return _mm512_permutexvar_ps(which, _mm512_castps128_ps512(_mm_castpd_ps(_mm_load_sd((const double*)scales))));
+  return _mm512_maskz_permutexvar_ps(0xffff, which, _mm512_castps128_ps512(_mm_castpd_ps(_mm_load_sd((const double*)scales))));
 }
 
 struct Table {
@@ -112,7 +112,7 @@ BRAID_INLINE void few_rows_of(const Table& table, const Nf4Matrix& w, int64_t ro
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 8
     for (int n = 0; n < N; ++n) {
-      store(y + n * w.rows + row + r, FloatLanes{} + _mm512_reduce_add_ps((__m512)sums[r][n]), 1);
+      store(y + n * w.rows + row + r, FloatLanes{} + sum_of(sums[r][n]), 1);
     }
   }
 }
