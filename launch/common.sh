@@ -25,6 +25,13 @@ fail() {
 # The script's own comment is its help text.
 print_help() { sed -n '3,/^$/{s/^# \{0,1\}//p}' "$0"; }
 
+# Where the sources of Python's own library lie: text that every machine with a set-up has.
+standard_library() {
+  local python=/usr/bin/python3
+  [[ -x $python ]] || python=python3
+  "$python" -c 'import sysconfig; print(sysconfig.get_paths()["stdlib"])'
+}
+
 # need_value OPTION [WORDS…]: the option is followed by a value.
 need_value() { [[ $# -ge 2 && -n $2 ]] || fail 2 "$1 needs a value"; }
 

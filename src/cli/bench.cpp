@@ -109,9 +109,7 @@ BenchRequest read_request(const std::string& what, const cxxopts::ParseResult& p
   }
   BenchRequest request{read_collectives(parsed), read_io(parsed), {}};
   request.world.device = what == "io" ? "cpu" : parsed["device"].as<std::string>();
-  if (const auto& d = request.world.device; d != "auto" && d != "cpu" && d != "cuda") {
-    throw UsageError(str("--device ", d, ": expected auto, cpu or cuda"));
-  }
+  one_of("device", request.world.device, {"auto", "cpu", "cuda"});
   request.world.share_gpu = parsed.count("share-gpu") > 0;
   return request;
 }

@@ -70,7 +70,7 @@ void export_merged_folder(const std::string& checkpoint, const std::string& fold
   if (!run.lora.enabled()) throw UsageError(str(checkpoint, ": --merge: a run without adapters, which --hf writes as it is"));
   if (!options.element) options.element = element_of_base(manifest, run);
   const Precision precision = options.element == h5::Element::bfloat16 ? Precision::bf16 : Precision::fp32;
-  const ModelSource source{"", "", checkpoint, {}, "none"};
+  const ModelSource source{"", "", checkpoint, {}, "none", ""};
   const AdaptedModel loaded = load_adapted_model(source, precision, at::Device(at::kCPU));
   options.tokenizer_folder = tokenizer_folder_of(checkpoint, manifest);
   tell(folder, export_merged_hf(*loaded.model, *loaded.adapters, loaded.origin, folder, options), checkpoint);

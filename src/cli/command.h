@@ -53,6 +53,9 @@ CommonOptions common_options(const cxxopts::ParseResult& parsed);
 bool parse_arguments(cxxopts::Options& options, const Arguments& arguments,
                      const std::function<void(const cxxopts::ParseResult&)>& use, const std::string& examples = "");
 
+// The value of an option, which must be one of some words. UsageError.
+const std::string& one_of(const std::string& option, const std::string& value, const std::vector<std::string>& known);
+
 // Columns of the terminal, at most `widest`; `widest` where the output is no terminal.
 size_t text_width(size_t widest = 100);
 

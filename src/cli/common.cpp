@@ -28,6 +28,18 @@ void add_common_options(cxxopts::Options& options) {
   options.positional_help("CONFIG");
 }
 
+const std::string& one_of(const std::string& option, const std::string& value, const std::vector<std::string>& known) {
+  for (const std::string& name : known) {
+    if (name == value) return value;
+  }
+  std::string names;
+  for (const std::string& name : known) {
+    const char* between = names.empty() ? "" : name == known.back() ? " or " : ", ";
+    names += between + name;
+  }
+  throw UsageError(str("--", option, " ", value, ": expected ", names));
+}
+
 CommonOptions common_options(const cxxopts::ParseResult& parsed) {
   CommonOptions common;
   if (!parsed.count("config")) throw UsageError("no configuration file given; see configs/ for complete ones");
@@ -38,10 +50,7 @@ CommonOptions common_options(const cxxopts::ParseResult& parsed) {
   common.world.share_gpu = parsed.count("share-gpu") > 0;
   common.dry_run = parsed.count("dry-run") > 0;
   common.resume.allow_config_change = parsed.count("allow-config-change") > 0;
-  const std::string& device = common.world.device;
-  if (device != "auto" && device != "cpu" && device != "cuda") {
-    throw UsageError(str("--device ", device, ": expected auto, cpu or cuda"));
-  }
+  one_of("device", common.world.device, {"auto", "cpu", "cuda"});
   return common;
 }
 

@@ -5,6 +5,7 @@
 #include <iostream>
 
 #include "base/error.h"
+#include "cli/command.h"
 #include "cli/options.h"
 #include "experiments/run.h"
 #include "train/train_config.h"
@@ -85,18 +86,6 @@ DataConfig form_for(const ModelOptions& options, const AdaptedModel& loaded) {
 
 std::string text_option(const cxxopts::ParseResult& parsed, const std::string& name) {
   return parsed.count(name) ? parsed[name].as<std::string>() : "";
-}
-
-const std::string& one_of(const std::string& option, const std::string& value, const std::vector<std::string>& known) {
-  for (const std::string& name : known) {
-    if (name == value) return value;
-  }
-  std::string names;
-  for (const std::string& name : known) {
-    const char* between = names.empty() ? "" : name == known.back() ? " or " : ", ";
-    names += between + name;
-  }
-  throw UsageError(str("--", option, " ", value, ": expected ", names));
 }
 
 }  // namespace braid

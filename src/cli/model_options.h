@@ -36,7 +36,4 @@ DataConfig form_for(const ModelOptions& options, const AdaptedModel& loaded);
 // The value of an option, "" where it is not given.
 std::string text_option(const cxxopts::ParseResult& parsed, const std::string& name);
 
-// The value of an option, which must be one of some words. UsageError.
-const std::string& one_of(const std::string& option, const std::string& value, const std::vector<std::string>& known);
-
 }  // namespace braid

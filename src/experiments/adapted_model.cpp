@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "experiments/adapted_model.h"
 
-#include <cstdio>
 #include <filesystem>
 
 #include "base/error.h"
@@ -13,6 +12,7 @@
 #include "models/peft_config.h"
 #include "nn/precompiled.h"
 #include "store/checkpoint_reader.h"
+#include "store/crc32c.h"
 #include "store/element_convert.h"
 #include "train/memory.h"
 
@@ -80,8 +80,7 @@ void read_parameters(const CheckpointReader& reader, ParameterSet& parameters) {
 
 void require_same_base(const HfFiles& files, const Manifest& manifest, const std::string& checkpoint) {
   const std::string& before = manifest.text(model_digest_attribute);
-  char now[24];
-  std::snprintf(now, sizeof now, "crc32c:%08x", files.digest());
+  const std::string now = digest_text(files.digest());
   if (before.empty() || before == now) return;
   throw UsageError(str(files.folder(), ": expected the weights that ", checkpoint, " was trained on, ", before, ", found ", now));
 }

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "experiments/fine_tuning.h"
 
-#include <cstdio>
 #include <filesystem>
 
 #include "base/error.h"
@@ -55,9 +54,7 @@ std::string digest_of(const std::vector<TokenExample>& examples) {
     crc = crc32c(example.ids.data(), example.ids.size() * sizeof example.ids.front(), crc);
     crc = crc32c(&example.answer, sizeof example.answer, crc);
   }
-  char text[24];
-  std::snprintf(text, sizeof text, "crc32c:%08x", crc);
-  return text;
+  return digest_text(crc);
 }
 
 std::unique_ptr<Dataset> make_set(const RunConfig& config, const FineTuningForm& form, std::vector<TokenExample> examples,

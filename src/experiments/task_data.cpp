@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "experiments/task_data.h"
 
-#include <cstdio>
-
 #include "base/error.h"
 #include "comm/agreement.h"
 #include "data/byte_shards.h"
@@ -11,6 +9,7 @@
 #include "experiments/fine_tuning.h"
 #include "nn/initialise.h"
 #include "nn/precompiled.h"
+#include "store/crc32c.h"
 
 namespace braid {
 
@@ -40,11 +39,7 @@ std::unique_ptr<Dataset> incrementing(const RunConfig& config, at::Generator gen
   return std::make_unique<IncrementingTokens>(config.model.vocabulary, config.model.context, draw);
 }
 
-std::string digest_of(const std::string& shard) {
-  char text[24];
-  std::snprintf(text, sizeof text, "crc32c:%08x", read_token_shard_info(shard).crc);
-  return text;
-}
+std::string digest_of(const std::string& shard) { return digest_text(read_token_shard_info(shard).crc); }
 
 }  // namespace
 

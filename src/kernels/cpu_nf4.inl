@@ -118,3 +118,26 @@ void decode_run(const Nf4Matrix& w, int64_t first, int64_t count, T* out) {
     done += part;
   }
 }
+
+// So many tokens are multiplied at a time, their number known to the compiler.
+constexpr int64_t few_tokens = 8;
+
+template <int N>
+struct TokenCount {
+  static constexpr int value = N;
+};
+
+// body(TokenCount<tokens>), for 1 to few_tokens.
+template <class Body>
+BRAID_INLINE void with_tokens(int64_t tokens, const Body& body) {
+  switch (tokens) {
+    case 1: return body(TokenCount<1>());
+    case 2: return body(TokenCount<2>());
+    case 3: return body(TokenCount<3>());
+    case 4: return body(TokenCount<4>());
+    case 5: return body(TokenCount<5>());
+    case 6: return body(TokenCount<6>());
+    case 7: return body(TokenCount<7>());
+    default: return body(TokenCount<few_tokens>());
+  }
+}

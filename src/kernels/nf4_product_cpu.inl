@@ -20,7 +20,7 @@ int64_t whole_vectors(int64_t count) { return (count + lanes - 1) / lanes * lane
 // --- Few tokens: codes become numbers in registers. A byte's halves are even and odd columns, so x is laid out in groups
 // of two vectors, first the even and then the odd ones. ---
 
-constexpr int64_t few_tokens = 8, group = 2 * lanes;
+constexpr int64_t group = 2 * lanes;
 
 // x [tokens, columns] in that order, in float32; columns is a whole number of groups.
 template <class T>
@@ -132,16 +132,7 @@ template <class T>
 void few(const Nf4Matrix& w, int64_t tokens, const T* x, T* y) {
   const ZeroedArray<float> separated(tokens * w.columns);
   separate(x, tokens * w.columns, &separated[0]);
-  switch (tokens) {
-    case 1: return few_of<1>(w, &separated[0], y);
-    case 2: return few_of<2>(w, &separated[0], y);
-    case 3: return few_of<3>(w, &separated[0], y);
-    case 4: return few_of<4>(w, &separated[0], y);
-    case 5: return few_of<5>(w, &separated[0], y);
-    case 6: return few_of<6>(w, &separated[0], y);
-    case 7: return few_of<7>(w, &separated[0], y);
-    default: return few_of<8>(w, &separated[0], y);
-  }
+  with_tokens(tokens, [&](auto count) BRAID_LAMBDA { few_of<count.value>(w, &separated[0], y); });
 }
 
 // --- Rows that are no whole number of blocks, and the transposed product: panels of W are decoded into the cache. ---

@@ -139,24 +139,14 @@ void few(const Nf4Matrix& w, int64_t tokens, const Bf16* x, Bf16* y) {
   const int64_t stride = pairs_in(w.columns) * pair;
   const ZeroedArray<Bf16> separated(tokens * stride);
   for (int64_t n = 0; n < tokens; ++n) separate(x + n * w.columns, w.columns, &separated[n * stride]);
-  switch (tokens) {
-    case 1: return few_of<1>(w, &separated[0], y);
-    case 2: return few_of<2>(w, &separated[0], y);
-    case 3: return few_of<3>(w, &separated[0], y);
-    case 4: return few_of<4>(w, &separated[0], y);
-    case 5: return few_of<5>(w, &separated[0], y);
-    case 6: return few_of<6>(w, &separated[0], y);
-    case 7: return few_of<7>(w, &separated[0], y);
-    default: return few_of<8>(w, &separated[0], y);
-  }
+  with_tokens(tokens, [&](auto count) BRAID_LAMBDA { few_of<count.value>(w, &separated[0], y); });
 }
 
 }  // namespace
 
 void nf4_product_bf16(const Nf4Matrix& w, int64_t tokens, const void* x, void* y) {
-  constexpr int64_t at_once = 8;
-  for (int64_t n = 0; n < tokens; n += at_once) {
-    few(w, smaller(at_once, tokens - n), static_cast<const Bf16*>(x) + n * w.columns, static_cast<Bf16*>(y) + n * w.rows);
+  for (int64_t n = 0; n < tokens; n += few_tokens) {
+    few(w, smaller(few_tokens, tokens - n), static_cast<const Bf16*>(x) + n * w.columns, static_cast<Bf16*>(y) + n * w.rows);
   }
 }
 

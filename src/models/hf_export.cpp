@@ -10,7 +10,9 @@
 #include "base/error.h"
 #include "models/hf_layout.h"
 #include "models/nf4_export.h"
+#include "store/crc32c.h"
 #include "store/element_convert.h"
+#include "store/posix_file.h"
 
 namespace braid {
 
@@ -138,16 +140,6 @@ WrittenFile write_file(const HfExportSource& source, const std::string& folder, 
   return file;
 }
 
-void write_text(const std::string& path, const std::string& text) {
-  const std::string temporary = path + ".new";
-  {
-    PosixFile file = PosixFile::create(temporary);
-    file.write(text.data(), text.size(), 0);
-    file.sync();
-  }
-  rename_file(temporary, path);
-}
-
 std::string index_text(const std::vector<WrittenFile>& files, int64_t bytes) {
   nlohmann::ordered_json map;
   for (const WrittenFile& file : files) {
@@ -184,10 +176,8 @@ RunAttributes hf_attributes(const std::string& folder, const HfConfig& config, u
     throw UsageError(str(folder, "/config.json: expected at most ", most_attribute_bytes,
                          " bytes with generation_config.json, so that checkpoints can hold them"));
   }
-  char text[24];
-  std::snprintf(text, sizeof text, "crc32c:%08x", digest);
   return {{model_path_attribute, fs::weakly_canonical(folder).string()},
-          {model_digest_attribute, std::string(text)},
+          {model_digest_attribute, digest_text(digest)},
           {hf_config_attribute, config.text},
           {hf_generation_attribute, config.generation_text}};
 }
@@ -235,13 +225,13 @@ HfExported export_hf(const HfExportSource& source, const ModelConfig& given, con
     done.weights.bytes += written.back().bytes;
     done.weights.tensors += static_cast<int64_t>(written.back().tensors.size());
   }
-  if (files.size() > 1) write_text(folder + "/" + weights_index_name, index_text(written, done.weights.bytes));
+  if (files.size() > 1) replace_text_file(folder + "/" + weights_index_name, index_text(written, done.weights.bytes));
   const bool began_here = source.config.empty();
   if (began_here || !source.generation.empty()) {
-    write_text(folder + "/generation_config.json", began_here ? plain_generation_text() : source.generation);
+    replace_text_file(folder + "/generation_config.json", began_here ? plain_generation_text() : source.generation);
   }
   done.copied = copy_tokenizer(options.tokenizer_folder, folder);
-  write_text(folder + "/config.json", config);  // last: without it the folder is no model
+  replace_text_file(folder + "/config.json", config);  // last: without it the folder is no model
   return done;
 }
 

@@ -4,14 +4,15 @@
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <set>
 
 #include "base/error.h"
+#include "models/announced_tensor.h"
 #include "models/json_fields.h"
 #include "models/parameter_file.h"
 #include "nn/precompiled.h"
+#include "store/posix_file.h"
 
 namespace braid {
 
@@ -52,13 +53,6 @@ std::string config_text(const ModelConfig& model, const HashMemoryConfig& config
   text["gate"] = config.gate;
   text["pad"] = pad;
   return text.dump(2) + "\n";
-}
-
-void write_text(const std::string& path, const std::string& text) {
-  std::ofstream file(path, std::ios::trunc);
-  file << text;
-  file.close();
-  if (!file) throw Error(str(path, ": cannot be written"));
 }
 
 HashMemoryConfig read_config(const JsonFields& fields, const ModelConfig& model, const std::string& path) {
@@ -161,7 +155,7 @@ void write_memory_folder(const std::string& folder, const ModelConfig& model, co
     read(tensor.name, tensor.shape, values);
     writer.write(reinterpret_cast<const std::byte*>(values.data()), values.size() * sizeof(float));
   }
-  write_text(folder + config_name, config_text(model, config, hash.pad()));
+  replace_text_file(folder + config_name, config_text(model, config, hash.pad()));
   writer.commit();
 }
 
@@ -181,13 +175,17 @@ std::unique_ptr<HashMemory> load_memory_folder(const std::string& folder, Transf
   const nlohmann::json text = read_json_object(path);
   const JsonFields fields(text, path);
   const HashMemoryConfig config = read_config(fields, model.config(), path);
-  const SafetensorsFile file(folder + weights_name);
+  const auto opened = open_announced(folder + weights_name);
+  const SafetensorsFile& file = *opened;
   const NgramHash hash = read_hash(file, fields.whole("pad", 0, int64_t{1} << 40), config, model);
   auto memory = std::make_unique<HashMemory>(model, config, hash, 0);
   refuse_more(file, *memory);
-  for (Parameter& parameter : memory->parameters().all())
-    load_parameter(file, parameter.name, parameter, "memory_config.json");
-  load_parameter(file, memory->rows().name, memory->rows(), "memory_config.json");
+  for (ParameterSet* set : {&memory->parameters(), &memory->table()}) {
+    for (Parameter& parameter : set->all()) {
+      const Extent shape(parameter.shape.begin(), parameter.shape.end());
+      fill_parameter(parameter, file, announced_tensor(file, parameter.name, shape, "memory_config.json"));
+    }
+  }
   memory->parameters().refresh_compute();
   return memory;
 }

@@ -2,26 +2,14 @@
 #include "models/peft_adapter.h"
 
 #include <filesystem>
-#include <fstream>
 
 #include "base/error.h"
 #include "models/parameter_file.h"
 #include "models/peft_config.h"
 #include "nn/precompiled.h"
+#include "store/posix_file.h"
 
 namespace braid {
-
-namespace {
-
-void write_text(const std::string& path, const std::string& text) {
-  std::ofstream file(path, std::ios::trunc);
-  file << text;
-  file.close();
-  if (!file) throw Error(str(path, ": cannot be written"));
-}
-
-
-}  // namespace
 
 void write_peft_adapter(const std::string& folder, const std::string& base, const ModelConfig& model,
                         const LoraConfig& lora, const ReadAdapterTensor& read) {
@@ -39,7 +27,7 @@ void write_peft_adapter(const std::string& folder, const std::string& base, cons
     read(tensor, values);
     writer.write(reinterpret_cast<const std::byte*>(values.data()), values.size() * sizeof(float));
   }
-  write_text(folder + "/adapter_config.json", peft_config_text(lora, base));
+  replace_text_file(folder + "/adapter_config.json", peft_config_text(lora, base));
   writer.commit();
 }
 
@@ -56,9 +44,7 @@ void load_peft_weights(const std::string& folder, ParameterSet& adapters) {
   std::vector<AdapterTensor> expected;
   for (const Parameter& parameter : adapters.all()) expected.push_back({parameter.name, parameter.shape});
   const auto file = open_peft_weights(folder, expected);
-  for (Parameter& parameter : adapters.all()) {
-    load_parameter(*file, peft_name(parameter.name), parameter, "adapter_config.json");
-  }
+  for (Parameter& parameter : adapters.all()) fill_parameter(parameter, *file, *file->find(peft_name(parameter.name)));
   adapters.refresh_compute();
 }
 

@@ -1,39 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "models/peft_files.h"
 
-#include <algorithm>
-#include <filesystem>
 #include <set>
 
 #include "base/error.h"
-#include "models/hf_layout.h"
-#include "store/element_convert.h"
+#include "models/announced_tensor.h"
 
 namespace braid {
 
 namespace {
-
-std::unique_ptr<SafetensorsFile> open_file(const std::string& path) {
-  std::error_code problem;
-  if (!std::filesystem::is_regular_file(path, problem)) throw UsageError(str(path, ": no such file"));
-  try {
-    return std::make_unique<SafetensorsFile>(path);
-  } catch (const Error& failed) {
-    throw UsageError(failed.what());
-  }
-}
-
-void check_tensor(const SafetensorsFile& file, const std::string& name, const Extent& shape) {
-  const std::string where = str(file.path(), ": ", name, ": ");
-  const SafeTensor* tensor = file.find(name);
-  if (!tensor) throw UsageError(where + "expected by adapter_config.json, and not there");
-  if (tensor->shape != shape) {
-    throw UsageError(str(where, "expected shape [", extent_text(shape), "], found [", extent_text(tensor->shape), "]"));
-  }
-  if (!is_float(tensor->element)) throw UsageError(where + "expected elements F64, F32, BF16 or F16");
-  const int64_t bad = first_not_finite(tensor->element, file.data(*tensor), elements_of(shape));
-  if (bad >= 0) throw UsageError(str(where, "expected finite weights, element ", bad, " is not"));
-}
 
 // peft saves the weight of an adapted lm_head with the adapter: the base model has it.
 bool is_base_weight(const std::string& name) { return name.ends_with(".base_layer.weight"); }
@@ -58,12 +33,12 @@ std::string peft_name(const std::string& name) {
 }
 
 std::unique_ptr<SafetensorsFile> open_peft_weights(const std::string& folder, const std::vector<AdapterTensor>& tensors) {
-  auto file = open_file(str(folder, "/", peft_weights_name));
+  auto file = open_announced(str(folder, "/", peft_weights_name));
   std::set<std::string> places;
   for (const AdapterTensor& tensor : tensors) {
     const std::string name = peft_name(tensor.name);
     places.insert(name);
-    check_tensor(*file, name, Extent(tensor.shape.begin(), tensor.shape.end()));
+    announced_tensor(*file, name, Extent(tensor.shape.begin(), tensor.shape.end()), "adapter_config.json");
   }
   for (const SafeTensor& tensor : file->tensors()) {
     if (places.count(tensor.name) || is_base_weight(tensor.name)) continue;

@@ -4,6 +4,7 @@
 #include "store/crc32c.h"
 
 #include <array>
+#include <cstdio>
 #include <cstring>
 
 #if defined(__x86_64__)
@@ -103,5 +104,11 @@ uint32_t crc32c_combine(uint32_t of_a, uint32_t of_b, uint64_t bytes_of_b) {
 }
 
 uint32_t crc32c(const void* data, size_t bytes, uint32_t seed) { return crc32c_hardware(data, bytes, seed); }
+
+std::string digest_text(uint32_t crc) {
+  char text[24];
+  std::snprintf(text, sizeof text, "crc32c:%08x", crc);
+  return text;
+}
 
 }  // namespace braid

@@ -86,6 +86,16 @@ void rename_file(const std::string& from, const std::string& to) {
   sync_folder(std::filesystem::path(to).parent_path().string());
 }
 
+void replace_text_file(const std::string& path, const std::string& text) {
+  const std::string temporary = path + ".new";
+  {
+    PosixFile file = PosixFile::create(temporary);
+    file.write(text.data(), text.size(), 0);
+    file.sync();
+  }
+  rename_file(temporary, path);
+}
+
 void sync_folder(const std::string& folder) {
   const int descriptor = open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (descriptor < 0) return;

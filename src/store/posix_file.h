@@ -42,6 +42,9 @@ void remove_file(const std::string& path) noexcept;  // if it is there
 // Replaces `to` and makes the new name last. Error.
 void rename_file(const std::string& from, const std::string& to);
 
+// A text file that is there as a whole or as it was before. Error.
+void replace_text_file(const std::string& path, const std::string& text);
+
 // Makes names made, renamed or removed in a folder last. Network file systems that refuse are not an error.
 void sync_folder(const std::string& folder);
 

@@ -4,7 +4,6 @@
 // that, `loss`, and the loss's gradient of each adapter tensor under its name.
 //   adapter_probe --model DIR --adapter DIR --ids FILE --out FILE [--dtype float32|float64] [--write DIR]
 // FILE of --ids has `ids` and `targets` [B, T] int64. --write saves the adapter again.
-#include <cstring>
 #include <iostream>
 
 #include "base/error.h"
@@ -15,33 +14,13 @@
 #include "models/peft_config.h"
 #include "nn/lora_model.h"
 #include "nn/precompiled.h"
+#include "tensor_file.h"
 
 namespace braid {
 namespace {
 
-using Named = std::vector<std::pair<std::string, at::Tensor>>;
-
-at::Tensor read_ids(const SafetensorsFile& file, const char* name) {
-  const SafeTensor* tensor = file.find(name);
-  if (!tensor) throw Error(str(file.path(), ": no ", name));
-  at::Tensor ids = at::empty(tensor->shape, at::kLong);
-  std::memcpy(ids.mutable_data_ptr(), file.data(*tensor), tensor->bytes());
-  return ids;
-}
-
-void write(const std::string& path, const Named& all) {
-  std::vector<SafeTensor> headers;
-  std::vector<at::Tensor> values;
-  for (const auto& [name, tensor] : all) {
-    values.push_back(tensor.to(at::kDouble).contiguous());
-    headers.push_back({name, h5::Element::float64, tensor.sizes().vec(), 0});
-  }
-  SafetensorsWriter writer(path, headers, {});
-  for (const at::Tensor& tensor : values) {
-    writer.write(static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes());
-  }
-  writer.commit();
-}
+using test::Named;
+using test::read_ids;
 
 at::Tensor logits_of(Transformer& model, const at::Tensor& ids) {
   const at::NoGradGuard no_gradient;
@@ -84,7 +63,7 @@ void probe(const cxxopts::ParseResult& parsed) {
     lora.unmerge();
     results.push_back({"unmerged", logits_of(model, ids)});
   }
-  write(parsed["out"].as<std::string>(), results);
+  test::write_tensors(parsed["out"].as<std::string>(), results);
 }
 
 }  // namespace

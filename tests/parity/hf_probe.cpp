@@ -10,6 +10,7 @@
 #include "models/hf_config.h"
 #include "models/hf_model.h"
 #include "nn/precompiled.h"
+#include "tensor_file.h"
 
 namespace braid {
 namespace {
@@ -25,20 +26,6 @@ at::Tensor parse_ids(const std::vector<std::string>& texts) {
   return at::stack(rows);
 }
 
-void write(const std::string& path, const std::vector<std::pair<std::string, at::Tensor>>& all) {
-  std::vector<SafeTensor> headers;
-  std::vector<at::Tensor> values;
-  for (const auto& [name, tensor] : all) {
-    values.push_back(tensor.to(at::kDouble).contiguous());
-    headers.push_back({name, h5::Element::float64, tensor.sizes().vec(), 0});
-  }
-  SafetensorsWriter writer(path, headers, {});
-  for (const at::Tensor& tensor : values) {
-    writer.write(static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes());
-  }
-  writer.commit();
-}
-
 void probe(const cxxopts::ParseResult& parsed) {
   const at::NoGradGuard no_gradient;
   const std::string folder = parsed["model"].as<std::string>();
@@ -49,7 +36,7 @@ void probe(const cxxopts::ParseResult& parsed) {
   load_hf_model(HfFiles(folder), model);
   const at::Tensor ids = parse_ids(parsed["ids"].as<std::vector<std::string>>());
   const RotaryTable last = rotary_table(at::tensor({config.model.context - 1}, at::kLong), config.model, at::kFloat);
-  write(parsed["out"].as<std::string>(), {{"logits", model.logits(ids)},
+  test::write_tensors(parsed["out"].as<std::string>(), {{"logits", model.logits(ids)},
                                           {"frequencies", rotary_frequencies(config.model, at::TensorOptions())},
                                           {"cosine", last.cosine.flatten()},
                                           {"sine", last.sine.flatten()}});

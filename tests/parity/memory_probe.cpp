@@ -5,7 +5,6 @@
 //   memory_probe --model DIR --memory DIR --ids FILE --out FILE [--write DIR]
 // FILE of --ids has `ids`, `targets` and `segments` [B, T] int64. --write saves the memory again. Numbers are in
 // float64.
-#include <cstring>
 #include <iostream>
 
 #include "base/error.h"
@@ -14,33 +13,13 @@
 #include "models/hf_weights.h"
 #include "models/memory_folder.h"
 #include "nn/precompiled.h"
-#include "store/safetensors.h"
+#include "tensor_file.h"
 
 namespace braid {
 namespace {
 
-using Named = std::vector<std::pair<std::string, at::Tensor>>;
-
-at::Tensor read_ids(const SafetensorsFile& file, const char* name) {
-  const SafeTensor* tensor = file.find(name);
-  if (!tensor) throw Error(str(file.path(), ": no ", name));
-  at::Tensor ids = at::empty(tensor->shape, at::kLong);
-  std::memcpy(ids.mutable_data_ptr(), file.data(*tensor), tensor->bytes());
-  return ids;
-}
-
-void write(const std::string& path, const Named& all) {
-  std::vector<SafeTensor> headers;
-  std::vector<at::Tensor> values;
-  for (const auto& [name, tensor] : all) {
-    values.push_back(tensor.to(at::kDouble).contiguous());
-    headers.push_back({name, h5::Element::float64, tensor.sizes().vec(), 0});
-  }
-  SafetensorsWriter writer(path, headers, {});
-  for (const at::Tensor& tensor : values)
-    writer.write(static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes());
-  writer.commit();
-}
+using test::Named;
+using test::read_ids;
 
 at::Tensor logits_of(Transformer& model, const at::Tensor& ids, const AttentionContext& context) {
   const at::NoGradGuard no_gradient;
@@ -79,7 +58,7 @@ void probe(const cxxopts::ParseResult& parsed) {
   if (parsed.count("write")) write_memory_folder(parsed["write"].as<std::string>(), config.model, *memory);
   memory->set_enabled(false);
   results.push_back({"off", logits_of(model, ids, context)});
-  write(parsed["out"].as<std::string>(), results);
+  test::write_tensors(parsed["out"].as<std::string>(), results);
 }
 
 }  // namespace

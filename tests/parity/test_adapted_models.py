@@ -15,7 +15,8 @@ tokenizers = pytest.importorskip("tokenizers", reason="tokenizers is not install
 import jinja2  # noqa: E402
 from hf_models import braid, greedy, load, make_folder, one_line, random_ids  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
-from test_fine_tuning import PAIRS, TOKENIZER, places, trained  # noqa: E402, F401
+from engram_pairs import PAIRS, TOKENIZER  # noqa: E402
+from test_fine_tuning import places, trained  # noqa: E402, F401
 from test_lora import ALL, make_adapter  # noqa: E402
 
 PROMPTS = [prompt for prompt, _ in PAIRS]

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A run with adapters from a model folder to peft and to the Engram test, beside transformers and peft."""
 
-import json
 import shutil
 
 import braid_run
@@ -13,35 +12,16 @@ torch = pytest.importorskip("torch")
 peft = pytest.importorskip("peft", reason="peft is not installed: launch/setup --test-packages")
 pytest.importorskip("transformers", reason="transformers is not installed: launch/setup --test-packages")
 tokenizers = pytest.importorskip("tokenizers", reason="tokenizers is not installed: launch/setup --test-packages")
+from engram_pairs import TOKENIZER, make_places, train  # noqa: E402
 from hf_models import braid, greedy, load, make_folder  # noqa: E402
-from safetensors.torch import load_file  # noqa: E402
-
-TOKENIZER = braid_run.ROOT / "tests/text/data/smol.json"
-PAIRS = [("Q: Port of HTTPS?\nA:", " 443"), ("Fix: if x = 5:", " if x == 5:"), ("for i in ", "range(10):\n    print(i)"),
-         ("2024-01-05 ->", " January 5, 2024"), ("Q: Capital of Peru?\nA:", " Lima"), ("with open(path) as ", "f:")]  # fmt: skip
-SETS = ["model.context=48", "train.steps=20", "train.batch=6", "optim.learning_rate=0.01", "optim.warmup_steps=0",
-        "train.eval_every=10", "train.eval_samples=6", "train.log_every=100"]  # fmt: skip
-
 
 @pytest.fixture(scope="module")
 def places(tmp_path_factory):
-    """A model folder with a tokenizer, and a folder of examples."""
-    root = tmp_path_factory.mktemp("places")
-    vocabulary = tokenizers.Tokenizer.from_file(str(TOKENIZER)).get_vocab_size()
-    make_folder(root / "model", vocab_size=vocabulary, eos_token_id=0, initializer_range=0.05)
-    shutil.copy(TOKENIZER, root / "model" / "tokenizer.json")
-    (root / "data").mkdir()
-    for name in ("train", "valid", "test"):
-        lines = [{"messages": [{"role": "user", "content": p}, {"role": "assistant", "content": a}], "category": p[:3]} for p, a in PAIRS]
-        (root / "data" / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return root
+    return make_places(tmp_path_factory.mktemp("places"))
 
 
 def trained(places, out, *overrides, ranks=0):
-    sets = [*SETS, f"model.path={places / 'model'}", f"data.path={places / 'data'}", *overrides]
-    words = [word for assignment in sets for word in ("--set", assignment)]
-    done = braid("train", braid_run.ROOT / "configs/engram/ours.toml", "--out", out, "--device", "cpu", *words, ranks=ranks, timeout=300)
-    assert done.returncode == 0, done.stderr
+    train("ours.toml", places, out, *overrides, ranks=ranks)
     with h5py.File(out / "run.h5", "r", swmr=True, locking=False) as f:
         return f["train"]["loss"][:], dict(f.attrs) | {"held_out_accuracy": f["eval"]["accuracy"][-1]}
 
