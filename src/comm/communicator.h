@@ -64,6 +64,7 @@ class Communicator {
   // As many elements for each rank as `in_counts` says, one after the other in `in`; as many from each as `out_counts`
   // says, which is what that rank has for this one. Any may be 0. The counts may go when it returns.
   virtual Work all_to_all_parts(Buffer in, const PartCounts& in_counts, Buffer out, const PartCounts& out_counts) = 0;
+  // Over NCCL the calls of a rank run one after the other: ranks that all receive before they send would wait for ever.
   virtual Work send(Buffer in, int to) = 0;
   virtual Work receive(Buffer out, int from) = 0;
   virtual void barrier() = 0;

@@ -174,10 +174,11 @@ class ConnectedWorld final : public World {
       mine.device_id = gpus[device_].uuid;
     });
     places_ = gather_places(*host_, mine);
-    if (!options.share_gpu) {
-      const std::string problem = shared_gpu_problem(places_);
-      if (!problem.empty()) throw AgreedError(problem, exit_usage);
-    }
+    const std::string problem = shared_gpu_problem(places_);
+    if (problem.empty()) return;
+    if (!options.share_gpu) throw AgreedError(problem, exit_usage);
+    // NCCL refuses two ranks on one GPU of a host; it connects those of different hosts.
+    setenv("NCCL_HOSTID", str(host_name(), "-", rank()).c_str(), 0);
   }
 
   // Destroyed in reverse: the watchdog, communicators, then the thread that serves them, then MPI.

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Starts MPI once for all tests. Rank 0 prints; another rank prints only its failures. After each test the ranks agree on
+// Starts MPI once for all tests, or meets through BRAID_RENDEZVOUS; BRAID_TEST_DEVICE=cuda connects NCCL too. Rank 0 prints; another rank prints only its failures. After each test the ranks agree on
 // the result, so that a failed assertion on one of them fails the test on all and no rank runs ahead into a hang.
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <iostream>
 
 #include "base/error.h"
@@ -54,7 +55,8 @@ World& world() { return **world_slot; }
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
   try {
-    auto world = braid::World::connect({"cpu", false});
+    const char* device = std::getenv("BRAID_TEST_DEVICE");
+    auto world = braid::World::connect({device ? device : "cpu", true});
     braid::test::world_slot = &world;
     return braid::test::run();
   } catch (const std::exception& error) {
