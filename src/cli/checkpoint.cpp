@@ -50,10 +50,18 @@ const std::vector<CheckpointAction>& actions() {
       {"inspect", "inspect PATH", 1, 1, {"step", "best", "json", "tensors"}, inspect_checkpoint},
       {"verify", "verify PATH...", 1, SIZE_MAX, {}, verify_checkpoints},
       {"diff", "diff PATH PATH", 2, 2, {"step", "tensors"}, diff_checkpoints},
-      {"export", "export PATH --out FILE, --hf DIR, --peft DIR or --memory DIR", 1, 1,
+      {"export",
+       "export PATH --out FILE, --hf DIR, --peft DIR or --memory DIR",
+       1,
+       1,
        {"step", "best", "out", "prefix", "all", "dtype", "hf", "merge", "peft", "memory", "shard-size", "nf4"},
        export_checkpoint},
-      {"import", "import FILE --out DIR, or import --hf DIR --out DIR", 0, 1, {"out", "prefix", "hf"}, import_checkpoint}};
+      {"import",
+       "import FILE --out DIR, or import --hf DIR --out DIR",
+       0,
+       1,
+       {"out", "prefix", "hf"},
+       import_checkpoint}};
   return all;
 }
 

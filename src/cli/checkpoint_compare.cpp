@@ -50,8 +50,10 @@ int diff_checkpoints(const CheckpointRequest& request) {
     text = describe_state_difference(a.manifest(), b.manifest()) + text;
     text = describe_config_difference(a.manifest(), b.manifest()) + text;
   }
-  std::cout << "A  " << a_folder << "\nB  " << b_folder << "\n" << text << tensors.compared << " tensors of "
-            << tensors.elements << " elements compared: " << tensors.different.size() << " differ\n" << std::flush;
+  std::cout << "A  " << a_folder << "\nB  " << b_folder << "\n"
+            << text << tensors.compared << " tensors of " << tensors.elements
+            << " elements compared: " << tensors.different.size() << " differ\n"
+            << std::flush;
   return text.empty() ? exit_done : exit_failed;
 }
 

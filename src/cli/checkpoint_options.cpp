@@ -20,11 +20,13 @@ void add_checkpoint_options(cxxopts::Options& options) {
       "merge", "export --hf of a run with [lora]: the base model with the adapters merged")(
       "peft", "export: folder of the adapters of a run with [lora], as peft loads it", text(), "DIR")(
       "memory", "export: folder of the hash memory of a run with [memory]", text(), "DIR")(
-      "shard-size", "export --hf: start another file of weights before one exceeds this (default: 5GB)", text(), "SIZE")(
-      "nf4", "export --hf: projections in NF4, as bitsandbytes has them; double: their absmax in 8 bits, or single: not",
-      text()->implicit_value("double"), "FORM")(
-      "dtype", "export: bf16 or fp32; floats are rounded to nearest even (default: as they are stored)", text(),
-      "TYPE")("h,help", "this text");
+      "shard-size", "export --hf: start another file of weights before one exceeds this (default: 5GB)", text(),
+      "SIZE")(
+      "nf4",
+      "export --hf: projections in NF4, as bitsandbytes has them; double: their absmax in 8 bits, or single: not",
+      text()->implicit_value("double"),
+      "FORM")("dtype", "export: bf16 or fp32; floats are rounded to nearest even (default: as they are stored)", text(),
+              "TYPE")("h,help", "this text");
   options.parse_positional({"action", "paths"});
   options.positional_help("ACTION PATH...");
 }

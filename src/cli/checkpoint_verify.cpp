@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // braid checkpoint verify: whether the files of checkpoints are whole.
+#include "store/checkpoint_verify.h"
+
 #include <algorithm>
 #include <cstdio>
 #include <iostream>
@@ -7,7 +9,6 @@
 #include "base/error.h"
 #include "cli/checkpoint_actions.h"
 #include "cli/command.h"
-#include "store/checkpoint_verify.h"
 #include "train/memory.h"
 
 namespace braid {

@@ -40,7 +40,8 @@ class BlockInput {
 
   // A forward pass begins. Without a fetch before it, everything must lie in this process.
   virtual void enter(const TextTokens& tokens, BlockInputPast* past) = 0;
-  // What is added to x before the layer's block: x [B, T, D] in master type, or streams [B, T, S, D]. Undefined: nothing.
+  // What is added before the layer's block to x [B, T, D], in master type, or to streams [B, T, S, D]; undefined where
+  // that is nothing.
   virtual at::Tensor addition(int64_t layer, const at::Tensor& x, BlockInputPast* past) = 0;
 };
 

@@ -4,8 +4,8 @@
 //   H <- H + Y,  Y = SiLU(conv(RMSNorm(u))) + u,  u = gate V,  K = W_K e,  V = W_V e
 //   gate = sigmoid(sgn(s) sqrt |s|),  s = <RMSNorm(H), RMSNorm(K)> / sqrt(D)        (gate = "plain": sigmoid(s))
 // where e [B, T, orders * width] are the rows that the last tokens name (nn/ngram_hash.h), of one table for all layers.
-// Where the residual keeps streams, H is each of them: the rows and V are the same for all, and a stream has a W_K, norms
-// and a convolution of its own (section 2.4).
+// Where the residual keeps streams, H is each of them: the rows and V are the same for all, and a stream has a W_K,
+// norms and a convolution of its own (section 2.4).
 #pragma once
 
 #include <memory>

@@ -143,8 +143,7 @@ TEST(StreamMemory, ChangesNothingInOtherStreams) {
   const at::Tensor before = r.memory.addition(0, x, nullptr);
   x.select(2, 1).add_(1.0);
   const at::Tensor after = r.memory.addition(0, x, nullptr);
-  for (int64_t s = 0; s < 4; ++s)
-    EXPECT_EQ(at::equal(before.select(2, s), after.select(2, s)), s != 1) << s;
+  for (int64_t s = 0; s < 4; ++s) EXPECT_EQ(at::equal(before.select(2, s), after.select(2, s)), s != 1) << s;
 }
 
 }  // namespace

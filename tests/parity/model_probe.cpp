@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Writes one forward and backward pass of a configured model to an HDF5 file, so that a Python test can repeat it in
 // PyTorch: /weights/<name>, /grads/<name>, /tokens and /targets [B, T], /logits [B, T, V], /loss.
-//   model_probe --config FILE [--set k=v …] --out FILE.h5 [--dtype float64|float32|bfloat16] [--perturb DEVIATION] [--packed]
-// With [memory] its parameters are among them, and FILE.h5.memory is its folder. --packed: each sample is two texts, whose
-// numbers are in /segments [B, T].
+//   model_probe --config FILE [--set k=v …] --out FILE.h5 [--dtype float64|float32|bfloat16] [--perturb DEVIATION]
+//               [--batch B] [--packed]
+// With [memory] its parameters are among them, and FILE.h5.memory is its folder. --packed: each sample is two texts,
+// whose numbers are in /segments [B, T].
 #include <iostream>
 
 #include "base/philox.h"
