@@ -9,12 +9,15 @@
 #include <iostream>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/text_table.h"
 #include "cli/command.h"
 #include "cli/options.h"
+#include "experiments/run_config.h"
+#include "store/checkpoint_lookup.h"
 #include "store/run_file.h"
 
 namespace braid {
@@ -32,7 +35,8 @@ Examples:
 
 States: running, done, diverged (the loss is not finite any more), preempted (stopped with a
 checkpoint), stopped (without one, or by a bad step), failed; lost: its file says running, but its
-heartbeat, which comes every 5 s, is older than --lost-after.
+heartbeat, which comes every 5 s, is older than --lost-after. "best" is the checkpoint with the
+lowest held-out loss and that loss, of a run with checkpoint.keep_best.
 Exit codes: 0 every folder could be read; 1 one holds no run, or its file is unreadable (the others
 are listed all the same); 2 wrong use.
 )";
@@ -41,6 +45,7 @@ struct RunLine {
   std::string folder, state;
   int64_t steps_done = 0, planned_steps = 0;
   double loss = std::numeric_limits<double>::quiet_NaN();  // of the last step
+  std::optional<BestCheckpoint> best;                      // of a run that keeps it
   double heartbeat_age = 0;                                // seconds
   int exit_code = -1;
   std::string message;
@@ -76,6 +81,17 @@ std::vector<std::string> runs_of(const std::string& word) {
   return below.empty() ? std::vector<std::string>{word} : below;
 }
 
+// Read from the manifests, as the run itself does. Nothing where the configuration is of another version.
+std::optional<BestCheckpoint> best_of(const std::string& folder, const std::string& config_text) {
+  RunConfig config;
+  try {
+    ConfigDocument::from_text(config_text, folder).read_into(config);
+  } catch (const UsageError&) {
+    return std::nullopt;
+  }
+  return config.checkpoint.keep_best ? best_checkpoint(checkpoints_of(folder)) : std::nullopt;
+}
+
 RunLine read_line(const std::string& folder, double lost_after) {
   RunLine line;
   line.folder = folder;
@@ -91,6 +107,7 @@ RunLine read_line(const std::string& folder, double lost_after) {
     line.planned_steps = summary.status.planned_steps;
     line.exit_code = summary.status.exit_code;
     line.message = summary.status.message;
+    line.best = best_of(folder, summary.config);
     if (!losses.empty()) line.loss = losses.back();
   } catch (const std::exception& problem) {
     line.problem = problem.what();
@@ -111,19 +128,31 @@ std::string age(double seconds) {
   return seconds < 48 * 3600 ? number("%.1f h", seconds / 3600) : number("%.0f d", seconds / 86400);
 }
 
+std::string best_text(const RunLine& line) {
+  return line.best ? str("step ", line.best->checkpoint.step, ": ", number("%.4f", line.best->held_out_loss)) : "-";
+}
+
 double percent(const RunLine& line) {
   return line.planned_steps > 0 ? 100.0 * double(line.steps_done) / double(line.planned_steps) : 0;
 }
 
 void print_table(const std::vector<RunLine>& lines) {
-  std::vector<std::vector<std::string>> rows = {{"run", "state", "step", "done", "loss", "heartbeat", "message"}};
+  std::vector<std::vector<std::string>> rows = {
+      {"run", "state", "step", "done", "loss", "best", "heartbeat", "message"}};
   for (const RunLine& line : lines) {
     if (!line.problem.empty()) continue;
     const std::string loss = line.steps_done > 0 ? number("%.4f", line.loss) : "-";
     rows.push_back({line.folder, line.state, str(line.steps_done, "/", line.planned_steps),
-                    number("%.0f%%", percent(line)), loss, age(line.heartbeat_age), line.message});
+                    number("%.0f%%", percent(line)), loss, best_text(line), age(line.heartbeat_age), line.message});
   }
   if (rows.size() > 1) std::cout << text_table(rows) << std::flush;
+}
+
+nlohmann::ordered_json best_as_json(const RunLine& line) {
+  if (!line.best) return {};
+  return {{"checkpoint", line.best->checkpoint.path},
+          {"step", line.best->checkpoint.step},
+          {"held_out_loss", line.best->held_out_loss}};
 }
 
 nlohmann::ordered_json to_json(const RunLine& line) {
@@ -133,6 +162,7 @@ nlohmann::ordered_json to_json(const RunLine& line) {
           {"steps_done", line.steps_done},
           {"planned_steps", line.planned_steps},
           {"loss", std::isfinite(line.loss) ? nlohmann::ordered_json(line.loss) : nlohmann::ordered_json()},
+          {"best", best_as_json(line)},
           {"heartbeat_age_seconds", line.heartbeat_age},
           {"exit_code", line.exit_code < 0 ? nlohmann::ordered_json() : nlohmann::ordered_json(line.exit_code)},
           {"message", line.message}};

@@ -110,9 +110,9 @@ at::Tensor decode(Transformer& model, KvCache& cache, const at::Tensor& ids) {
   if (added) added->enter({ids, step.reach}, &cache.input_past);
   ResidualState state = residual.enter(embed(ids, model.embedding(), position_ids));
   for (int64_t layer = 0; layer < model.config().layers; ++layer) {
-    const at::Tensor input = added ? added->add(layer, state.input, &cache.input_past) : state.input;
+    state = with_addition(residual, state, added, layer, &cache.input_past);
     const at::Tensor output =
-        run_block_cached(input, model.blocks()[layer], step, cache.keys[layer], cache.values[layer]);
+        run_block_cached(state.input, model.blocks()[layer], step, cache.keys[layer], cache.values[layer]);
     state = residual.advance(state, output, layer);
   }
   cache.length += tokens;

@@ -29,12 +29,15 @@ struct Named {
 std::vector<Named> tensors_of(const ModelConfig& model, const HashMemoryConfig& config) {
   std::vector<Named> all = {{"memory.table", {hash_memory_rows(config), config.row_width()}}};
   for (const int64_t layer : config.layers) {
-    const std::string name = str("memory.layers.", layer);
-    for (const char* part : {".key.weight", ".value.weight"})
-      all.push_back({name + part, {model.width, config.input_width()}});
-    for (const char* part : {".query_norm.weight", ".key_norm.weight", ".value_norm.weight"})
-      all.push_back({name + part, {model.width}});
-    all.push_back({name + ".conv.weight", {model.width, config.kernel}});
+    const std::vector<std::string> streams = memory_stream_names(model, layer);
+    const std::vector<int64_t> projection = {model.width, config.input_width()};
+    for (const std::string& name : streams) all.push_back({name + ".key.weight", projection});
+    all.push_back({memory_layer_name(layer) + ".value.weight", projection});
+    for (const std::string& name : streams) {
+      for (const char* part : {".query_norm.weight", ".key_norm.weight", ".value_norm.weight"})
+        all.push_back({name + part, {model.width}});
+      all.push_back({name + ".conv.weight", {model.width, config.kernel}});
+    }
   }
   return all;
 }
@@ -44,6 +47,7 @@ std::string config_text(const ModelConfig& model, const HashMemoryConfig& config
   text["format"] = "braid-hash-memory";
   text["format_version"] = 1;
   text["model_width"] = model.width;
+  if (model.has_streams()) text["streams"] = model.streams;
   text["layers"] = config.layers;
   text["table_size"] = config.table_size;
   text["width"] = config.width;
@@ -62,6 +66,9 @@ HashMemoryConfig read_config(const JsonFields& fields, const ModelConfig& model,
   fields.whole("format_version", 1, 1);
   if (fields.whole("model_width", 1, most) != model.width)
     fields.refuse("model_width", str("the model's ", model.width));
+  const int64_t streams = model.has_streams() ? model.streams : 0;
+  if (fields.whole("streams", 1, 8, 0) != streams)
+    fields.refuse("streams", streams > 0 ? str("the model's ", streams) : "none, since the model keeps one stream");
   config.layers = fields.ids("layers");
   if (config.layers.empty()) fields.refuse("layers", "at least one layer");
   config.table_size = fields.whole("table_size", 2, most);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Hash memory as two files of a folder. memory_config.json: the form, as the [memory] table names it.
+// Hash memory as two files of a folder. memory_config.json: the form, as the [memory] table names it, and the model's
+// streams, if it keeps several.
 // memory.safetensors: the parameters under their names (float32); canonical_ids [V], multipliers [layers, max_order]
 // and moduli [layers, orders * heads] (int64), from which the rows follow (nn/ngram_hash.h).
 #pragma once

@@ -14,4 +14,10 @@ TextTokens tokens_of(const at::Tensor& ids, const at::Tensor& segments) {
   return {ids, places - first};
 }
 
+ResidualState with_addition(ResidualConnection& residual, const ResidualState& state, BlockInput* added, int64_t layer,
+                            BlockInputPast* past) {
+  const at::Tensor y = added ? added->addition(layer, state.carried(), past) : at::Tensor();
+  return y.defined() ? residual.add(state, y, layer) : state;
+}
+
 }  // namespace braid

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Something that adds to the inputs of blocks what it knows of the tokens themselves, put on a Transformer from
-// outside. Hash memory is one (nn/hash_memory.h).
+// Something that adds to the inputs of blocks, or to residual streams before a block reads them, what it knows of the
+// tokens themselves, put on a Transformer from outside. Hash memory is one (nn/hash_memory.h).
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
 #include <vector>
+
+#include "nn/residual.h"
 
 namespace braid {
 
@@ -22,7 +24,7 @@ TextTokens tokens_of(const at::Tensor& ids, const at::Tensor& segments);
 // What the next tokens need of those before them, where texts come in pieces. Empty before the first piece.
 struct BlockInputPast {
   at::Tensor ids;                   // [B, P]
-  std::vector<at::Tensor> history;  // of each layer that has one
+  std::vector<at::Tensor> history;  // of each layer and stream that has one
 };
 
 class BlockInput {
@@ -38,8 +40,13 @@ class BlockInput {
 
   // A forward pass begins. Without a fetch before it, everything must lie in this process.
   virtual void enter(const TextTokens& tokens, BlockInputPast* past) = 0;
-  // x [B, T, D] in master type, and what the layer adds to it.
-  virtual at::Tensor add(int64_t layer, const at::Tensor& x, BlockInputPast* past) = 0;
+  // What is added before the layer's block to x [B, T, D], in master type, or to streams [B, T, S, D]; undefined where
+  // that is nothing.
+  virtual at::Tensor addition(int64_t layer, const at::Tensor& x, BlockInputPast* past) = 0;
 };
+
+// The state that the layer's block reads, with what `added` adds to it; null adds nothing.
+ResidualState with_addition(ResidualConnection& residual, const ResidualState& state, BlockInput* added, int64_t layer,
+                            BlockInputPast* past);
 
 }  // namespace braid

@@ -53,20 +53,25 @@ HashMemory::~HashMemory() {
 }
 
 void HashMemory::make_layer(int64_t number) {
-  const std::string name = str("memory.layers.", number);
+  const std::vector<std::string> names = memory_stream_names(model_.config(), number);
+  const int64_t in = config_.input_width(), width = model_.config().width;
+  Layer layer{number, {}, std::vector<Stream>(names.size())};
+  for (size_t s = 0; s < names.size(); ++s)
+    layer.streams[s].key = make_linear(parameters_, names[s] + ".key", in, width, false);
+  layer.value = make_linear(parameters_, memory_layer_name(number) + ".value", in, width, false);
+  for (size_t s = 0; s < names.size(); ++s) make_norms(layer.streams[s], names[s]);
+  layers_.push_back(std::move(layer));
+}
+
+void HashMemory::make_norms(Stream& stream, const std::string& name) {
   const int64_t width = model_.config().width;
   const double epsilon = model_.config().norm_epsilon;
-  Layer layer;
-  layer.number = number;
-  layer.key = make_linear(parameters_, name + ".key", config_.input_width(), width, false);
-  layer.value = make_linear(parameters_, name + ".value", config_.input_width(), width, false);
-  layer.query_norm = make_rms_norm(parameters_, name + ".query_norm", width, epsilon);
-  layer.key_norm = make_rms_norm(parameters_, name + ".key_norm", width, epsilon);
-  layer.value_norm = make_rms_norm(parameters_, name + ".value_norm", width, epsilon);
-  layer.conv = &parameters_.add(name + ".conv.weight", {width, config_.kernel});
+  stream.query_norm = make_rms_norm(parameters_, name + ".query_norm", width, epsilon);
+  stream.key_norm = make_rms_norm(parameters_, name + ".key_norm", width, epsilon);
+  stream.value_norm = make_rms_norm(parameters_, name + ".value_norm", width, epsilon);
+  stream.conv = &parameters_.add(name + ".conv.weight", {width, config_.kernel});
   const at::ScalarType type = master_type(model_.parameters().precision());
-  layer.query_norm.output = layer.key_norm.output = layer.value_norm.output = type;
-  layers_.push_back(std::move(layer));
+  stream.query_norm.output = stream.key_norm.output = stream.value_norm.output = type;
 }
 
 void HashMemory::fill_first_values(uint64_t seed) {
@@ -121,7 +126,7 @@ void HashMemory::enter(const TextTokens& tokens, BlockInputPast* past) {
   if (past) {
     canonical = behind(past->ids, canonical);
     past->ids = last_of(canonical, config_.max_order - 1);
-    past->history.resize(layers_.size());
+    past->history.resize(layers_.size() * layers_.front().streams.size());
   }
   const at::Tensor rows = hash_.rows(canonical, reach_);  // [layers, B, T, tables]
   const Fetched read = fetched_.rows.defined() ? fetched_ : fetched_rows(rows);
@@ -129,26 +134,38 @@ void HashMemory::enter(const TextTokens& tokens, BlockInputPast* past) {
   inputs_ = all.to(compute_type(model_.parameters().precision())).unbind(0);
 }
 
-at::Tensor HashMemory::gated_value(const at::Tensor& x, const Layer& layer, const at::Tensor& e) const {
-  const at::Tensor key = linear(e, layer.key).to(x.scalar_type()), value = linear(e, layer.value).to(x.scalar_type());
-  const at::Tensor product = normalise(x, layer.query_norm) * normalise(key, layer.key_norm);
+// [B, T, 1] for x [B, T, D].
+at::Tensor HashMemory::gate(const at::Tensor& x, const Stream& stream, const at::Tensor& e) const {
+  const at::Tensor key = linear(e, stream.key).to(x.scalar_type());
+  const at::Tensor product = normalise(x, stream.query_norm) * normalise(key, stream.key_norm);
   const at::Tensor score = product.sum(-1, true) / std::sqrt(double(x.size(-1)));
-  return value * at::sigmoid(config_.gate == "root" ? signed_root(score) : score);
+  return at::sigmoid(config_.gate == "root" ? signed_root(score) : score);
 }
 
-at::Tensor HashMemory::add(int64_t number, const at::Tensor& x, BlockInputPast* past) {
-  for (size_t i = 0; i < layers_.size(); ++i) {
-    const Layer& layer = layers_[i];
-    if (layer.number != number) continue;
-    const at::Tensor u = gated_value(x, layer, inputs_[i]);
-    at::Tensor heard = normalise(u, layer.value_norm);
-    if (past) {
-      heard = behind(past->history[i], heard);
-      past->history[i] = last_of(heard, config_.history());
-    }
-    return x + (at::silu(causal_conv(heard, *layer.conv, config_.max_order, reach_)) + u);
+// Y of u [B, T, D]; `history` is what the convolution heard before, null where there is nothing.
+at::Tensor HashMemory::stream_addition(const at::Tensor& u, const Stream& stream, at::Tensor* history) const {
+  at::Tensor heard = normalise(u, stream.value_norm);
+  if (history) {
+    heard = behind(*history, heard);
+    *history = last_of(heard, config_.history());
   }
-  return x;
+  return at::silu(causal_conv(heard, *stream.conv, config_.max_order, reach_)) + u;
+}
+
+at::Tensor HashMemory::addition(int64_t number, const at::Tensor& x, BlockInputPast* past) {
+  const auto layer = std::find_if(layers_.begin(), layers_.end(), [&](const Layer& l) { return l.number == number; });
+  if (layer == layers_.end()) return {};
+  const auto i = static_cast<size_t>(layer - layers_.begin()), count = layer->streams.size();
+  const at::Tensor &e = inputs_[i], value = linear(e, layer->value).to(x.scalar_type());
+  const bool plain = x.dim() == 3;
+  const std::vector<at::Tensor> streams = plain ? std::vector<at::Tensor>{x} : x.unbind(2);
+  std::vector<at::Tensor> added;
+  for (size_t s = 0; s < count; ++s) {
+    const Stream& stream = layer->streams[s];
+    const at::Tensor u = value * gate(streams[s], stream, e);
+    added.push_back(stream_addition(u, stream, past ? &past->history[i * count + s] : nullptr));
+  }
+  return plain ? added.front() : at::stack(added, 2);
 }
 
 }  // namespace braid

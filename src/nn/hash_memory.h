@@ -4,6 +4,8 @@
 //   H <- H + Y,  Y = SiLU(conv(RMSNorm(u))) + u,  u = gate V,  K = W_K e,  V = W_V e
 //   gate = sigmoid(sgn(s) sqrt |s|),  s = <RMSNorm(H), RMSNorm(K)> / sqrt(D)        (gate = "plain": sigmoid(s))
 // where e [B, T, orders * width] are the rows that the last tokens name (nn/ngram_hash.h), of one table for all layers.
+// Where the residual keeps streams, H is each of them: the rows and V are the same for all, and a stream has a W_K,
+// norms and a convolution of its own (section 2.4).
 #pragma once
 
 #include <memory>
@@ -28,7 +30,8 @@ class HashMemory final : public BlockInput {
   HashMemory(const HashMemory&) = delete;
   HashMemory& operator=(const HashMemory&) = delete;
 
-  // What every process holds alike: "memory.layers.3.key.weight", "….value.weight", "….query_norm.weight", …
+  // What every process holds alike: "memory.layers.3.value.weight", "….key.weight", "….query_norm.weight", …; of a
+  // stream "memory.layers.3.streams.1.key.weight", …
   ParameterSet& parameters() { return parameters_; }
   // "memory.table" [rows, width / heads], of which this process has some rows; a set of its own, because it is neither
   // reduced nor updated like the others.
@@ -45,14 +48,18 @@ class HashMemory final : public BlockInput {
   void return_gradients() override;
   void release() override;
   void enter(const TextTokens& tokens, BlockInputPast* past) override;
-  at::Tensor add(int64_t layer, const at::Tensor& x, BlockInputPast* past) override;
+  at::Tensor addition(int64_t layer, const at::Tensor& x, BlockInputPast* past) override;
 
  private:
-  struct Layer {
-    int64_t number = 0;
-    Linear key, value;
+  struct Stream {
+    Linear key;
     Norm query_norm, key_norm, value_norm;
     Parameter* conv = nullptr;  // [D, kernel]
+  };
+  struct Layer {
+    int64_t number = 0;
+    Linear value;
+    std::vector<Stream> streams;  // one of a plain residual
   };
   struct Fetched {
     at::Tensor numbers;  // [n] rising
@@ -60,9 +67,11 @@ class HashMemory final : public BlockInput {
   };
 
   void make_layer(int64_t number);
+  void make_norms(Stream& stream, const std::string& name);
   void fill_first_values(uint64_t seed);
   Fetched fetched_rows(const at::Tensor& named);
-  at::Tensor gated_value(const at::Tensor& x, const Layer& layer, const at::Tensor& e) const;
+  at::Tensor gate(const at::Tensor& x, const Stream& stream, const at::Tensor& e) const;
+  at::Tensor stream_addition(const at::Tensor& u, const Stream& stream, at::Tensor* history) const;
 
   Transformer& model_;
   HashMemoryConfig config_;

@@ -40,10 +40,6 @@ void HashMemoryConfig::describe(ConfigSection& s) {
 
 void HashMemoryConfig::check(const ModelConfig& model) const {
   if (!enabled()) return;
-  if (model.has_streams()) {
-    throw UsageError(str("memory.layers: hash memory is added to one residual stream; model.residual = \"",
-                         model.residual, "\" keeps ", model.streams));
-  }
   for (size_t i = 0; i < layers.size(); ++i) {
     if (layers[i] < 0 || layers[i] >= model.layers) {
       throw UsageError(str("memory.layers: expected 0 to ", model.layers - 1, ", found ", layers[i]));
@@ -52,6 +48,17 @@ void HashMemoryConfig::check(const ModelConfig& model) const {
   }
   if (width % heads != 0)
     throw UsageError(str("memory.heads: expected a divisor of memory.width = ", width, ", found ", heads));
+}
+
+int64_t memory_streams(const ModelConfig& model) { return model.has_streams() ? model.streams : 1; }
+
+std::string memory_layer_name(int64_t layer) { return str("memory.layers.", layer); }
+
+std::vector<std::string> memory_stream_names(const ModelConfig& model, int64_t layer) {
+  if (!model.has_streams()) return {memory_layer_name(layer)};
+  std::vector<std::string> names;
+  for (int64_t s = 0; s < model.streams; ++s) names.push_back(str(memory_layer_name(layer), ".streams.", s));
+  return names;
 }
 
 std::vector<int64_t> hash_memory_moduli(const HashMemoryConfig& memory) {
@@ -73,8 +80,9 @@ int64_t hash_memory_table_elements(const HashMemoryConfig& memory) {
 }
 
 int64_t hash_memory_dense_elements(const ModelConfig& model, const HashMemoryConfig& memory) {
-  const int64_t projections = 2 * memory.input_width(), norms = 3;
-  return int64_t(memory.layers.size()) * model.width * (projections + norms + memory.kernel);
+  const int64_t norms = 3, stream = memory.input_width() + norms + memory.kernel;
+  const int64_t layer = memory.input_width() + memory_streams(model) * stream;
+  return int64_t(memory.layers.size()) * model.width * layer;
 }
 
 }  // namespace braid

@@ -36,6 +36,14 @@ struct HashMemoryConfig {
   void check(const ModelConfig& model) const;
 };
 
+// "memory.layers.3", and what parameters of its streams begin with: "memory.layers.3.streams.0", …; the same name once
+// where the residual is plain.
+std::string memory_layer_name(int64_t layer);
+std::vector<std::string> memory_stream_names(const ModelConfig& model, int64_t layer);
+
+// Streams that a memory is added to.
+int64_t memory_streams(const ModelConfig& model);
+
 // Rows of all tables together; elements of the tables, and of all else.
 int64_t hash_memory_rows(const HashMemoryConfig& memory);
 int64_t hash_memory_table_elements(const HashMemoryConfig& memory);

@@ -34,6 +34,7 @@ at::Tensor softmax_backward(const at::Tensor& logits, const at::Tensor& dy) {
 }
 
 void contribute(Parameter& parameter, const at::Tensor& gradient) {
+  if (!parameter.trainable) return;
   parameter.gradient.add_(gradient);
   parameter.gradient_contributed();
 }
@@ -80,6 +81,11 @@ ResidualState HyperConnection::enter(const at::Tensor& h) {
 ResidualState HyperConnection::advance(const ResidualState& state, const at::Tensor& output, int64_t sublayer) {
   auto [streams, input] = write_and_read_streams(state.streams, output, {&coefficients_, &gradients_, sublayer});
   return {streams, input};
+}
+
+// The last write has read the streams already, and a read is linear: that of y alone is missing.
+ResidualState HyperConnection::add(const ResidualState& state, const at::Tensor& y, int64_t sublayer) {
+  return {state.streams + y, state.input + read_streams(y, {&coefficients_, &gradients_, sublayer})};
 }
 
 }  // namespace braid

@@ -23,6 +23,7 @@ class HyperConnection final : public ResidualConnection {
   ResidualState enter(const at::Tensor& h) override;
   ResidualState advance(const ResidualState& state, const at::Tensor& output, int64_t sublayer) override;
   at::Tensor leave(const ResidualState& state) override { return state.input; }
+  ResidualState add(const ResidualState& state, const at::Tensor& y, int64_t sublayer) override;
   at::Tensor mixing() const override { return coefficients_.mix; }
   int64_t mixing_count() const override { return layers_; }
 

@@ -16,6 +16,9 @@ namespace braid {
 struct ResidualState {
   at::Tensor streams;  // [B, T, S, D], undefined where there is one stream
   at::Tensor input;    // [B, T, D], what the next sublayer reads (after the last one: the model's output)
+
+  // What goes along depth: the streams, or the one there is.
+  const at::Tensor& carried() const { return streams.defined() ? streams : input; }
 };
 
 class ResidualConnection {
@@ -29,6 +32,8 @@ class ResidualConnection {
   virtual ResidualState enter(const at::Tensor& h) = 0;
   virtual ResidualState advance(const ResidualState& state, const at::Tensor& output, int64_t sublayer) = 0;
   virtual at::Tensor leave(const ResidualState& state) = 0;
+  // Adds y, of the shape of state.carried(), before sublayer i reads: where y is zero, the same state to the bit.
+  virtual ResidualState add(const ResidualState& state, const at::Tensor& y, int64_t sublayer) = 0;
 
   // [sublayers, S, S] in fp32: how the streams are mixed at each sublayer; undefined without streams.
   virtual at::Tensor mixing() const { return {}; }

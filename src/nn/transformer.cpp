@@ -73,8 +73,8 @@ at::Tensor Transformer::run_blocks(const at::Tensor& h, const AttentionContext& 
     const BlockBody body = [this, layer, context](const at::Tensor& x) {
       return run_block(x, blocks_[layer], context);
     };
-    const at::Tensor input = block_input_ ? block_input_->add(layer, state.input, nullptr) : state.input;
-    const at::Tensor output = wrapper_ ? wrapper_(layer, input, body) : body(input);
+    state = with_addition(*residual_, state, block_input_, layer, nullptr);
+    const at::Tensor output = wrapper_ ? wrapper_(layer, state.input, body) : body(state.input);
     state = residual_->advance(state, output, layer);
   }
   return residual_->leave(state);

@@ -40,9 +40,12 @@ int64_t activation_bytes_per_token(const ModelConfig& m, int64_t compute, bool r
   return blocks + m.layers * streams + 2 * compute * m.vocabulary;
 }
 
-}  // namespace
-
-namespace {
+// The same of a hash memory: rows and a value for each layer; for each stream what it reads, key, both norms' results,
+// gated value, its norm and its convolution; of several streams what was added and the sum as well.
+int64_t memory_bytes_per_token(const ModelConfig& m, const HashMemoryConfig& memory, int64_t compute) {
+  const int64_t S = memory_streams(m), stream = m.has_streams() ? 7 + 2 : 7;
+  return int64_t(memory.layers.size()) * (compute * memory.input_width() + 4 * m.width * (1 + S * stream));
+}
 
 // What is put on the model, but for tables.
 int64_t added_elements(const ModelConfig& model, const LoraConfig& lora, const HashMemoryConfig& memory) {
@@ -79,7 +82,9 @@ MemoryPlan plan_memory(const ModelConfig& model, const LoraConfig& lora, const H
   // In 8 bits two codes a weight and two absmax a block; the few small tensors' 32 bits do not count.
   plan.optimiser = optim.kind == "adamw8bit" ? trained * 2 + trained / 32 : trained * 8;
   plan.optimiser += rows * 8;
-  plan.activations = micro * model.context * activation_bytes_per_token(model, compute, train.recompute);
+  plan.activations =
+      micro * model.context *
+      (activation_bytes_per_token(model, compute, train.recompute) + memory_bytes_per_token(model, memory, compute));
   return plan;
 }
 

@@ -140,6 +140,22 @@ def test_status_lists_runs_and_the_runs_of_sweeps_in_order(runs):
     assert len({line.index("3/3") for line in done.stdout.splitlines()[1:]}) == 1  # columns are aligned
 
 
+def test_status_names_the_best_checkpoint_of_a_run_that_keeps_it(runs, tmp_path):
+    settings = sets([*SMALL, "train.steps=6", "train.eval_every=2", "train.eval_samples=4", "data.kind=copy", "checkpoint.keep=1"])
+    for keeps in ("true", "false"):
+        assert braid("train", DEMO, "--out", tmp_path / keeps, *settings, "--set", f"checkpoint.keep_best={keeps}").returncode == 0
+    best, other, plain = json.loads(braid("status", tmp_path / "true", tmp_path / "false", runs / "a", "--json").stdout)
+    assert other["best"] is None and plain["best"] is None
+    with h5py.File(tmp_path / "true/run.h5", "r", locking=False, swmr=True) as f:
+        losses = dict(zip(f["eval"]["step"].tolist(), f["eval"]["loss"].tolist(), strict=True))
+    saved = {step: loss for step, loss in losses.items() if (tmp_path / f"true/checkpoints/step-{step:08}").is_dir()}
+    lowest = min(saved, key=saved.get)
+    assert saved[lowest] == min(loss for step, loss in losses.items() if step > 0)
+    assert best["best"] == {"checkpoint": f"{tmp_path}/true/checkpoints/step-{lowest:08}", "step": lowest, "held_out_loss": saved[lowest]}
+    shown = braid("status", tmp_path / "true", tmp_path / "false").stdout.splitlines()
+    assert f"  step {lowest}: {saved[lowest]:.4f}  " in shown[1] and "  -  " in shown[2]
+
+
 def test_status_calls_a_killed_run_lost_once_it_is_silent(runs):
     now = json.loads(braid("status", runs / "killed", "--json", "--lost-after", "3600").stdout)[0]
     assert now["state"] == "running" and now["steps_done"] >= 3 and now["exit_code"] is None

@@ -118,6 +118,7 @@ INSTANTIATE_TEST_SUITE_P(Models, Decode,
                                          Variant{"llama", "residual", 2, 0, "yarn"},
                                          Variant{"llama", "mhc", 2, 0, "linear"},
                                          Variant{"llama", "residual", 2, 0, "none", true},
+                                         Variant{"llama", "mhc", 2, 0, "none", true},
                                          Variant{"poc", "residual", 0, 0, "none"}, Variant{"poc", "hc", 0, 0, "none"}),
                          [](const auto& info) {
                            const Variant& v = info.param;

@@ -7,70 +7,17 @@
 
 #include "base/error.h"
 #include "nn/lora_model.h"
-#include "support.h"
+#include "remembering.h"
 
 namespace braid {
 namespace {
 
-using test::loss_of;
+using test::expect_central_differences;
+using test::logits_of;
 using test::random_sample;
-using test::randomise;
+using test::Remembering;
+using test::small_memory;
 using test::small_model;
-
-HashMemoryConfig small_memory(const std::string& gate = "root") {
-  HashMemoryConfig config;
-  config.layers = {0, 2};
-  config.table_size = 12;
-  config.width = 6;
-  config.heads = 2;
-  config.gate = gate;
-  return config;
-}
-
-struct Remembering {
-  Transformer model;
-  HashMemory memory;
-
-  explicit Remembering(const std::string& gate = "root", bool alive = true, const std::string& dialect = "llama",
-                       Weights weights = Weights::frozen)
-      : model(small_model(dialect, "residual"), Precision::fp64, at::kCPU, weights),
-        memory(prepared(model), small_memory(gate), NgramHash(small_memory(gate), distinct_tokens(11), 3, at::kCPU),
-               3) {
-    if (alive) bring_to_life();
-  }
-  static Transformer& prepared(Transformer& model) {
-    randomise(model, 5, 0.3);
-    return model;
-  }
-  void bring_to_life() {
-    const at::NoGradGuard no_gradient;
-    at::Generator generator = seeded_generator(9);
-    for (ParameterSet* set : {&memory.parameters(), &memory.table()}) {
-      for (Parameter& p : set->all()) p.master.add_(at::empty(p.shape, at::kDouble).normal_(0.0, 0.3, generator));
-    }
-  }
-  // In two micro-batches of what was fetched at once.
-  void backward(const test::Sample& sample, const at::Tensor& segments = {}) {
-    LossTotals totals = make_loss_totals(model.device());
-    model.begin_step();
-    for (ParameterSet* set : {&memory.parameters(), &memory.table()}) set->zero_gradients();
-    memory.fetch(tokens_of(sample.tokens, segments));
-    for (const at::Tensor& index : at::arange(sample.tokens.size(0)).chunk(2)) {
-      memory.parameters().start_backward();
-      AttentionContext context;
-      if (segments.defined()) context.segments = segments.index_select(0, index);
-      model.loss(sample.tokens.index_select(0, index), sample.targets.index_select(0, index), 1.0, totals, context)
-          .backward();
-    }
-    model.end_backward();
-    memory.return_gradients();
-  }
-};
-
-at::Tensor logits_of(Transformer& model, const at::Tensor& ids, const AttentionContext& context = {}) {
-  const at::NoGradGuard no_gradient;
-  return model.logits(ids, context);
-}
 
 class Gates : public testing::TestWithParam<const char*> {};
 
@@ -78,26 +25,10 @@ TEST_P(Gates, EveryGradientIsThatOfCentralDifferences) {
   Remembering r(GetParam());
   const test::Sample sample = random_sample(r.model.config(), 3, 21);
   r.backward(sample);
-  constexpr double h = 1e-5;
-  int64_t checked = 0;
   for (ParameterSet* set : {&r.memory.parameters(), &r.memory.table()}) {
-    for (Parameter& p : set->all()) {
-      at::Tensor values = p.master.view({-1}), gradient = p.gradient.view({-1});
-      const int64_t stride = std::max<int64_t>(1, values.numel() / 40);
-      for (int64_t i = 0; i < values.numel(); i += stride) {
-        const double before = values[i].item<double>();
-        values[i] = before + h;
-        const double above = loss_of(r.model, sample);
-        values[i] = before - h;
-        const double below = loss_of(r.model, sample);
-        values[i] = before;
-        EXPECT_NEAR(gradient[i].item<double>(), (above - below) / (2 * h), 1e-6) << p.name << " " << i;
-        ++checked;
-      }
-      EXPECT_GT(gradient.abs().max().item<double>(), 1e-5) << p.name;
-    }
+    for (Parameter& p : set->all()) expect_central_differences(r.model, p, sample, 40);
   }
-  EXPECT_GT(checked, 300);
+  EXPECT_EQ(r.memory.parameters().all().size(), 12u);
 }
 
 INSTANTIATE_TEST_SUITE_P(Both, Gates, testing::Values("root", "plain"));
@@ -106,25 +37,9 @@ INSTANTIATE_TEST_SUITE_P(Both, Gates, testing::Values("root", "plain"));
 TEST(HashMemory, GradientsOfTheModelsOwnWeightsAreThoseOfCentralDifferences) {
   Remembering r("root", true, "llama", Weights::trained);
   const test::Sample sample = random_sample(r.model.config(), 2, 22);
-  r.model.parameters().start_backward();
-  LossTotals totals = make_loss_totals(r.model.device());
-  r.model.begin_step();
-  r.model.loss(sample.tokens, sample.targets, 1.0, totals).backward();
-  r.model.end_backward();
-  for (const char* name : {"embedding.weight", "blocks.0.ln1.weight", "blocks.1.ln2.weight"}) {
-    const Parameter& parameter = r.model.parameters().named(name);
-    at::Tensor values = parameter.master.view({-1}), gradient = parameter.gradient.view({-1});
-    for (int64_t i = 0; i < values.numel(); i += std::max<int64_t>(1, values.numel() / 20)) {
-      const double before = values[i].item<double>();
-      values[i] = before + 1e-5;
-      const double above = loss_of(r.model, sample);
-      values[i] = before - 1e-5;
-      const double below = loss_of(r.model, sample);
-      values[i] = before;
-      EXPECT_NEAR(gradient[i].item<double>(), (above - below) / 2e-5, 1e-6) << name << " " << i;
-    }
-    EXPECT_GT(gradient.abs().max().item<double>(), 1e-3) << name;
-  }
+  r.backward(sample);
+  for (const char* name : {"embedding.weight", "blocks.0.ln1.weight", "blocks.1.ln2.weight"})
+    expect_central_differences(r.model, r.model.parameters().named(name), sample, 20, 1e-3);
 }
 
 TEST(HashMemory, LeavesTheModelAsItIsAtTheStartToTheBit) {
@@ -205,8 +120,7 @@ TEST(HashMemoryConfig, NamesWhatCannotBe) {
   };
   HashMemoryConfig config = small_memory();
   EXPECT_EQ(problem(config, model), "");
-  EXPECT_EQ(problem(config, small_model("llama", "mhc")),
-            "memory.layers: hash memory is added to one residual stream; model.residual = \"mhc\" keeps 4");
+  EXPECT_EQ(problem(config, small_model("llama", "mhc")), "");
   config.layers = {3};
   EXPECT_EQ(problem(config, model), "memory.layers: expected 0 to 2, found 3");
   config.layers = {1, 1};

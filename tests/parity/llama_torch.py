@@ -33,14 +33,21 @@ def attention(x, weights, prefix, heads, kv_heads, theta):
     return y.transpose(1, 2).reshape(b, t, width) @ weights[prefix + ".out.weight"].T
 
 
+def llama_block(h, weights, layer, model):
+    eps, theta, name = model.get("norm_epsilon", 1e-5), model.get("rope_theta", 10000.0), f"blocks.{layer}"
+    kv_heads = model.get("kv_heads", 0) or model["heads"]
+    h = h + attention(rms_norm(h, weights[name + ".ln1.weight"], eps), weights, name + ".attn", model["heads"], kv_heads, theta)
+    gate, up = (rms_norm(h, weights[name + ".ln2.weight"], eps) @ weights[name + ".ff1.weight"].T).chunk(2, -1)
+    return h + (F.silu(gate) * up) @ weights[name + ".ff2.weight"].T
+
+
 def llama_logits(weights, ids, model):
-    eps, theta = model.get("norm_epsilon", 1e-5), model.get("rope_theta", 10000.0)
     h = weights["embedding.weight"][ids]
     for layer in range(model["layers"]):
-        name = f"blocks.{layer}"
-        kv_heads = model.get("kv_heads", 0) or model["heads"]
-        h = h + attention(rms_norm(h, weights[name + ".ln1.weight"], eps), weights, name + ".attn", model["heads"], kv_heads, theta)
-        gate, up = (rms_norm(h, weights[name + ".ln2.weight"], eps) @ weights[name + ".ff1.weight"].T).chunk(2, -1)
-        h = h + (F.silu(gate) * up) @ weights[name + ".ff2.weight"].T
+        h = llama_block(h, weights, layer, model)
+    return llama_head(h, weights, model)
+
+
+def llama_head(h, weights, model):
     head = weights["embedding.weight" if model.get("tie_embeddings") else "head.weight"]
-    return rms_norm(h, weights["ln_f.weight"], eps) @ head.T
+    return rms_norm(h, weights["ln_f.weight"], model.get("norm_epsilon", 1e-5)) @ head.T

@@ -17,6 +17,7 @@ pytest.importorskip("transformers", reason="transformers is not installed: launc
 tokenizers = pytest.importorskip("tokenizers", reason="tokenizers is not installed: launch/setup --test-packages")
 from engram_pairs import PAIRS, TOKENIZER, make_places, train  # noqa: E402
 from hf_models import braid, load, make_folder, random_ids  # noqa: E402
+from memory_torch import Memory  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 
 PROBE = pathlib.Path(os.path.dirname(braid_run.BRAID)) / "tests" / "memory_probe"
@@ -24,94 +25,22 @@ F = torch.nn.functional
 WIDTH, VOCABULARY, EPSILON = 72, 97, 1e-5  # of hf_models.TINY
 
 
-def primes_from(number):
-    while True:
-        if number > 1 and all(number % d for d in range(2, int(number**0.5) + 1)):
-            yield number
-        number += 1
+def put_on(memory, model, ids, segments):
+    """Hooks before the layers; texts are runs of equal segments."""
 
+    def hook(index):
+        def before(_, arguments, named):
+            hidden = arguments[0]
+            rows = []
+            for row, (text, parts) in enumerate(zip(ids, segments, strict=True)):
+                pieces = [int(n) for n in torch.unique_consecutive(parts, return_counts=True)[1]]
+                added = [memory.added(index, i, h) for i, h in zip(text.split(pieces), hidden[row].split(pieces), strict=True)]
+                rows.append(torch.cat(added))
+            return (hidden + torch.stack(rows), *arguments[1:]), named
 
-class Memory(torch.nn.Module):
-    """Written after the paper's formulas: a table for each head, convolution by conv1d, hashes in Python's own numbers."""
+        return before
 
-    def __init__(self, form, seed=1):
-        super().__init__()
-        self.form, orders, heads = form, form["max_order"] - 1, form["heads"]
-        torch.manual_seed(seed)
-        draw = np.random.default_rng(seed)
-        self.canonical = torch.from_numpy(draw.integers(0, 60, VOCABULARY))
-        most = (2**63 - 1) // 61 // 2
-        self.multipliers = [[int(m) * 2 + 1 for m in draw.integers(0, most, form["max_order"])] for _ in form["layers"]]
-        primes = primes_from(form["table_size"])
-        self.moduli = [[[next(primes) for _ in range(heads)] for _ in range(orders)] for _ in form["layers"]]
-        size, inputs = form["width"] // heads, orders * form["width"]
-        table = lambda p: torch.nn.Parameter(torch.randn(p, size, dtype=torch.float64))  # noqa: E731
-        self.tables = torch.nn.ModuleList(torch.nn.ParameterList(table(p) for order in layer for p in order) for layer in self.moduli)
-        linear = lambda: torch.nn.Linear(inputs, WIDTH, bias=False, dtype=torch.float64)  # noqa: E731
-        self.key, self.value = (torch.nn.ModuleList(linear() for _ in form["layers"]) for _ in range(2))
-        norm = lambda: torch.nn.RMSNorm(WIDTH, eps=EPSILON, dtype=torch.float64)  # noqa: E731
-        self.query_norm, self.key_norm, self.value_norm = (torch.nn.ModuleList(norm() for _ in form["layers"]) for _ in range(3))
-        self.conv = torch.nn.ParameterList(torch.randn(WIDTH, form["kernel"], dtype=torch.float64) for _ in form["layers"])
-        with torch.no_grad():
-            for name, parameter in self.named_parameters():
-                if "norm" in name:
-                    parameter.normal_(1.0, 0.3)
-
-    def slots(self, index, ids):
-        """[T, orders * heads] of one text of canonical ids."""
-        padded = [self.form["pad"]] * (self.form["max_order"] - 1) + ids
-        rows = []
-        for t in range(self.form["max_order"] - 1, len(padded)):
-            mixed, row = padded[t] * self.multipliers[index][0], []
-            for order, primes in enumerate(self.moduli[index]):
-                mixed ^= padded[t - order - 1] * self.multipliers[index][order + 1]
-                row += [mixed % p for p in primes]
-            rows.append(row)
-        return torch.tensor(rows)
-
-    def added(self, index, ids, hidden):
-        """Y for one text: ids [T], hidden [T, D]."""
-        slots = self.slots(index, self.canonical[ids].tolist())
-        e = torch.cat([table[slots[:, i]] for i, table in enumerate(self.tables[index])], 1)
-        k, v = self.key[index](e), self.value[index](e)
-        score = (self.query_norm[index](hidden) * self.key_norm[index](k)).sum(1, keepdim=True) / WIDTH**0.5
-        u = torch.sigmoid(score.sign() * score.abs().sqrt() if self.form["gate"] == "root" else score) * v
-        kernel, dilation = self.form["kernel"], self.form["max_order"]
-        heard = F.pad(self.value_norm[index](u).T, ((kernel - 1) * dilation, 0))
-        return F.silu(F.conv1d(heard[None], self.conv[index][:, None], dilation=dilation, groups=WIDTH)[0].T) + u
-
-    def put_on(self, model, ids, segments):
-        """Hooks before the layers; texts are runs of equal segments."""
-
-        def hook(index):
-            def before(_, arguments, named):
-                hidden = arguments[0]
-                rows = []
-                for row, (text, parts) in enumerate(zip(ids, segments, strict=True)):
-                    pieces = [int(n) for n in torch.unique_consecutive(parts, return_counts=True)[1]]
-                    added = [self.added(index, i, h) for i, h in zip(text.split(pieces), hidden[row].split(pieces), strict=True)]
-                    rows.append(torch.cat(added))
-                return (hidden + torch.stack(rows), *arguments[1:]), named
-
-            return before
-
-        return [model.model.layers[n].register_forward_pre_hook(hook(i), with_kwargs=True) for i, n in enumerate(self.form["layers"])]
-
-    def named(self, of=lambda p: p.detach()):
-        """Under Braid's names."""
-        found = {"memory.table": torch.cat([of(t) for layer in self.tables for t in layer])}
-        for i, layer in enumerate(self.form["layers"]):
-            for part in ("key", "value", "query_norm", "key_norm", "value_norm"):
-                found[f"memory.layers.{layer}.{part}.weight"] = of(getattr(self, part)[i].weight)
-            found[f"memory.layers.{layer}.conv.weight"] = of(self.conv[i])
-        return found
-
-    def save(self, folder):
-        folder.mkdir(exist_ok=True)
-        (folder / "memory_config.json").write_text(json.dumps(self.form | {"format": "braid-hash-memory", "format_version": 1, "model_width": WIDTH}))
-        numbers = {"canonical_ids": self.canonical, "multipliers": torch.tensor(self.multipliers), "moduli": torch.tensor(self.moduli).flatten(1)}
-        save_file({name: t.contiguous() for name, t in (self.named() | numbers).items()}, folder / "memory.safetensors")
-        return folder
+    return [model.model.layers[n].register_forward_pre_hook(hook(i), with_kwargs=True) for i, n in enumerate(memory.form["layers"])]
 
 
 FORM = dict(layers=[0, 2], table_size=30, width=12, heads=3, max_order=3, kernel=4, gate="root", pad=60)
@@ -156,8 +85,8 @@ def test_logits_loss_and_every_gradient_are_those_of_pytorch(tmp_path, form):
     targets = ids.roll(-1, 1)
     targets[0, :3] = -100
     base = model(ids, attention_mask=block_mask(segments)).logits.detach()
-    memory = Memory(FORMS[form])
-    hooks = memory.put_on(model, ids, segments)
+    memory = Memory(FORMS[form], WIDTH, VOCABULARY, EPSILON)
+    hooks = put_on(memory, model, ids, segments)
     logits = model(ids, attention_mask=block_mask(segments)).logits
     loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-100)
     loss.backward()
@@ -177,13 +106,13 @@ def test_logits_loss_and_every_gradient_are_those_of_pytorch(tmp_path, form):
 
 
 def test_folders_that_cannot_be_are_refused_in_one_line(tmp_path):
-    folder, memory = make_folder(tmp_path / "model"), Memory(FORM)
+    folder, memory = make_folder(tmp_path / "model"), Memory(FORM, WIDTH, VOCABULARY)
     ids = torch.zeros(1, 2, dtype=torch.long)
     good = memory.save(tmp_path / "memory")
     tensors = load_file(good / "memory.safetensors")
     form = json.loads((good / "memory_config.json").read_text())
     edits = [({"layers": [3]}, {}, "memory.layers: expected 0 to 2"), ({"model_width": 71}, {}, "model_width: expected the model's 72"),
-             ({"gate": "open"}, {}, "gate: expected"), ({"heads": 5}, {}, "memory.heads: expected a divisor"),
+             ({"streams": 4}, {}, "streams: expected none, since the model keeps one stream"), ({"gate": "open"}, {}, "gate: expected"), ({"heads": 5}, {}, "memory.heads: expected a divisor"),
              ({}, {"memory.table": None}, "memory.table: expected by memory_config.json"), ({}, {"moduli": tensors["moduli"][:1]}, "moduli: found shape"),
              ({}, {"multipliers": tensors["multipliers"] * 0}, "multiplier"), ({}, {"canonical_ids": tensors["canonical_ids"][:90]}, "knows 90 tokens"),
              ({}, {"more": tensors["moduli"].clone()}, "more: has no place"),
