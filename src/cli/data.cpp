@@ -30,7 +30,8 @@ Examples:
   braid data bytes ~/texts --out runs/shards                  # train.h5 and held-out.h5
   braid data verify runs/shards
   braid data engram --patterns data/engram --variant clean --out runs/engram
-  braid data needles --preset korean --out runs/needles && braid data check runs/needles/korean-test.jsonl
+  braid data needles --preset korean --out runs/needles       # korean-test.jsonl and .h5
+  braid data check runs/needles/korean-test.jsonl
   braid train configs/lm/tiny_llama_bytes.toml --set data.path=runs/shards
   braid data train-tokenizer ~/texts --vocabulary 8192 --out runs/tokenizer.json
   braid data tokens ~/texts --tokenizer runs/tokenizer.json --out runs/tokens

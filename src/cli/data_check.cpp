@@ -17,8 +17,9 @@ Examples:
   braid data check runs/needles/global-train.jsonl runs/needles/global-test.jsonl
   braid data check global_niah.jsonl                    # lines of the public experiment, too
 
-Each needle stands once in its context and its token span decodes to it; an HDF5 file of the same name
-beside it holds the same tokens; over all files, no key of a training sample is one of a test sample.
+Each needle stands once in its context and its token span decodes to it; an HDF5 file of the same
+name beside it holds the same tokens; over all files, no key of a training sample is one of a test
+sample.
 Exit codes: 0 all of it holds; 1 it does not, and the first sample is named; 2 wrong use or input.
 )";
 

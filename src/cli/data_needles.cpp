@@ -18,14 +18,14 @@ constexpr const char* needle_examples = R"(
 Examples:
   braid data needles --preset global --seed 7 --out runs/needles        # global-test.jsonl and .h5
   braid data needles --preset korean --tokenizer models/smol/tokenizer.json --out runs/needles
-  braid data needles --task multikey --keys 4 --tokens 3000 --depth 0..50 --samples 64 --out runs/needles
+  braid data needles --task multikey --keys 4 --tokens 3000 --depth 0..50 --out runs/needles
   braid data needles --preset global --split train --samples 1000 --wording first --out runs/needles
   braid data check runs/needles/global-test.jsonl runs/needles/global-train.jsonl
 
-Presets: 200 samples of one key of six capitals or digits, in 2000 to 8000 tokens, at any depth; global
-is English. Every option changes them. Tokens are bytes of UTF-8 unless --tokenizer is given. Keys of
-the two splits are disjoint for all seeds. With --wording first the first three quarters of all wordings
-and filler sentences are drawn from, with rest the others.
+Presets: 200 samples of one key of six capitals or digits, in 2000 to 8000 tokens, at any depth;
+global is English. Every option changes them. Tokens are bytes of UTF-8 unless --tokenizer is given.
+Keys of the two splits are disjoint for all seeds. With --wording first the first three quarters of
+all wordings and filler sentences are drawn from, with rest the others.
 Exit codes: 0 done; 1 a file cannot be written; 2 wrong use or input.
 )";
 

@@ -69,16 +69,15 @@ void check_tokens(const NeedleFile& file, const NeedleSample& sample, const Need
 
 std::string mirror_of(const std::string& path) { return std::filesystem::path(path).replace_extension(".h5").string(); }
 
-// The tokenizer of a file's samples, read once.
-const NeedleTokens& tokens_of(const NeedleFile& file, const NeedleSample& sample, std::optional<NeedleTokens>& known) {
-  if (!known) {
-    try {
-      known = NeedleTokens::named(sample.tokenizer);
-    } catch (const UsageError& problem) {
-      throw UsageError(str(file.path, ": its tokenizer is needed (--tokenizer FILE): ", problem.what()));
-    }
+// The tokenizer that a sample names; `last` keeps it for the next one.
+const NeedleTokens& tokens_of(const NeedleFile& file, const NeedleSample& sample, std::optional<NeedleTokens>& last) {
+  if (last && last->name() == sample.tokenizer) return *last;
+  try {
+    last = NeedleTokens::named(sample.tokenizer);
+  } catch (const UsageError& problem) {
+    throw UsageError(str(file.path, ":", sample.line, ": its tokenizer is needed (--tokenizer FILE): ", problem.what()));
   }
-  return *known;
+  return *last;
 }
 
 // What a key of one split may not be in the other.
@@ -137,7 +136,7 @@ std::string chance_line(const NeedleFile& file) {
 }  // namespace
 
 void check_needle_file(const NeedleFile& file, const std::optional<NeedleTokens>& tokens) {
-  std::optional<NeedleTokens> known = tokens;
+  std::optional<NeedleTokens> last;
   std::set<std::string> ids;
   NeedleMirror mirror;
   bool all_have_tokens = true;
@@ -146,7 +145,7 @@ void check_needle_file(const NeedleFile& file, const std::optional<NeedleTokens>
     check_text(file, sample);
     all_have_tokens = all_have_tokens && sample.context_tokens > 0;
     if (sample.context_tokens == 0) continue;
-    const NeedleTokens& of = tokens_of(file, sample, known);
+    const NeedleTokens& of = tokens ? *tokens : tokens_of(file, sample, last);
     const std::vector<TokenId> context = of.encode(sample.context);
     check_tokens(file, sample, of, context);
     mirror.add(sample, context, of);

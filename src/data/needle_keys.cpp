@@ -12,7 +12,7 @@ namespace {
 
 constexpr const char* digits = "0123456789";
 constexpr const char* letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
-const std::string alnum = std::string(letters) + digits;
+constexpr const char* alnum = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
 
 bool all_in(std::string_view text, std::string_view alphabet) {
   return text.find_first_not_of(alphabet) == std::string_view::npos;

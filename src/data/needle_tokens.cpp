@@ -78,7 +78,7 @@ std::pair<int64_t, int64_t> NeedleTokens::span_of(const std::string& text, std::
   std::optional<int64_t> last = cut_at(text, ids, end);
   if (!last) last = cut_at(text, ids, behind_white_space(text, end));
   if (!first || !last || *first >= *last) throw UsageError(str("tokenizer ", name_, ": its tokens reach across sentences"));
-  while (*first + 1 < *last && trimmed(decode(ids.subspan(size_t(*first), 1))).empty()) ++*first;
+  while (*first > 0 && *first + 1 < *last && trimmed(decode(ids.subspan(size_t(*first), 1))).empty()) ++*first;
   return {*first, *last};
 }
 
