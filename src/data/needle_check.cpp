@@ -15,7 +15,8 @@ namespace braid {
 namespace {
 
 [[noreturn]] void fail(const NeedleFile& file, const NeedleSample& sample, const std::string& why) {
-  throw Error(str(file.path, ":", sample.line, ": sample ", sample.id.empty() ? "without an id" : sample.id, ": ", why));
+  const std::string id = sample.id.empty() ? "without an id" : sample.id;
+  throw Error(str(file.path, ":", sample.line, ": sample ", on_one_line(id), ": ", on_one_line(why)));
 }
 
 void require_once(const NeedleFile& file, const NeedleSample& sample, std::string_view part, const char* what) {

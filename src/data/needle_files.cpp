@@ -61,7 +61,7 @@ Needle read_needle(const JsonField& field, const NeedleSample& sample, int64_t p
   needle.tok_end = field.at("tok_end").whole_number(needle.tok_start, sample.context_tokens);
   needle.depth = number(field.at("depth"), 0, 1);
   if (statement_of(sample, needle).find(needle.value) == std::string_view::npos) {
-    field.refuse(str("'", needle.value, "' is not in characters ", needle.char_start, " to ", needle.char_end,
+    field.refuse(str("'", on_one_line(needle.value), "' is not in characters ", needle.char_start, " to ", needle.char_end,
                      " of the context"));
   }
   return needle;
@@ -99,7 +99,7 @@ NeedleSample public_sample(const JsonField& line) {
   if (const auto position = line.find("needle_position")) number(*position, 0, 1);
   if (const auto length = line.find("context_length_chars")) length->whole_number(0, INT64_MAX);
   const size_t byte = sample.context.find(needle.value);
-  if (byte == std::string::npos) key.refuse(str("'", needle.value, "' is not in the context"));
+  if (byte == std::string::npos) key.refuse(str("'", on_one_line(needle.value), "' is not in the context"));
   needle.char_start = points_in(std::string_view(sample.context).substr(0, byte));
   needle.char_end = needle.char_start + points_in(needle.value);
   const int64_t places = points_in(sample.context) - (needle.char_end - needle.char_start);

@@ -12,6 +12,7 @@ namespace braid {
 namespace {
 
 constexpr int sentences_that_may_not_fit = 8;  // one after the other, before the haystack counts as full
+constexpr int sentences_with_a_key = 1000;     // drawn one after the other, before it is given up
 constexpr int64_t sentences_of_a_paragraph = 7;  // on average
 
 struct Piece {
@@ -48,17 +49,24 @@ struct Filler {
   // With what stands before it: a blank, or an empty line where a paragraph begins.
   std::string sentence() const {
     const char* before = draws.below(sentences_of_a_paragraph) == 0 ? "\n\n" : " ";
-    std::string text = drawn();
-    while (!is_free_of_secrets(text)) text = drawn();
-    return before + text;
+    for (int tries = 0; tries < sentences_with_a_key; ++tries) {
+      const std::string text = drawn();
+      if (is_free_of_secrets(text)) return before + text;
+    }
+    throw UsageError("needles: all filler contains a key; longer keys or fewer distractors are needed");
   }
 };
+
+// Tokens that a piece adds to a text: what it has alone can be one more, where a tokenizer begins texts with a blank.
+int64_t added_tokens(const std::string& piece, const NeedleTokens& tokens) {
+  return static_cast<int64_t>(tokens.encode("." + piece).size()) - static_cast<int64_t>(tokens.encode(".").size());
+}
 
 std::vector<Piece> draw_pieces(const Filler& filler, const NeedleTokens& tokens, int64_t room) {
   std::vector<Piece> pieces;
   for (int misses = 0; misses < sentences_that_may_not_fit;) {
     Piece piece{filler.sentence(), 0};
-    piece.tokens = static_cast<int64_t>(tokens.encode(piece.text).size());
+    piece.tokens = added_tokens(piece.text, tokens);
     if (piece.tokens > room) {
       ++misses;
       continue;
@@ -110,7 +118,7 @@ Haystack build_haystack(const NeedleSpec& spec, const NeedleTexts& texts, const 
   int64_t room = budget;
   for (const Statement& statement : plan.statements) {
     depths.push_back(spec.least_depth + (spec.most_depth - spec.least_depth) * draws.uniform());
-    room -= static_cast<int64_t>(tokens.encode(" " + statement.text).size());
+    room -= added_tokens(" " + statement.text, tokens);
   }
   if (room < 0) throw UsageError(str("--tokens: ", budget, " are not enough for the statements, which have ", budget - room));
   if (plan.in_order) std::sort(depths.begin(), depths.end());

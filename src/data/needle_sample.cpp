@@ -68,7 +68,7 @@ void require_spans_decode(const NeedleSample& sample, const NeedleTokens& tokens
     const auto span = std::span(ids).subspan(size_t(needle.tok_start), size_t(needle.tok_end - needle.tok_start));
     const std::string decoded = tokens.decode(span);
     if (trimmed(decoded) != statement_of(sample, needle))
-      throw UsageError(str("tokenizer ", tokens.name(), ": gives '", decoded, "' back for '", statement_of(sample, needle), "'"));
+      throw UsageError(str("tokenizer ", tokens.name(), ": gives '", on_one_line(decoded), "' back for '", statement_of(sample, needle), "'"));
   }
 }
 

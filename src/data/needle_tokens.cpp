@@ -82,9 +82,14 @@ std::pair<int64_t, int64_t> NeedleTokens::span_of(const std::string& text, std::
   return {*first, *last};
 }
 
+std::string on_one_line(std::string text) {
+  std::replace_if(text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c == 0x7F; }, ' ');
+  return text;
+}
+
 std::string_view trimmed(std::string_view text) {
-  const size_t first = std::min(text.find_first_not_of(white_space), text.size());
-  return text.substr(first, before_white_space(text, text.size()) - std::min(first, before_white_space(text, text.size())));
+  const size_t first = behind_white_space(text, 0), last = before_white_space(text, text.size());
+  return first < last ? text.substr(first, last - first) : std::string_view();
 }
 
 }  // namespace braid

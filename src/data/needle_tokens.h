@@ -41,4 +41,7 @@ class NeedleTokens {
 // Without white space at both ends.
 std::string_view trimmed(std::string_view text);
 
+// With blanks for line ends and other control characters: texts of a file within a message.
+std::string on_one_line(std::string text);
+
 }  // namespace braid

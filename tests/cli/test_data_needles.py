@@ -118,6 +118,17 @@ def test_token_spans_are_those_of_the_package_and_the_mirror_holds_them(tmp_path
     assert "its token span decodes to it; the HDF5 mirror agrees" in check(path)
 
 
+@pytest.mark.parametrize("tokenizer", ["tiny", "l3"])
+def test_a_context_falls_short_of_its_length_by_less_than_a_sentence(tmp_path, tokenizer):
+    file = TOKENIZERS / f"{tokenizer}.json"
+    _, samples = make(tmp_path, "--tokenizer", file, "--tokens", "1500", "--samples", "20")
+    theirs = Tokenizer.from_file(str(file))
+    encode = lambda text: theirs.encode(text, add_special_tokens=False).ids
+    sentences = [s for row in samples[:2] for s in re.split(r"(?<=[.])\s+", row["context"])]
+    mean = sum(len(encode(". " + s)) - len(encode(".")) for s in sentences) / len(sentences)
+    assert all(1500 - mean < row["context_tokens"] == len(encode(row["context"])) <= 1500 for row in samples)
+
+
 @pytest.mark.parametrize("language", ["en", "ko"])
 def test_tasks_with_several_keys_ask_what_they_state(tmp_path, language):
     for task in ("multikey", "multivalue", "multiquery"):

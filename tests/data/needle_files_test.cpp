@@ -96,7 +96,7 @@ TEST_F(NeedleFiles, WrongTypesAndValuesAreNamedWithLineAndField) {
   EXPECT_EQ(set_needle("depth", "deep"), ":2: needles[0].depth: expected a number from 0 to 1");
   EXPECT_TRUE(set_needle("char_end", 1000000).starts_with(":2: needles[0].char_end: expected a whole number"));
   EXPECT_TRUE(set_needle("tok_start", -1).starts_with(":2: needles[0].tok_start: expected a whole number"));
-  EXPECT_TRUE(set_needle("value", "ZZZZZZ").starts_with(":2: needles[0]: 'ZZZZZZ' is not in characters "));
+  EXPECT_TRUE(set_needle("value", "ZZ\nZZZ").starts_with(":2: needles[0]: 'ZZ ZZZ' is not in characters "));
 }
 
 TEST_F(NeedleFiles, LinesOfThePublicExperimentAreReadAndRefusedByField) {
@@ -133,6 +133,8 @@ TEST_F(NeedleFiles, ChecksNameTheFirstSampleThatIsNotWhatItSays) {
   EXPECT_EQ(complaint([&](Samples& all) { all[2].context += " " + key; }),
             name + "the key '" + key + "' stands in the context 2 times");
   EXPECT_TRUE(complaint([](Samples& all) { all[2].needles[0].tok_start += 3; }).starts_with(name + "tokens "));
+  const std::string across = complaint([](Samples& all) { all[2].needles[0].tok_end = all[2].context_tokens; });
+  EXPECT_TRUE(across.starts_with(name + "tokens ") && across.find('\n') == std::string::npos) << across;
   EXPECT_TRUE(complaint([](Samples& all) { all[2].needles[0].depth = 0.1234; }).starts_with(name + "depth is 0.1234"));
   EXPECT_TRUE(complaint([](Samples& all) { all[2].context_tokens = 99; }).starts_with(name + "context_tokens is 99, but bytes gives"));
   EXPECT_EQ(complaint([](Samples& all) { all[2].answers = {"ABC"}; }), name + "answer 'ABC' is no key of its needles");
