@@ -52,7 +52,8 @@ struct NeedleJob {
 };
 
 NeedleTexts texts_of(const cxxopts::ParseResult& parsed) {
-  const std::string preset = parsed.count("preset") ? one_of("preset", parsed["preset"].as<std::string>(), {"global", "korean"}) : "";
+  const std::string preset =
+      parsed.count("preset") ? one_of("preset", parsed["preset"].as<std::string>(), {"global", "korean"}) : "";
   std::string language = preset == "korean" ? "ko" : "en";
   if (parsed.count("language")) language = parsed["language"].as<std::string>();
   const std::string part = one_of("wording", parsed["wording"].as<std::string>(), {"all", "first", "rest"});
@@ -88,7 +89,8 @@ NeedleJob job_of(const cxxopts::ParseResult& parsed, const NeedleTexts& texts) {
   job.samples = parsed["samples"].as<int64_t>();
   job.first = parsed["first"].as<int64_t>();
   if (job.samples < 1 || job.first < 0 || job.samples > UINT32_MAX - job.first)
-    throw UsageError(str("--samples ", job.samples, ", --first ", job.first, ": expected 1 or more, from 0 on, below 2^32"));
+    throw UsageError(
+        str("--samples ", job.samples, ", --first ", job.first, ": expected 1 or more, from 0 on, below 2^32"));
   job.out = parsed["out"].as<std::string>();
   return job;
 }
@@ -117,36 +119,51 @@ void write_needles(const NeedleJob& job, const NeedleTexts& texts, const NeedleT
             << " tokens each on average (" << tokens.name() << ")\n";
 }
 
+void add_text_options(cxxopts::OptionAdder add) {
+  using cxxopts::value;
+  add("preset", "global or korean: the named sets", value<std::string>(), "NAME");
+  add("language", "en or ko", value<std::string>(), "NAME");
+  add("templates", "wordings and filler of your own, a file like data/needles/english.yaml", value<std::string>(),
+      "FILE");
+  add("wording", "all, first or rest", value<std::string>()->default_value("all"), "PART");
+  add("task", "single, multikey, multivalue, multiquery or vt (variable tracking)",
+      value<std::string>()->default_value("single"), "NAME");
+  add("keys", "keys, values or hops of the tasks with several", value<int64_t>()->default_value("4"), "N");
+  add("key-length", "characters of a key", value<int64_t>()->default_value("6"), "N");
+  add("key-characters", "alnum, letters or digits", value<std::string>()->default_value("alnum"), "NAME");
+  add("distractors", "share of filler sentences that name a false key or a number", value<double>()->default_value("0"),
+      "RATE");
+}
+
+void add_set_options(cxxopts::OptionAdder add) {
+  using cxxopts::value;
+  add("split", "train or test", value<std::string>()->default_value("test"), "NAME");
+  add("seed", "of all draws", value<uint64_t>()->default_value("0"), "N");
+  add("samples", "how many", value<int64_t>()->default_value("200"), "N");
+  add("first", "index of the first one", value<int64_t>()->default_value("0"), "N");
+  add("tokens", "length of contexts", value<std::string>()->default_value("2000..8000"), "A..B");
+  add("depth", "where needles stand, in percent", value<std::string>()->default_value("0..100"), "A..B");
+  add("tokenizer", "a tokenizer.json; without it each byte is a token", value<std::string>(), "FILE");
+  add("name", "begins file names and ids (default: the preset, or templates and task)", value<std::string>(), "NAME");
+  add("out", "folder for NAME-SPLIT.jsonl and NAME-SPLIT.h5", value<std::string>(), "DIR");
+  add("h,help", "this text");
+}
+
 }  // namespace
 
 int data_needles(const Arguments& arguments) {
-  using cxxopts::value;
-  cxxopts::Options options("braid data needles", "Needle-in-a-haystack samples as lines of JSON, and their tokens in HDF5.");
-  options.add_options()("preset", "global or korean: the named sets", value<std::string>(), "NAME")(
-      "task", "single, multikey, multivalue, multiquery or vt (variable tracking)", value<std::string>()->default_value("single"), "NAME")(
-      "language", "en or ko", value<std::string>(), "NAME")(
-      "templates", "wordings and filler of your own, a file like data/needles/english.yaml", value<std::string>(), "FILE")(
-      "split", "train or test", value<std::string>()->default_value("test"), "NAME")(
-      "seed", "of all draws", value<uint64_t>()->default_value("0"), "N")(
-      "samples", "how many", value<int64_t>()->default_value("200"), "N")(
-      "first", "index of the first one", value<int64_t>()->default_value("0"), "N")(
-      "tokens", "length of contexts", value<std::string>()->default_value("2000..8000"), "A..B")(
-      "depth", "where needles stand, in percent", value<std::string>()->default_value("0..100"), "A..B")(
-      "keys", "keys, values or hops of the tasks with several", value<int64_t>()->default_value("4"), "N")(
-      "key-length", "characters of a key", value<int64_t>()->default_value("6"), "N")(
-      "key-characters", "alnum, letters or digits", value<std::string>()->default_value("alnum"), "NAME")(
-      "distractors", "share of filler sentences that name a false key or a number", value<double>()->default_value("0"), "RATE")(
-      "wording", "all, first or rest", value<std::string>()->default_value("all"), "PART")(
-      "tokenizer", "a tokenizer.json; without it each byte is a token", value<std::string>(), "FILE")(
-      "name", "begins file names and ids (default: the preset, or templates and task)", value<std::string>(), "NAME")(
-      "out", "folder for NAME-SPLIT.jsonl and NAME-SPLIT.h5", value<std::string>(), "DIR")("h,help", "this text");
+  cxxopts::Options options("braid data needles",
+                           "Needle-in-a-haystack samples as lines of JSON, and their tokens in HDF5.");
+  add_text_options(options.add_options());
+  add_set_options(options.add_options());
   parse_arguments(
       options, arguments,
       [](const cxxopts::ParseResult& parsed) {
         const NeedleTexts texts = texts_of(parsed);
         const NeedleJob job = job_of(parsed, texts);
         write_needles(job, texts,
-                      parsed.count("tokenizer") ? NeedleTokens::from_file(parsed["tokenizer"].as<std::string>()) : NeedleTokens());
+                      parsed.count("tokenizer") ? NeedleTokens::from_file(parsed["tokenizer"].as<std::string>())
+                                                : NeedleTokens());
       },
       needle_examples);
   return exit_done;

@@ -18,19 +18,20 @@ bool is_key_character(char32_t point) {
 // ASCII's, Latin-1's, general punctuation, CJK symbols and full-width forms; the mark a broken byte becomes.
 bool is_punctuation(char32_t point) {
   if (point < 0x80) return point > 0x20 && point != 0x7F && !is_key_character(point);
-  return (point >= 0xA1 && point <= 0xBF) || (point >= 0x2010 && point <= 0x205E) || (point >= 0x3001 && point <= 0x301F) ||
-         (point >= 0xFF01 && point <= 0xFF0F) || (point >= 0xFF1A && point <= 0xFF20) || point == 0xFFFD;
+  return (point >= 0xA1 && point <= 0xBF) || (point >= 0x2010 && point <= 0x205E) ||
+         (point >= 0x3001 && point <= 0x301F) || (point >= 0xFF01 && point <= 0xFF0F) ||
+         (point >= 0xFF1A && point <= 0xFF20) || point == 0xFFFD;
 }
 
 // What Korean attaches to a noun: particles, and the copula with its endings.
 const std::set<std::string>& korean_endings() {
   static const std::set<std::string> endings = {
-      "은",     "는",       "이",       "가",         "을",     "를",     "의",     "와",       "과",       "로",
-      "으로",   "도",       "만",       "뿐",         "에",     "에서",   "까지",   "부터",     "처럼",     "보다",
-      "라고",   "이라고",   "라는",     "이라는",     "라",     "이라",   "란",     "이란",     "요",       "이요",
-      "다",     "이다",     "입니다",   "이에요",     "예요",   "이예요", "에요",   "임",       "이고",     "고",
-      "이며",   "며",       "이니",     "니",         "인",     "였다",   "이었다", "였습니다", "이었습니다", "이야",
-      "야",     "네요",     "이네요",   "입니다만",   "인데",   "인데요", "뿐입니다", "이라고요", "라고요",   "로서",
+      "은",   "는",     "이",     "가",       "을",   "를",     "의",       "와",       "과",         "로",
+      "으로", "도",     "만",     "뿐",       "에",   "에서",   "까지",     "부터",     "처럼",       "보다",
+      "라고", "이라고", "라는",   "이라는",   "라",   "이라",   "란",       "이란",     "요",         "이요",
+      "다",   "이다",   "입니다", "이에요",   "예요", "이예요", "에요",     "임",       "이고",       "고",
+      "이며", "며",     "이니",   "니",       "인",   "였다",   "이었다",   "였습니다", "이었습니다", "이야",
+      "야",   "네요",   "이네요", "입니다만", "인데", "인데요", "뿐입니다", "이라고요", "라고요",     "로서",
   };
   return endings;
 }
@@ -65,7 +66,8 @@ std::string bare(const std::string& word) {
     return text;
   }
   std::string tail;
-  for (auto at = std::find_if_not(end, points.end(), is_punctuation); at != points.end(); ++at) append_code_point(tail, *at);
+  for (auto at = std::find_if_not(end, points.end(), is_punctuation); at != points.end(); ++at)
+    append_code_point(tail, *at);
   if (korean_endings().contains(tail)) points.erase(end, points.end());
   std::string text;
   for (const char32_t point : points) append_code_point(text, point);
@@ -89,15 +91,17 @@ std::vector<std::string> runs_of(const std::string& text) {
 bool contains_word(const std::string& text, const std::string& word) {
   const std::vector<std::string> runs = runs_of(text);
   return std::any_of(runs.begin(), runs.end(), [&](const std::string& run) {
-    return std::equal(run.begin(), run.end(), word.begin(), word.end(),
-                      [](char a, char b) { return std::tolower(static_cast<unsigned char>(a)) == std::tolower(static_cast<unsigned char>(b)); });
+    return std::equal(run.begin(), run.end(), word.begin(), word.end(), [](char a, char b) {
+      return std::tolower(static_cast<unsigned char>(a)) == std::tolower(static_cast<unsigned char>(b));
+    });
   });
 }
 
 // A word of the text that stands there in other letters: capitals of a heading, no key.
 bool is_a_word_in_capitals(const std::string& run, const NeedleSample& sample) {
   if (run.find_first_of("0123456789") != std::string::npos || occurrences(sample.context, run) > 0) return false;
-  return contains_word(sample.context, run) || contains_word(sample.question, run) || contains_word(sample.instruction, run);
+  return contains_word(sample.context, run) || contains_word(sample.question, run) ||
+         contains_word(sample.instruction, run);
 }
 
 double share_right(const std::vector<std::string>& words, const std::vector<std::string>& keys) {
@@ -160,7 +164,8 @@ AnswerKind kind_of_answer(const std::string& answer, const NeedleSample& sample,
   if (score.contains) return AnswerKind::late;
   if (first_words(answer, 1).empty()) return AnswerKind::empty;
   for (const std::string& run : runs_of(answer)) {
-    if (form.fits(run) && !asked_is(sample, run) && !is_a_word_in_capitals(run, sample)) return kind_of_wrong_key(run, sample);
+    if (form.fits(run) && !asked_is(sample, run) && !is_a_word_in_capitals(run, sample))
+      return kind_of_wrong_key(run, sample);
   }
   return score.recall > 0 ? AnswerKind::partial : AnswerKind::malformed;
 }

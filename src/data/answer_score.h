@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How answers to needle questions are judged. What a model wrote is compared as it is: case counts, and nothing but white
-// space, punctuation and Korean particles or endings that are attached to a key is taken off.
+// How answers to needle questions are judged. What a model wrote is compared as it is: case counts, and nothing but
+// white space, punctuation and Korean particles or endings that are attached to a key is taken off.
 #pragma once
 
 #include <array>
@@ -24,8 +24,8 @@ struct AnswerScore {
 AnswerScore score_answer(const std::string& answer, const NeedleSample& sample);
 
 // What an answer is, by rule. What is not `right` is looked through for the first key of the set's form that was not
-// asked for; where it is from says what the mistake was. A word of the context, instruction or question in capitals does
-// not count as a key.
+// asked for; where it is from says what the mistake was. A word of the context, instruction or question in capitals
+// does not count as a key.
 enum class AnswerKind {
   right,          // strict
   late,           // all keys asked for are there, but not first, or not alone

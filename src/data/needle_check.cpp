@@ -33,9 +33,8 @@ void require_only_in_statements(const NeedleFile& file, const NeedleSample& samp
 }
 
 bool is_a_key(const NeedleSample& sample, const std::string& answer) {
-  return std::any_of(sample.needles.begin(), sample.needles.end(), [&](const Needle& needle) {
-    return answer == (sample.task == "vt" ? needle.key : needle.value);
-  });
+  return std::any_of(sample.needles.begin(), sample.needles.end(),
+                     [&](const Needle& needle) { return answer == (sample.task == "vt" ? needle.key : needle.value); });
 }
 
 void check_text(const NeedleFile& file, const NeedleSample& sample) {
@@ -60,8 +59,9 @@ void check_tokens(const NeedleFile& file, const NeedleSample& sample, const Need
     const int64_t length = needle.tok_end - needle.tok_start, places = count - length;
     const std::string decoded = tokens.decode(std::span(ids).subspan(size_t(needle.tok_start), size_t(length)));
     if (trimmed(decoded) != statement_of(sample, needle)) {
-      fail(file, sample, str("tokens ", needle.tok_start, " to ", needle.tok_end, " decode to '", decoded, "', not to '",
-                             statement_of(sample, needle), "'"));
+      fail(file, sample,
+           str("tokens ", needle.tok_start, " to ", needle.tok_end, " decode to '", decoded, "', not to '",
+               statement_of(sample, needle), "'"));
     }
     const double depth = places > 0 ? double(needle.tok_start) / double(places) : 0;
     if (std::abs(depth - needle.depth) > 1e-6) fail(file, sample, str("depth is ", needle.depth, ", expected ", depth));
@@ -76,7 +76,8 @@ const NeedleTokens& tokens_of(const NeedleFile& file, const NeedleSample& sample
   try {
     last = NeedleTokens::named(sample.tokenizer);
   } catch (const UsageError& problem) {
-    throw UsageError(str(file.path, ":", sample.line, ": its tokenizer is needed (--tokenizer FILE): ", problem.what()));
+    throw UsageError(
+        str(file.path, ":", sample.line, ": its tokenizer is needed (--tokenizer FILE): ", problem.what()));
   }
   return *last;
 }
@@ -109,7 +110,8 @@ std::string histogram(const std::string& title, const Bins& bins) {
   std::string text = title + "\n";
   for (size_t i = 0; i < bins.counts.size(); ++i) {
     const auto shown = [](double x) { return str(static_cast<int64_t>(std::llround(x))); };
-    text += padded(shown(bins.edge(i)), 9) + " to " + padded(shown(bins.edge(i + 1)), 7) + padded(str(bins.counts[i]), 8);
+    text +=
+        padded(shown(bins.edge(i)), 9) + " to " + padded(shown(bins.edge(i + 1)), 7) + padded(str(bins.counts[i]), 8);
     const auto bar = static_cast<size_t>((bins.counts[i] * 40 + most / 2) / most);
     text += (bar ? "  " : "") + std::string(bar, '#') + "\n";
   }
@@ -118,12 +120,14 @@ std::string histogram(const std::string& title, const Bins& bins) {
 
 int64_t length_of(const NeedleSample& sample) {
   if (sample.context_tokens > 0) return sample.context_tokens;
-  return static_cast<int64_t>(std::count_if(sample.context.begin(), sample.context.end(), [](char c) { return (c & 0xC0) != 0x80; }));
+  return static_cast<int64_t>(
+      std::count_if(sample.context.begin(), sample.context.end(), [](char c) { return (c & 0xC0) != 0x80; }));
 }
 
 std::string chance_line(const NeedleFile& file) {
   std::vector<std::string> answers;
-  for (const NeedleSample& sample : file.samples) answers.insert(answers.end(), sample.answers.begin(), sample.answers.end());
+  for (const NeedleSample& sample : file.samples)
+    answers.insert(answers.end(), sample.answers.begin(), sample.answers.end());
   try {
     const KeyForm form = form_of_keys(answers);
     char text[96];
@@ -163,7 +167,9 @@ void check_disjoint_keys(const std::vector<NeedleFile>& files) {
         const std::string where = str(file.path, ":", sample.line);
         const auto [first, is_new] = seen.emplace(key, std::pair{sample.split, where});
         if (!is_new && first->second.first != sample.split)
-          fail(file, sample, str("key '", key, "' of split ", sample.split, " is in ", first->second.first, " too (", first->second.second, ")"));
+          fail(file, sample,
+               str("key '", key, "' of split ", sample.split, " is in ", first->second.first, " too (",
+                   first->second.second, ")"));
       }
     }
   }
@@ -182,8 +188,9 @@ std::string describe(const NeedleFile& file) {
   Bins lengths(double(shortest), double(longest), shortest == longest ? 1 : 8);
   for (const NeedleSample& sample : file.samples) lengths.add(double(length_of(sample)));
   const bool tokens = first.context_tokens > 0;
-  std::string text = str(file.path, ": ", file.samples.size(), " samples, ", first.language, ", ", first.task,
-                         first.split.empty() ? "" : ", " + first.split, tokens ? ", tokens: " + first.tokenizer : "", "\n");
+  std::string text =
+      str(file.path, ": ", file.samples.size(), " samples, ", first.language, ", ", first.task,
+          first.split.empty() ? "" : ", " + first.split, tokens ? ", tokens: " + first.tokenizer : "", "\n");
   text += str("  each of ", needles, " needles stands once in its context",
               tokens ? "; its token span decodes to it" : "; the file has no token spans",
               tokens && std::filesystem::exists(mirror_of(file.path)) ? "; the HDF5 mirror agrees" : "", "\n");

@@ -17,8 +17,8 @@ class NeedleDraws {
   NeedleDraws(uint64_t seed, NeedleSplit split, int64_t index, int64_t attempt = 0)
       : stream_(seed, RandomPurpose::task, "needles", 2 * attempt + (split == NeedleSplit::test ? 1 : 0), index) {}
 
-  double uniform() { return stream_.uniform(next_++); }                         // [0, 1)
-  int64_t below(int64_t bound) { return stream_.below(next_++, bound); }        // [0, bound)
+  double uniform() { return stream_.uniform(next_++); }                               // [0, 1)
+  int64_t below(int64_t bound) { return stream_.below(next_++, bound); }              // [0, bound)
   int64_t between(int64_t low, int64_t high) { return low + below(high - low + 1); }  // [low, high]
 
   template <class T>

@@ -21,8 +21,12 @@ using OrderedJson = nlohmann::ordered_json;
 double rounded(double share) { return std::round(share * 1e6) / 1e6; }
 
 OrderedJson needle_json(const Needle& needle) {
-  return {{"key", needle.key},           {"value", needle.value},         {"char_start", needle.char_start},
-          {"char_end", needle.char_end}, {"tok_start", needle.tok_start}, {"tok_end", needle.tok_end},
+  return {{"key", needle.key},
+          {"value", needle.value},
+          {"char_start", needle.char_start},
+          {"char_end", needle.char_end},
+          {"tok_start", needle.tok_start},
+          {"tok_end", needle.tok_end},
           {"depth", rounded(needle.depth)}};
 }
 
@@ -61,8 +65,8 @@ Needle read_needle(const JsonField& field, const NeedleSample& sample, int64_t p
   needle.tok_end = field.at("tok_end").whole_number(needle.tok_start, sample.context_tokens);
   needle.depth = number(field.at("depth"), 0, 1);
   if (statement_of(sample, needle).find(needle.value) == std::string_view::npos) {
-    field.refuse(str("'", on_one_line(needle.value), "' is not in characters ", needle.char_start, " to ", needle.char_end,
-                     " of the context"));
+    field.refuse(str("'", on_one_line(needle.value), "' is not in characters ", needle.char_start, " to ",
+                     needle.char_end, " of the context"));
   }
   return needle;
 }
@@ -77,7 +81,8 @@ NeedleSample own_sample(const JsonField& line) {
   sample.context_tokens = line.at("context_tokens").whole_number(1, INT64_MAX);
   sample.context = nonempty(line.at("context"));
   const int64_t points = points_in(sample.context);
-  for (const JsonField& needle : line.at("needles").list()) sample.needles.push_back(read_needle(needle, sample, points));
+  for (const JsonField& needle : line.at("needles").list())
+    sample.needles.push_back(read_needle(needle, sample, points));
   if (sample.needles.empty()) line.at("needles").refuse("expected one or more");
   sample.instruction = line.text_or("instruction", "");
   sample.question = nonempty(line.at("question"));

@@ -2,8 +2,8 @@
 // Sentences from frames: a text in which {name} stands for a phrase of a word list, which may have slots itself.
 //   {name}      a phrase of that list, or a value that is given
 //   {a}         "a" or "an", by the letter that follows
-//   {은/는}     a Korean particle in two forms: the first behind a final consonant, the second behind a vowel; {으로/로}
-//               takes the second behind ㄹ too. Digits and Latin letters count as they are read aloud.
+//   {은/는}     a Korean particle in two forms: the first behind a final consonant, the second behind a vowel; the
+//               second of {으로/로} behind ㄹ too. Digits and Latin letters count as they are read aloud.
 #pragma once
 
 #include <map>
@@ -21,8 +21,8 @@ using SlotValues = std::map<std::string, std::string>;
 // Slots of a frame by name, particles and {a} left out. UsageError: a brace without its other half.
 std::vector<std::string> slots_of(std::string_view frame);
 
-// UsageError, beginning with `where`, unless every slot of `frame` is a list or among `given`, and no list leads back to
-// itself.
+// UsageError, beginning with `where`, unless every slot of `frame` is a list or among `given`, and no list leads back
+// to itself.
 void require_slots(const std::string& frame, const WordLists& words, const std::vector<std::string>& given,
                    const std::string& where);
 

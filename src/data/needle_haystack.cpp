@@ -11,8 +11,8 @@ namespace braid {
 
 namespace {
 
-constexpr int sentences_that_may_not_fit = 8;  // one after the other, before the haystack counts as full
-constexpr int sentences_with_a_key = 1000;     // drawn one after the other, before it is given up
+constexpr int sentences_that_may_not_fit = 8;    // one after the other, before the haystack counts as full
+constexpr int sentences_with_a_key = 1000;       // drawn one after the other, before it is given up
 constexpr int64_t sentences_of_a_paragraph = 7;  // on average
 
 struct Piece {
@@ -42,7 +42,8 @@ struct Filler {
     if (draws.uniform() >= spec.distractor_rate) return fill(draws.pick(texts.fillers), texts.words, {}, draws);
     const bool is_key = draws.below(2) == 0;
     const std::vector<std::string>& wordings = is_key ? texts.key_distractors : texts.number_distractors;
-    const SlotValues given = {is_key ? std::pair{"value", draw_key(plan.form, split, draws)} : std::pair{"number", number()}};
+    const SlotValues given = {is_key ? std::pair{"value", draw_key(plan.form, split, draws)}
+                                     : std::pair{"number", number()}};
     return fill(draws.pick(wordings), texts.words, given, draws);
   }
 
@@ -92,9 +93,7 @@ std::vector<size_t> places_at(const std::vector<double>& depths, const std::vect
   return places;
 }
 
-void append(std::string& text, std::string_view piece) {
-  text += text.empty() ? trimmed(piece) : piece;
-}
+void append(std::string& text, std::string_view piece) { text += text.empty() ? trimmed(piece) : piece; }
 
 Haystack assembled(const std::vector<Piece>& pieces, const std::vector<size_t>& places, const NeedlePlan& plan) {
   Haystack haystack;
@@ -120,7 +119,8 @@ Haystack build_haystack(const NeedleSpec& spec, const NeedleTexts& texts, const 
     depths.push_back(spec.least_depth + (spec.most_depth - spec.least_depth) * draws.uniform());
     room -= added_tokens(" " + statement.text, tokens);
   }
-  if (room < 0) throw UsageError(str("--tokens: ", budget, " are not enough for the statements, which have ", budget - room));
+  if (room < 0)
+    throw UsageError(str("--tokens: ", budget, " are not enough for the statements, which have ", budget - room));
   if (plan.in_order) std::sort(depths.begin(), depths.end());
   std::vector<Piece> pieces = draw_pieces({spec, texts, plan, split, draws}, tokens, room);
   // Sentences need not have as many tokens together as alone.

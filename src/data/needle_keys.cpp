@@ -27,7 +27,8 @@ bool KeyForm::fits(std::string_view text) const {
 
 double KeyForm::keys() const {
   double count = 0;
-  for (int64_t length = shortest; length <= longest; ++length) count += std::pow(double(alphabet.size()), double(length));
+  for (int64_t length = shortest; length <= longest; ++length)
+    count += std::pow(double(alphabet.size()), double(length));
   return count;
 }
 
@@ -56,7 +57,8 @@ KeyForm form_of_keys(const std::vector<std::string>& keys) {
 
 std::string describe(const KeyForm& form) {
   const char* of = form.alphabet == digits ? "[0-9]" : form.alphabet == letters ? "[A-Z]" : "[A-Z0-9]";
-  const std::string length = form.shortest == form.longest ? str(form.shortest) : str(form.shortest, " to ", form.longest);
+  const std::string length =
+      form.shortest == form.longest ? str(form.shortest) : str(form.shortest, " to ", form.longest);
   return str(length, " characters of ", of);
 }
 
@@ -70,7 +72,8 @@ std::string draw_key(const KeyForm& form, NeedleSplit split, NeedleDraws& draws)
   do {
     key.clear();
     const int64_t length = draws.between(form.shortest, form.longest);
-    for (int64_t i = 0; i < length; ++i) key += form.alphabet[static_cast<size_t>(draws.below(int64_t(form.alphabet.size())))];
+    for (int64_t i = 0; i < length; ++i)
+      key += form.alphabet[static_cast<size_t>(draws.below(int64_t(form.alphabet.size())))];
   } while (split_of_key(key) != split);
   return key;
 }

@@ -81,8 +81,7 @@ std::vector<NeedleMirror::Column> NeedleMirror::columns() const {
           Column{"depth", depths_.data(), static_cast<int64_t>(depths_.size()), false, true}};
 }
 
-void NeedleMirror::write(const std::string& path, const NeedleTexts& texts) const {
-  const std::string fresh = path + ".new";
+void NeedleMirror::write_new(const std::string& fresh, const NeedleTexts& texts) const {
   h5::File file = h5::File::create(fresh, h5::Exists::replace);
   h5::set_attribute(file, "format", std::string("braid-needles"));
   h5::set_attribute(file, "format_version", needle_mirror_version);
@@ -97,10 +96,23 @@ void NeedleMirror::write(const std::string& path, const NeedleTexts& texts) cons
   h5::set_attribute(file, "wordings", wordings_of(first_, texts));
   h5::set_attribute(file, "distractor_rate", first_.distractor_rate);
   for (const Column& column : columns()) {
-    const h5::Element element = column.is_tokens ? h5::Element::uint32 : column.is_real ? h5::Element::float64 : h5::Element::int64;
-    h5::create_contiguous(file, column.name, element, column.count).write(memory_type(column.is_tokens, column.is_real), column.data);
+    const h5::Element element = column.is_tokens ? h5::Element::uint32
+                                : column.is_real ? h5::Element::float64
+                                                 : h5::Element::int64;
+    h5::create_contiguous(file, column.name, element, column.count)
+        .write(memory_type(column.is_tokens, column.is_real), column.data);
   }
   file.close();
+}
+
+void NeedleMirror::write(const std::string& path, const NeedleTexts& texts) const {
+  const std::string fresh = path + ".new";
+  try {
+    write_new(fresh, texts);
+  } catch (...) {
+    remove_file(fresh);
+    throw;
+  }
   rename_file(fresh, path);
 }
 
@@ -109,7 +121,8 @@ void NeedleMirror::compare(const std::string& path) const {
   if (!h5::has_attribute(file, "format") || h5::text_attribute(file, "format") != "braid-needles")
     throw UsageError(str(path, ": is no mirror of needle samples (root attribute format is not \"braid-needles\")"));
   if (h5::int_attribute(file, "format_version") > needle_mirror_version)
-    throw UsageError(str(path, ": format_version ", h5::int_attribute(file, "format_version"), " is newer than this braid's ", needle_mirror_version));
+    throw UsageError(str(path, ": format_version ", h5::int_attribute(file, "format_version"),
+                         " is newer than this braid's ", needle_mirror_version));
   for (const Column& column : columns()) {
     const h5::Dataset dataset = h5::Dataset::open(file, column.name);
     const size_t bytes = static_cast<size_t>(column.count) * (column.is_tokens ? 4 : 8);

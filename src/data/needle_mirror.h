@@ -40,6 +40,7 @@ class NeedleMirror {
     bool is_tokens, is_real;
   };
   std::vector<Column> columns() const;
+  void write_new(const std::string& fresh, const NeedleTexts& texts) const;
 
   Ragged contexts_, questions_, answers_;
   std::vector<int64_t> needle_offsets_ = {0}, starts_, ends_;

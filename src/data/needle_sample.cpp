@@ -31,9 +31,11 @@ size_t byte_of_point(std::string_view text, int64_t point) {
 
 void require_valid(const NeedleSpec& spec) {
   if (spec.least_tokens < 1 || spec.most_tokens < spec.least_tokens)
-    throw UsageError(str("--tokens ", spec.least_tokens, "..", spec.most_tokens, ": expected 1 or more, the smaller first"));
+    throw UsageError(
+        str("--tokens ", spec.least_tokens, "..", spec.most_tokens, ": expected 1 or more, the smaller first"));
   if (!(spec.least_depth >= 0 && spec.most_depth <= 1 && spec.least_depth <= spec.most_depth))
-    throw UsageError(str("--depth ", 100 * spec.least_depth, "..", 100 * spec.most_depth, ": expected 0 to 100, the smaller first"));
+    throw UsageError(
+        str("--depth ", 100 * spec.least_depth, "..", 100 * spec.most_depth, ": expected 0 to 100, the smaller first"));
   if (!(spec.distractor_rate >= 0 && spec.distractor_rate <= 1))
     throw UsageError(str("--distractors ", spec.distractor_rate, ": expected 0 to 1"));
   const int64_t least = spec.task == NeedleTask::vt ? 1 : 2;
@@ -47,7 +49,8 @@ Needle needle_at(const Statement& statement, const Haystack& haystack, std::pair
   const std::string_view text = haystack.text;
   needle.char_start = points_in(text.substr(0, bytes.first));
   needle.char_end = needle.char_start + points_in(text.substr(bytes.first, bytes.second - bytes.first));
-  std::tie(needle.tok_start, needle.tok_end) = tokens.span_of(haystack.text, haystack.tokens, bytes.first, bytes.second);
+  std::tie(needle.tok_start, needle.tok_end) =
+      tokens.span_of(haystack.text, haystack.tokens, bytes.first, bytes.second);
   const auto places = static_cast<int64_t>(haystack.tokens.size()) - (needle.tok_end - needle.tok_start);
   needle.depth = places > 0 ? static_cast<double>(needle.tok_start) / static_cast<double>(places) : 0;
   return needle;
@@ -68,7 +71,8 @@ void require_spans_decode(const NeedleSample& sample, const NeedleTokens& tokens
     const auto span = std::span(ids).subspan(size_t(needle.tok_start), size_t(needle.tok_end - needle.tok_start));
     const std::string decoded = tokens.decode(span);
     if (trimmed(decoded) != statement_of(sample, needle))
-      throw UsageError(str("tokenizer ", tokens.name(), ": gives '", on_one_line(decoded), "' back for '", statement_of(sample, needle), "'"));
+      throw UsageError(str("tokenizer ", tokens.name(), ": gives '", on_one_line(decoded), "' back for '",
+                           statement_of(sample, needle), "'"));
   }
 }
 

@@ -37,7 +37,7 @@ struct NeedleSpec {
 };
 
 struct Needle {
-  std::string key, value;              // what is named (a label, a variable) and what it has
+  std::string key, value;                // what is named (a label, a variable) and what it has
   int64_t char_start = 0, char_end = 0;  // of the statement in the context, in code points
   int64_t tok_start = 0, tok_end = 0;    // the same in tokens
   double depth = 0;                      // tok_start as a share of the places it could have

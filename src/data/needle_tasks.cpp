@@ -68,7 +68,8 @@ NeedlePlan plan_keyed(const Writer& writer) {
   const NeedleTask task = writer.spec.task;
   const bool many = task == NeedleTask::multivalue;
   const int64_t count = writer.spec.keys;
-  const std::vector<std::string> labels = writer.labels(many ? 1 : count), values = writer.values(writer.spec.form, count);
+  const std::vector<std::string> labels = writer.labels(many ? 1 : count),
+                                 values = writer.values(writer.spec.form, count);
   NeedlePlan plan;
   for (size_t i = 0; i < values.size(); ++i) {
     const std::string& label = labels[many ? 0 : i];
@@ -94,7 +95,8 @@ NeedlePlan plan_chain(const Writer& writer) {
   plan.in_order = true;
   const std::string value = writer.values(key_form("digits", 5), 1)[0];
   const std::vector<std::string> names = writer.values(plan.form, writer.spec.keys + 1);
-  plan.statements = {{names[0], value, writer.filled(writer.texts.chain_starts, {{"name", names[0]}, {"value", value}})}};
+  plan.statements = {
+      {names[0], value, writer.filled(writer.texts.chain_starts, {{"name", names[0]}, {"value", value}})}};
   for (size_t i = 1; i < names.size(); ++i) {
     const SlotValues given = {{"name", names[i]}, {"other", names[i - 1]}};
     plan.statements.push_back({names[i], names[i - 1], writer.filled(writer.texts.chain_links, given)});

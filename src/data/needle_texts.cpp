@@ -24,7 +24,7 @@ constexpr const char* korean =
 // A list of wordings: where it is kept, and which slots must stand in each of them.
 struct ListField {
   const char* name;
-  std::vector<std::string> NeedleTexts::* list;
+  std::vector<std::string> NeedleTexts::*list;
   std::vector<std::string> slots;
 };
 
@@ -51,7 +51,8 @@ const std::vector<ListField>& list_fields() {
 
 WordLists word_lists(const YAML::Node& file, const std::string& path) {
   const YAML::Node map = file["words"];
-  if (!map.IsDefined() || !map.IsMap()) yaml::refuse(path, file.Mark(), "field words: expected lists of phrases by name");
+  if (!map.IsDefined() || !map.IsMap())
+    yaml::refuse(path, file.Mark(), "field words: expected lists of phrases by name");
   WordLists words;
   for (const auto& entry : map) {
     const std::string name = entry.first.Scalar();

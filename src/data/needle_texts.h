@@ -21,10 +21,10 @@ struct NeedleTexts {
 
   // Slots: {value} the key, {label} what it belongs to, {labels} several, {name} and {other} variables.
   std::vector<std::string> instructions;
-  std::vector<std::string> needles, questions;              // one key
-  std::vector<std::string> keyed_needles, keyed_questions;  // a key for each label; one is asked
-  std::vector<std::string> many_needles, many_questions;    // several keys of one label, all asked
-  std::vector<std::string> several_questions;               // several labels asked
+  std::vector<std::string> needles, questions;                          // one key
+  std::vector<std::string> keyed_needles, keyed_questions;              // a key for each label; one is asked
+  std::vector<std::string> many_needles, many_questions;                // several keys of one label, all asked
+  std::vector<std::string> several_questions;                           // several labels asked
   std::vector<std::string> chain_starts, chain_links, chain_questions;  // variables and their values
   std::vector<std::string> key_distractors, number_distractors;
   std::vector<std::string> labels, fillers;
@@ -34,7 +34,8 @@ struct NeedleTexts {
 
 // One of the two that come with Braid: "en" or "ko". UsageError for another language.
 const NeedleTexts& own_needle_texts(const std::string& language);
-// A file of the same form. UsageError with file and line: a missing, unknown or wrongly typed field, a slot without a list.
+// A file of the same form. UsageError with file and line: a missing, unknown or wrongly typed field, a slot without a
+// list.
 NeedleTexts read_needle_texts(const std::string& path);
 
 // The part of a list that may be drawn from; a list of one is all of it for every part.

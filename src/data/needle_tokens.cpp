@@ -77,13 +77,15 @@ std::pair<int64_t, int64_t> NeedleTokens::span_of(const std::string& text, std::
   if (!first) first = cut_at(text, ids, begin);
   std::optional<int64_t> last = cut_at(text, ids, end);
   if (!last) last = cut_at(text, ids, behind_white_space(text, end));
-  if (!first || !last || *first >= *last) throw UsageError(str("tokenizer ", name_, ": its tokens reach across sentences"));
+  if (!first || !last || *first >= *last)
+    throw UsageError(str("tokenizer ", name_, ": its tokens reach across sentences"));
   while (*first > 0 && *first + 1 < *last && trimmed(decode(ids.subspan(size_t(*first), 1))).empty()) ++*first;
   return {*first, *last};
 }
 
 std::string on_one_line(std::string text) {
-  std::replace_if(text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c == 0x7F; }, ' ');
+  std::replace_if(
+      text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c == 0x7F; }, ' ');
   return text;
 }
 

@@ -28,7 +28,8 @@ class NeedleTokens {
   std::string decode(std::span<const TokenId> ids) const;
 
   // Tokens [first, last) of `text`, whose ids are given, that hold its bytes [begin, end), which stand between white
-  // space; tokens of white space before them are left out, but for the text's first. UsageError when the tokenizer does not cut there.
+  // space; tokens of white space before them are left out, but for the text's first. UsageError when the tokenizer does
+  // not cut there.
   std::pair<int64_t, int64_t> span_of(const std::string& text, std::span<const TokenId> ids, size_t begin,
                                       size_t end) const;
 

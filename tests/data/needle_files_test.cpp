@@ -65,17 +65,20 @@ TEST_F(NeedleFiles, AreReadAsTheyWereWritten) {
 TEST_F(NeedleFiles, MalformedLinesAreNamedWithLineAndField) {
   EXPECT_EQ(refusal(""), ": expected a line for each sample, found none");
   EXPECT_EQ(refusal("\n \n"), ": expected a line for each sample, found none");
-  EXPECT_EQ(refusal(good_ + good_.substr(0, good_.size() - 1)), ":2: the line has no end; the file may have been cut off");
+  EXPECT_EQ(refusal(good_ + good_.substr(0, good_.size() - 1)),
+            ":2: the line has no end; the file may have been cut off");
   EXPECT_TRUE(refusal(good_ + good_.substr(0, good_.size() / 2) + "\n").starts_with(":2: expected UTF-8") ||
               refusal(good_ + good_.substr(0, good_.size() / 2) + "\n").starts_with(":2: is not valid JSON"));
   EXPECT_TRUE(refusal(good_ + "{\"context\": \"a\n").starts_with(":2: is not valid JSON"));
   EXPECT_EQ(refusal(good_ + "{\"context\": \"\xff\"}\n"), ":2: expected UTF-8");
   EXPECT_EQ(refusal(good_ + "[1]\n"), ":2: expected an object");
   EXPECT_EQ(refusal(good_ + std::string(100, '[') + "\n"), ":2: is nested too deeply");
-  for (const char* field : {"id", "split", "lang", "task", "seed", "context_tokens", "context", "question", "answers", "filler_id", "distractor_rate"})
+  for (const char* field : {"id", "split", "lang", "task", "seed", "context_tokens", "context", "question", "answers",
+                            "filler_id", "distractor_rate"})
     EXPECT_EQ(refusal_of([&](Json& row) { row.erase(field); }), str(":2: ", field, " is missing"));
   for (const char* field : {"key", "value", "char_start", "char_end", "tok_start", "tok_end", "depth"})
-    EXPECT_EQ(refusal_of([&](Json& row) { row["needles"][0].erase(field); }), str(":2: needles[0]: ", field, " is missing"));
+    EXPECT_EQ(refusal_of([&](Json& row) { row["needles"][0].erase(field); }),
+              str(":2: needles[0]: ", field, " is missing"));
 }
 
 TEST_F(NeedleFiles, WrongTypesAndValuesAreNamedWithLineAndField) {
@@ -100,16 +103,24 @@ TEST_F(NeedleFiles, WrongTypesAndValuesAreNamedWithLineAndField) {
 }
 
 TEST_F(NeedleFiles, LinesOfThePublicExperimentAreReadAndRefusedByField) {
-  const std::string line = R"({"context": "비밀은 ABC123입니다.", "question": "?", "needle": "ABC123", "answer": "ABC123", "needle_position": 0.5, "language": "korean"})";
+  const std::string line =
+      R"({"context": "비밀은 ABC123입니다.", "question": "?", "needle": "ABC123", "answer": "ABC123", "needle_position": 0.5, "language": "korean"})";
   EXPECT_EQ(refusal(line + "\n"), "accepted");
   const NeedleSample sample = read_needles(path_.string())[0];
   EXPECT_EQ(sample.language, "ko");
   EXPECT_EQ(statement_of(sample, sample.needles[0]), "ABC123");
   EXPECT_EQ(sample.needles[0].char_start, 4);
-  EXPECT_EQ(refusal(R"({"context": "a", "question": "b", "needle": "c"})" "\n"), ":1: needle: 'c' is not in the context");
-  EXPECT_EQ(refusal(R"({"context": "a", "question": "b"})" "\n"), ":1: answer is missing");
-  EXPECT_EQ(refusal(R"({"context": "a", "needle": "a"})" "\n"), ":1: question is missing");
-  EXPECT_EQ(refusal(R"({"context": "a", "question": "b", "needle": "a", "needle_position": 7})" "\n"),
+  EXPECT_EQ(refusal(R"({"context": "a", "question": "b", "needle": "c"})"
+                    "\n"),
+            ":1: needle: 'c' is not in the context");
+  EXPECT_EQ(refusal(R"({"context": "a", "question": "b"})"
+                    "\n"),
+            ":1: answer is missing");
+  EXPECT_EQ(refusal(R"({"context": "a", "needle": "a"})"
+                    "\n"),
+            ":1: question is missing");
+  EXPECT_EQ(refusal(R"({"context": "a", "question": "b", "needle": "a", "needle_position": 7})"
+                    "\n"),
             ":1: needle_position: expected a number from 0 to 1");
 }
 
@@ -136,7 +147,9 @@ TEST_F(NeedleFiles, ChecksNameTheFirstSampleThatIsNotWhatItSays) {
   const std::string across = complaint([](Samples& all) { all[2].needles[0].tok_end = all[2].context_tokens; });
   EXPECT_TRUE(across.starts_with(name + "tokens ") && across.find('\n') == std::string::npos) << across;
   EXPECT_TRUE(complaint([](Samples& all) { all[2].needles[0].depth = 0.1234; }).starts_with(name + "depth is 0.1234"));
-  EXPECT_TRUE(complaint([](Samples& all) { all[2].context_tokens = 99; }).starts_with(name + "context_tokens is 99, but bytes gives"));
+  EXPECT_TRUE(complaint([](Samples& all) {
+                all[2].context_tokens = 99;
+              }).starts_with(name + "context_tokens is 99, but bytes gives"));
   EXPECT_EQ(complaint([](Samples& all) { all[2].answers = {"ABC"}; }), name + "answer 'ABC' is no key of its needles");
   EXPECT_EQ(complaint([](Samples& all) { all[3].id = all[0].id; }),
             "f.jsonl:4: sample needles-test-000000: its id is that of an earlier one");

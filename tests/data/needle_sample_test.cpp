@@ -49,7 +49,8 @@ TEST(NeedleSample, DepthIsThatOfTheNearestBorderBetweenSentences) {
   spec.least_tokens = spec.most_tokens = 5000;
   for (const double depth : {0.25, 0.5, 0.9}) {
     spec.least_depth = spec.most_depth = depth;
-    for (int64_t i = 0; i < 5; ++i) EXPECT_NEAR(made(spec, i).sample.needles[0].depth, depth, 0.02);  // a sentence: 200 bytes or less
+    for (int64_t i = 0; i < 5; ++i)
+      EXPECT_NEAR(made(spec, i).sample.needles[0].depth, depth, 0.02);  // a sentence: 200 bytes or less
   }
 }
 
