@@ -113,8 +113,8 @@ void write_needles(const NeedleJob& job, const NeedleTexts& texts, const NeedleT
   }
   create_folder(job.out);
   const std::string base = (std::filesystem::path(job.out) / str(job.spec.name, "-", name_of(job.split))).string();
-  replace_text_file(base + ".jsonl", lines);
   mirror.write(base + ".h5", texts);
+  replace_text_file(base + ".jsonl", lines);  // last: lines that are there have their mirror
   std::cout << "wrote " << base << ".{jsonl,h5}: " << job.samples << " samples, " << total / job.samples
             << " tokens each on average (" << tokens.name() << ")\n";
 }
