@@ -21,6 +21,8 @@ usage: braid data ACTION [options]
   tokenize         lines {"text": ...} to lines {"ids": [...]}
   detokenize       lines {"ids": [...]} to lines {"text": ...}
   engram           pattern files to examples: --patterns DIR --variant NAME --out DIR
+  needles          needle-in-a-haystack samples: --preset global|korean --out DIR
+  check            whether files of needle samples are what they say
 
 braid data ACTION --help tells an action's options.
 
@@ -28,12 +30,14 @@ Examples:
   braid data bytes ~/texts --out runs/shards                  # train.h5 and held-out.h5
   braid data verify runs/shards
   braid data engram --patterns data/engram --variant clean --out runs/engram
+  braid data needles --preset korean --out runs/needles       # korean-test.jsonl and .h5
+  braid data check runs/needles/korean-test.jsonl
   braid train configs/lm/tiny_llama_bytes.toml --set data.path=runs/shards
   braid data train-tokenizer ~/texts --vocabulary 8192 --out runs/tokenizer.json
   braid data tokens ~/texts --tokenizer runs/tokenizer.json --out runs/tokens
   echo '{"text": "Hello world"}' | braid data tokenize --tokenizer runs/tokenizer.json --jsonl -
 
-Exit codes: 0 done; 1 a shard does not have the digest it was written with; 2 wrong use or input.
+Exit codes: 0 done; 1 a shard or a sample is not what it says; 2 wrong use or input.
 )";
 
 struct Action {
@@ -43,7 +47,8 @@ struct Action {
 constexpr Action actions[] = {{"bytes", data_bytes},       {"tokens", data_tokens},
                               {"verify", data_verify},     {"train-tokenizer", data_train_tokenizer},
                               {"tokenize", data_tokenize}, {"detokenize", data_detokenize},
-                              {"engram", data_engram}};
+                              {"engram", data_engram},     {"needles", data_needles},
+                              {"check", data_check}};
 
 }  // namespace
 
@@ -60,7 +65,7 @@ int command_data(const Arguments& arguments) {
   }
   const std::string nearest = nearest_name(name, names);
   throw UsageError(str("braid data: ", name.empty() ? "an action is missing" : "unknown action '" + name + "'", "; ",
-                       nearest.empty() ? "expected bytes, tokens, verify, train-tokenizer, tokenize, detokenize or engram"
+                       nearest.empty() ? "expected bytes, tokens, verify, train-tokenizer, tokenize, detokenize, engram, needles or check"
                                        : "nearest: " + nearest));
 }
 

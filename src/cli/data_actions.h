@@ -12,6 +12,8 @@ int data_verify(const Arguments& arguments);
 int data_train_tokenizer(const Arguments& arguments);  // data_train_tokenizer.cpp
 int data_tokenize(const Arguments& arguments);         // data_tokenize.cpp
 int data_detokenize(const Arguments& arguments);
-int data_engram(const Arguments& arguments);  // data_engram.cpp
+int data_engram(const Arguments& arguments);   // data_engram.cpp
+int data_needles(const Arguments& arguments);  // data_needles.cpp
+int data_check(const Arguments& arguments);    // data_check.cpp
 
 }  // namespace braid
