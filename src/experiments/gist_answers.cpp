@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "experiments/gist_answers.h"
+
+#include "nn/precompiled.h"
+#include "train/evaluate.h"
+
+namespace braid {
+
+at::Tensor decode_answers(GistModel& gists, AnswerPast past, const at::Tensor& question, int64_t count) {
+  const at::NoGradGuard no_gradient;
+  std::vector<at::Tensor> tokens;
+  at::Tensor next = question;
+  for (int64_t i = 0; i < count; ++i) {
+    next = gists.answer(next, past).select(1, next.size(1) - 1).argmax(-1, true);
+    tokens.push_back(next);
+  }
+  return at::cat(tokens, 1);
+}
+
+at::Tensor compress_texts(GistModel& gists, const at::Tensor& context, const SegmentPlan& plan) {
+  return gists_by_text(gists.compress(segment_rows(context, plan)), context.size(0));
+}
+
+PasskeyAnswers answer_passkeys(GistModel& gists, const Dataset& data, const SegmentPlan& plan, Slice samples, int64_t at_once) {
+  const at::NoGradGuard no_gradient;
+  const int64_t context = data.length() - passkey::question_tokens, answer = passkey::question_tokens;
+  const at::Device& device = gists.model().device();
+  std::vector<at::Tensor> expected, gist, shuffled;
+  for (int64_t done = 0; done < samples.count; done += at_once) {
+    // One more than is asked for where a last sample would be left without another one's gists.
+    const int64_t count = std::min(at_once, samples.count - done), read = std::max<int64_t>(count, 2);
+    const Batch batch = gather(data, samples.first + done, read);
+    const at::Tensor tokens = token_tensor(batch.tokens, batch, 0, read, device);
+    const at::Tensor kept = compress_texts(gists, tokens.narrow(1, 0, context), plan), question = tokens.narrow(1, context, 1);
+    const auto from = [&](const at::Tensor& past) {
+      return decode_answers(gists, past_of_gists(past, plan.length + gists.count()), question, answer).narrow(0, 0, count).cpu();
+    };
+    gist.push_back(from(kept));
+    shuffled.push_back(from(kept.roll(1, 0)));
+    expected.push_back(token_tensor(batch.targets, batch, 0, count, at::kCPU).narrow(1, context, answer));
+  }
+  if (expected.empty()) expected = gist = shuffled = {at::zeros({0, answer}, at::kLong)};
+  return {at::cat(expected), at::cat(gist), at::cat(shuffled)};
+}
+
+int64_t exact_matches(const at::Tensor& given, const at::Tensor& expected) {
+  return given.eq(expected).all(1).sum().item<int64_t>();
+}
+
+}  // namespace braid
