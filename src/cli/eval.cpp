@@ -30,7 +30,7 @@ Examples:
   braid eval engram --model ~/SmolLM-135M --adapter runs/adapter --data runs/engram-data
   braid eval engram --run runs/tuned --best        # on the data it was trained with
   braid eval engram --run runs/tuned --demo --quick
-  braid eval runs/passkey --limit 256       # a run with [gist]: what it answers from compressed contexts
+  braid eval runs/passkey --limit 256 --lengths 1000,3000 --output runs/passkey.h5    # a run with [gist]
   mpirun -n 2 --bind-to none braid eval engram --model ~/SmolLM-135M --data runs/engram-data
 
 With an adapter or a memory the same weights are asked twice, without it (base) and with it
@@ -39,6 +39,10 @@ With an adapter or a memory the same weights are asked twice, without it (base) 
 them: the prompt itself (verbatim), the same behind another opening (variant), or neither (unseen).
 The answers do not depend on the number of ranks. --demo shows ten answers with the adapter off and
 on, side by side.
+
+braid eval OUT of a run with [gist], or of one of its checkpoints, asks what it answers from
+compressed contexts, beside controls. It takes --limit, --lengths, --depths, --segment,
+--distractors, --no-full, --seed, --output and --device: braid eval OUT --help explains them.
 Exit codes: 0 done; 1 failed; 2 wrong use, or files that cannot be taken.
 )";
 

@@ -27,16 +27,15 @@ PasskeyAnswers answer_passkeys(GistModel& gists, const Dataset& data, const Segm
   const at::Device& device = gists.model().device();
   std::vector<at::Tensor> expected, gist, shuffled;
   for (int64_t done = 0; done < samples.count; done += at_once) {
-    // One more than is asked for where a last sample would be left without another one's gists.
-    const int64_t count = std::min(at_once, samples.count - done), read = std::max<int64_t>(count, 2);
+    const int64_t count = std::min(at_once, samples.count - done), read = count + 1;  // the last one has a next, too
     const Batch batch = gather(data, samples.first + done, read);
     const at::Tensor tokens = token_tensor(batch.tokens, batch, 0, read, device);
-    const at::Tensor kept = compress_texts(gists, tokens.narrow(1, 0, context), plan), question = tokens.narrow(1, context, 1);
+    const at::Tensor kept = compress_texts(gists, tokens.narrow(1, 0, context), plan), question = tokens.narrow(0, 0, count).narrow(1, context, 1);
     const auto from = [&](const at::Tensor& past) {
-      return decode_answers(gists, past_of_gists(past, plan.length + gists.count()), question, answer).narrow(0, 0, count).cpu();
+      return decode_answers(gists, past_of_gists(past, plan.length + gists.count()), question, answer).cpu();
     };
-    gist.push_back(from(kept));
-    shuffled.push_back(from(kept.roll(1, 0)));
+    gist.push_back(from(kept.narrow(0, 0, count)));
+    shuffled.push_back(from(kept.narrow(0, 1, count)));
     expected.push_back(token_tensor(batch.targets, batch, 0, count, at::kCPU).narrow(1, context, answer));
   }
   if (expected.empty()) expected = gist = shuffled = {at::zeros({0, answer}, at::kLong)};

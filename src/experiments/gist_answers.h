@@ -18,7 +18,7 @@ at::Tensor compress_texts(GistModel& gists, const at::Tensor& context, const Seg
 struct PasskeyAnswers {
   at::Tensor expected, gist, shuffled;  // shuffled: from the next sample's gists
 };
-// Samples [first, first + count), `at_once` of them together; for the shuffled control at least 2 at once.
+// Samples [first, first + count), `at_once` of them together. What is answered depends on neither.
 PasskeyAnswers answer_passkeys(GistModel& gists, const Dataset& data, const SegmentPlan& plan, Slice samples, int64_t at_once);
 
 // Rows of `given` that equal `expected` in every token.

@@ -23,7 +23,8 @@ constexpr int64_t answer_tokens = question_tokens;
 
 // One group of samples that is answered together.
 struct Group {
-  at::Tensor context, question, gists;  // [B, n], [B, 1], [B, L, 2, H_kv, G k, d]
+  at::Tensor context, question;  // [B, n], [B, 1]
+  at::Tensor gists, next_gists;  // [B, L, 2, H_kv, G k, d]: its own, and of each next sample
   std::vector<int64_t> needles;         // where they begin
 };
 
@@ -81,7 +82,7 @@ std::vector<System> systems_of(AdaptedModel& loaded, const SegmentPlan& plan, in
   };
   std::vector<System> systems = {
       {"gist", [=](const Group& g) { return behind(g.gists, g); }, kept},
-      {"shuffled", [=](const Group& g) { return behind(g.gists.roll(1, 0), g); }, kept},
+      {"shuffled", [=](const Group& g) { return behind(g.next_gists, g); }, kept},
       {"none", [=](const Group& g) { return behind(g.gists.narrow(4, 0, 0), g); }, 0},
       {"truncated", [=](const Group& g) { return raw(g.context.narrow(1, length - std::min(kept, length), std::min(kept, length)), g); },
        std::min(kept, length)},
@@ -132,22 +133,25 @@ class Examination {
   }
 
  private:
-  int64_t at_once() const { return std::clamp<int64_t>(16384 / data_.length(), 2, 64); }
+  int64_t at_once() const { return std::clamp<int64_t>(16384 / data_.length(), 1, 64); }
 
-  // Two samples at least, so that each has another one's gists beside it.
+  // One more is compressed than is asked for, so that each has a next one.
   void answer_group(const std::vector<System>& systems, Slice samples, at::Tensor& all, std::vector<double>& seconds) {
-    const int64_t read = std::max<int64_t>(samples.count, 2), length = data_.shape().context;
-    const Batch batch = gather(data_, samples.first, read);
-    const at::Tensor tokens = token_tensor(batch.tokens, batch, 0, read, loaded_.model->device());
-    Group group{tokens.narrow(1, 0, length), tokens.narrow(1, length, 1), {}, {}};
-    for (int64_t i = 0; i < read; ++i) group.needles.push_back(data_.needle_start(samples.first + i));
+    const int64_t length = data_.shape().context, count = samples.count;
+    const Batch batch = gather(data_, samples.first, count + 1);
+    const at::Tensor tokens = token_tensor(batch.tokens, batch, 0, count + 1, loaded_.model->device());
+    const at::Tensor asked = tokens.narrow(0, 0, count);
+    Group group{asked.narrow(1, 0, length), asked.narrow(1, length, 1), {}, {}, {}};
+    for (int64_t i = 0; i < count; ++i) group.needles.push_back(data_.needle_start(samples.first + i));
     const Stopwatch compressing;
     group.gists = compress_texts(*loaded_.gists, group.context, plan_);
     seconds[0] += compressing.seconds();  // the first system is gist
+    const at::Tensor last = compress_texts(*loaded_.gists, tokens.narrow(0, count, 1).narrow(1, 0, length), plan_);
+    group.next_gists = at::cat({group.gists.narrow(0, 1, count - 1), last});
     const auto put = [&](int64_t row, const at::Tensor& answers) {
-      all[row].narrow(0, samples.first, samples.count).copy_(answers.narrow(0, 0, samples.count).cpu());
+      all[row].narrow(0, samples.first, samples.count).copy_(answers.cpu());
     };
-    put(0, token_tensor(batch.targets, batch, 0, read, at::kCPU).narrow(1, length, answer_tokens));
+    put(0, token_tensor(batch.targets, batch, 0, count, at::kCPU).narrow(1, length, answer_tokens));
     for (size_t s = 0; s < systems.size(); ++s) {
       const Stopwatch watch;
       put(static_cast<int64_t>(s) + 1, systems[s].answer(group));

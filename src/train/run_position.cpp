@@ -75,7 +75,7 @@ void restore(RunPosition& p, const CheckpointState& state) {
   p.last_loss = state_double(state, "last_loss");
   p.losses.restore(state_doubles(state, "recent_losses"));
   p.norms.restore(state_doubles(state, "recent_gradient_norms"));
-  if (state.count("phase")) {
+  if (state.count("tokens") || state.count("phase")) {  // else written by a version without phases
     p.tokens = state_int(state, "tokens");
     p.curriculum = {state_int(state, "phase"), state_int(state, "phase_steps"), state_double(state, "phase_mean_loss")};
   }
