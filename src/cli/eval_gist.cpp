@@ -72,12 +72,14 @@ int evaluate(World& world, const GistRequest& request) {
     ModelSource source;
     source.run = request.run;
     loaded = load_adapted_model(source, Precision::fp32, device_of(world));
-    if (!loaded.gists) throw UsageError(str(request.run, ": expected a run with [gist], whose model compresses contexts"));
+    if (!loaded.gists)
+      throw UsageError(str(request.run, ": expected a run with [gist], whose model compresses contexts"));
     config = run_config_of(verify_checkpoint(loaded.checkpoint), loaded.checkpoint);
     if (test.lengths.empty()) test.lengths = {config.gist.eval_length};
   });
   const int64_t seed = request.seed >= 0 ? request.seed : config.train.seed;
-  const std::vector<GistLine> lines = evaluate_gists(loaded, config.gist, test, static_cast<uint64_t>(seed), world.host());
+  const std::vector<GistLine> lines =
+      evaluate_gists(loaded, config.gist, test, static_cast<uint64_t>(seed), world.host());
   agree_on_root(world.host(), [&] {
     print_lines(lines);
     if (request.output.empty()) return;
@@ -131,7 +133,8 @@ GistRequest read_request(const cxxopts::ParseResult& parsed) {
   request.world.device = one_of("device", parsed["device"].as<std::string>(), {"auto", "cpu", "cuda"});
   if (request.test.limit < 1) throw UsageError("--limit: expected 1 or more");
   if (request.test.segment < 0) throw UsageError("--segment: expected a number of tokens");
-  if (request.test.distractors < 0 || request.test.distractors > 1) throw UsageError("--distractors: expected a share from 0 to 1");
+  if (request.test.distractors < 0 || request.test.distractors > 1)
+    throw UsageError("--distractors: expected a share from 0 to 1");
   return request;
 }
 
@@ -146,7 +149,8 @@ void add_options(cxxopts::Options& options) {
       "no-full", "without the raw context, whose time grows with the square of its length")(
       "seed", "of the held-out samples; default: the run's", number("-1"), "N")(
       "output", "HDF5 file of scores and answers, and JSON beside it", cxxopts::value<std::string>(), "FILE")(
-      "device", "auto, cpu or cuda", cxxopts::value<std::string>()->default_value("auto"), "NAME")("h,help", "this text");
+      "device", "auto, cpu or cuda", cxxopts::value<std::string>()->default_value("auto"), "NAME")("h,help",
+                                                                                                   "this text");
   options.parse_positional({"run"});
   options.positional_help("OUT");
 }
@@ -159,10 +163,12 @@ bool names_run(const Arguments& arguments) {
 }
 
 int command_eval_gist(const Arguments& arguments) {
-  cxxopts::Options options("braid eval", "OUT: what a run's model answers from compressed contexts, beside its controls.");
+  cxxopts::Options options("braid eval",
+                           "OUT: what a run's model answers from compressed contexts, beside its controls.");
   add_options(options);
   GistRequest request;
-  if (!parse_arguments(options, arguments, [&](const auto& parsed) { request = read_request(parsed); }, gist_examples)) {
+  if (!parse_arguments(
+          options, arguments, [&](const auto& parsed) { request = read_request(parsed); }, gist_examples)) {
     return exit_done;
   }
   return with_world(request.world, [&](World& world, Logger&) { return evaluate(world, request); });

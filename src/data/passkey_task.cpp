@@ -71,7 +71,8 @@ std::array<int64_t, key_digits> PasskeyTask::key(int64_t index) const {
 }
 
 void PasskeyTask::sample(int64_t index, std::span<int64_t> tokens, std::span<int64_t> targets) const {
-  const std::span<int64_t> text = tokens.first(static_cast<size_t>(shape_.context)), question = tokens.subspan(text.size());
+  const std::span<int64_t> text = tokens.first(static_cast<size_t>(shape_.context)),
+                           question = tokens.subspan(text.size());
   fill(shape_, stream_of(shape_, index), text);
   const auto digit = key(index);
   const std::span<int64_t> needle = text.subspan(static_cast<size_t>(needle_start(index)), needle_tokens);

@@ -21,11 +21,11 @@ constexpr int64_t key_digits = 5, needle_tokens = key_digits + 2, question_token
 }  // namespace passkey
 
 struct PasskeyShape {
-  int64_t context = 64;          // tokens of the text before the question
+  int64_t context = 64;  // tokens of the text before the question
   uint64_t seed = 0;
   Split split = Split::train;
-  double distractors = 0;        // share of filler tokens that are digits instead
-  std::optional<double> depth;   // where the needle begins, 0 to 1 of what is possible; else anywhere
+  double distractors = 0;       // share of filler tokens that are digits instead
+  std::optional<double> depth;  // where the needle begins, 0 to 1 of what is possible; else anywhere
 };
 
 class PasskeyTask final : public Dataset {

@@ -6,6 +6,12 @@
 
 namespace braid {
 
+namespace {
+
+constexpr int64_t rows_at_once = 32;
+
+}  // namespace
+
 at::Tensor decode_answers(GistModel& gists, AnswerPast past, const at::Tensor& question, int64_t count) {
   const at::NoGradGuard no_gradient;
   std::vector<at::Tensor> tokens;
@@ -18,10 +24,15 @@ at::Tensor decode_answers(GistModel& gists, AnswerPast past, const at::Tensor& q
 }
 
 at::Tensor compress_texts(GistModel& gists, const at::Tensor& context, const SegmentPlan& plan) {
-  return gists_by_text(gists.compress(segment_rows(context, plan)), context.size(0));
+  const at::Tensor rows = segment_rows(context, plan);
+  if (at::GradMode::is_enabled()) return gists_by_text(gists.compress(rows), context.size(0));
+  std::vector<at::Tensor> kept;
+  for (const at::Tensor& some : rows.split(rows_at_once)) kept.push_back(gists.compress(some));
+  return gists_by_text(at::cat(kept), context.size(0));
 }
 
-PasskeyAnswers answer_passkeys(GistModel& gists, const Dataset& data, const SegmentPlan& plan, Slice samples, int64_t at_once) {
+PasskeyAnswers answer_passkeys(GistModel& gists, const Dataset& data, const SegmentPlan& plan, Slice samples,
+                               int64_t at_once) {
   const at::NoGradGuard no_gradient;
   const int64_t context = data.length() - passkey::question_tokens, answer = passkey::question_tokens;
   const at::Device& device = gists.model().device();
@@ -30,7 +41,8 @@ PasskeyAnswers answer_passkeys(GistModel& gists, const Dataset& data, const Segm
     const int64_t count = std::min(at_once, samples.count - done), read = count + 1;  // the last one has a next, too
     const Batch batch = gather(data, samples.first + done, read);
     const at::Tensor tokens = token_tensor(batch.tokens, batch, 0, read, device);
-    const at::Tensor kept = compress_texts(gists, tokens.narrow(1, 0, context), plan), question = tokens.narrow(0, 0, count).narrow(1, context, 1);
+    const at::Tensor kept = compress_texts(gists, tokens.narrow(1, 0, context), plan),
+                     question = tokens.narrow(0, 0, count).narrow(1, context, 1);
     const auto from = [&](const at::Tensor& past) {
       return decode_answers(gists, past_of_gists(past, plan.length + gists.count()), question, answer).cpu();
     };

@@ -15,12 +15,15 @@ namespace braid {
 void GistConfig::describe(ConfigSection& s) {
   s.value("count", count, "k, learned vectors behind each segment of context; 0: no compression [vectors]", 0, 4096);
   s.value("segment", segment, "S, tokens that are compressed together where a phase does not say [tokens]", 8, 1 << 24);
-  s.value("overlap", overlap, "tokens that neighbouring segments share, so that nothing is cut at a border [tokens]", 0, 1 << 20);
-  s.value("shard_segments", shard_segments,
-          "ranks share out the segments of every sample instead of the samples: each compresses its own, and all receive "
-          "the gists");
+  s.value("overlap", overlap, "tokens that neighbouring segments share, so that nothing is cut at a border [tokens]", 0,
+          1 << 20);
+  s.value(
+      "shard_segments", shard_segments,
+      "ranks share out the segments of every sample instead of the samples: each compresses its own, and all receive "
+      "the gists");
   s.value("phases", phases,
-          "training, one entry a phase: \"segments=64,128 counts=1,2,4 tokens=4096 steps=300\"; further gate (mean loss that "
+          "training, one entry a phase: \"segments=64,128 counts=1,2,4 tokens=4096 steps=300\"; further gate (mean "
+          "loss that "
           "ends it), rate (share of optim.learning_rate), decay (last share of steps over which the rate falls), "
           "distractors (share of digits in the filler) and share (of the steps that have them)");
   s.value("eval_length", eval_length, "context of held-out samples [tokens]", passkey::needle_tokens, 1 << 24);
@@ -42,7 +45,8 @@ T number_of(const std::string& phase, const std::string& key, std::string_view t
   refuse(phase, str(key, ": expected a number from ", least, " to ", most, ", found ", text));
 }
 
-std::vector<int64_t> numbers_of(const std::string& phase, const std::string& key, const std::string& text, int64_t least) {
+std::vector<int64_t> numbers_of(const std::string& phase, const std::string& key, const std::string& text,
+                                int64_t least) {
   std::vector<int64_t> numbers;
   std::stringstream list(text);
   for (std::string one; std::getline(list, one, ',');) {
@@ -60,16 +64,27 @@ GistPhase read_phase(const std::string& text) {
     const std::string key = word.substr(0, sign), value = word.substr(std::min(sign + 1, word.size()));
     const auto share = [&](double most) { return number_of<double>(text, key, value, 0.0, most); };
     const auto whole = [&] { return number_of<int64_t>(text, key, value, 1, int64_t{1} << 31); };
-    if (key == "segments") phase.segments = numbers_of(text, key, value, passkey::needle_tokens);
-    else if (key == "counts") phase.counts = numbers_of(text, key, value, 1);
-    else if (key == "tokens") phase.tokens = whole();
-    else if (key == "steps") phase.steps = whole();
-    else if (key == "gate") phase.gate = share(1e6);
-    else if (key == "rate") phase.rate = share(1e6);
-    else if (key == "decay") phase.decay = share(1);
-    else if (key == "distractors") phase.distractors = share(1);
-    else if (key == "share") phase.share = share(1);
-    else refuse(text, str("expected segments, counts, tokens, steps, gate, rate, decay, distractors or share, found ", key));
+    if (key == "segments")
+      phase.segments = numbers_of(text, key, value, passkey::needle_tokens);
+    else if (key == "counts")
+      phase.counts = numbers_of(text, key, value, 1);
+    else if (key == "tokens")
+      phase.tokens = whole();
+    else if (key == "steps")
+      phase.steps = whole();
+    else if (key == "gate")
+      phase.gate = share(1e6);
+    else if (key == "rate")
+      phase.rate = share(1e6);
+    else if (key == "decay")
+      phase.decay = share(1);
+    else if (key == "distractors")
+      phase.distractors = share(1);
+    else if (key == "share")
+      phase.share = share(1);
+    else
+      refuse(text,
+             str("expected segments, counts, tokens, steps, gate, rate, decay, distractors or share, found ", key));
   }
   if (phase.segments.empty()) refuse(text, "expected segments=");
   if (phase.steps == 0) refuse(text, "expected steps=");
@@ -86,7 +101,8 @@ std::vector<GistPhase> GistConfig::read_phases() const {
 
 void GistConfig::check(const ModelConfig& model) const {
   if (!enabled()) return;
-  if (!model.is_llama()) throw UsageError("gist.count: expected model.dialect = \"llama\", whose positions are relative");
+  if (!model.is_llama())
+    throw UsageError("gist.count: expected model.dialect = \"llama\", whose positions are relative");
   if (model.has_streams()) throw UsageError("gist.count: expected model.residual = \"residual\"");
   if (phases.empty()) throw UsageError("gist.phases: expected at least one phase, found none");
   int64_t shortest = segment;

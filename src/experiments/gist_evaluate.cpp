@@ -25,7 +25,7 @@ constexpr int64_t answer_tokens = question_tokens;
 struct Group {
   at::Tensor context, question;  // [B, n], [B, 1]
   at::Tensor gists, next_gists;  // [B, L, 2, H_kv, G k, d]: its own, and of each next sample
-  std::vector<int64_t> needles;         // where they begin
+  std::vector<int64_t> needles;  // where they begin
 };
 
 struct System {
@@ -36,7 +36,8 @@ struct System {
 
 // The raw tokens [B, T] through the model as it is, over a cache.
 at::Tensor decode_raw(Transformer& model, const at::Tensor& tokens) {
-  KvCache cache = make_kv_cache(model, std::vector<int64_t>(static_cast<size_t>(tokens.size(0)), 0), tokens.size(1) + answer_tokens);
+  KvCache cache = make_kv_cache(model, std::vector<int64_t>(static_cast<size_t>(tokens.size(0)), 0),
+                                tokens.size(1) + answer_tokens);
   model.residual().begin_step();
   std::vector<at::Tensor> answer;
   at::Tensor next = tokens;
@@ -84,9 +85,13 @@ std::vector<System> systems_of(AdaptedModel& loaded, const SegmentPlan& plan, in
       {"gist", [=](const Group& g) { return behind(g.gists, g); }, kept},
       {"shuffled", [=](const Group& g) { return behind(g.next_gists, g); }, kept},
       {"none", [=](const Group& g) { return behind(g.gists.narrow(4, 0, 0), g); }, 0},
-      {"truncated", [=](const Group& g) { return raw(g.context.narrow(1, length - std::min(kept, length), std::min(kept, length)), g); },
+      {"truncated",
+       [=](const Group& g) {
+         return raw(g.context.narrow(1, length - std::min(kept, length), std::min(kept, length)), g);
+       },
        std::min(kept, length)},
-      {"oracle", [=, &gists](const Group& g) { return behind(gists.compress(needle_segments(g, plan)), g); }, gists.count()},
+      {"oracle", [=, &gists](const Group& g) { return behind(gists.compress(needle_segments(g, plan)), g); },
+       gists.count()},
       {"search", [](const Group& g) { return search(g.context); }, length}};
   if (full) systems.push_back({"full", [=](const Group& g) { return raw(g.context, g); }, length});
   return systems;
@@ -109,25 +114,27 @@ int64_t position_bytes(Transformer& model) {
   return 2 * c.layers * c.key_value_width() * element;
 }
 
-// Answers of `systems` to `samples` of one task, this rank's part of them at a time.
+// Answers of some systems to samples of one task, this rank's part of them at a time.
 class Examination {
  public:
   Examination(AdaptedModel& loaded, const PasskeyTask& data, const SegmentPlan& plan, Communicator& comm)
       : loaded_(loaded), data_(data), plan_(plan), comm_(comm) {}
 
-  std::vector<GistLine> run(const std::vector<System>& systems, int64_t samples) {
-    const Slice mine = slice_of(samples, comm_.rank(), comm_.size());
-    at::Tensor all = at::zeros({std::ssize(systems) + 1, samples, answer_tokens}, at::kLong);
+  std::vector<GistLine> run(const std::vector<System>& systems, Slice samples) {
+    first_ = samples.first;
+    const Slice mine = slice_of(samples.count, comm_.rank(), comm_.size());
+    at::Tensor all = at::zeros({std::ssize(systems) + 1, samples.count, answer_tokens}, at::kLong);
     std::vector<double> seconds(systems.size(), 0.0);
     for (int64_t done = 0; done < mine.count; done += at_once()) {
-      answer_group(systems, {mine.first + done, std::min(at_once(), mine.count - done)}, all, seconds);
+      answer_group(systems, {first_ + mine.first + done, std::min(at_once(), mine.count - done)}, all, seconds);
     }
     comm_.all_reduce(buffer_of(all), ReduceOp::sum).wait();
     std::vector<GistLine> lines;
     for (size_t s = 0; s < systems.size(); ++s) {
       const int64_t tokens = systems[s].read_tokens;
-      lines.push_back({systems[s].name, data_.shape().context, data_.shape().depth, rows_of(all[static_cast<int64_t>(s) + 1]),
-                       rows_of(all[0]), tokens, tokens * position_bytes(*loaded_.model), seconds[s]});
+      lines.push_back({systems[s].name, data_.shape().context, data_.shape().depth, first_,
+                       rows_of(all[static_cast<int64_t>(s) + 1]), rows_of(all[0]), tokens,
+                       tokens * position_bytes(*loaded_.model), seconds[s]});
     }
     return lines;
   }
@@ -149,7 +156,7 @@ class Examination {
     const at::Tensor last = compress_texts(*loaded_.gists, tokens.narrow(0, count, 1).narrow(1, 0, length), plan_);
     group.next_gists = at::cat({group.gists.narrow(0, 1, count - 1), last});
     const auto put = [&](int64_t row, const at::Tensor& answers) {
-      all[row].narrow(0, samples.first, samples.count).copy_(answers.cpu());
+      all[row].narrow(0, samples.first - first_, samples.count).copy_(answers.cpu());
     };
     put(0, token_tensor(batch.targets, batch, 0, count, at::kCPU).narrow(1, length, answer_tokens));
     for (size_t s = 0; s < systems.size(); ++s) {
@@ -163,6 +170,7 @@ class Examination {
   const PasskeyTask& data_;
   const SegmentPlan& plan_;
   Communicator& comm_;
+  int64_t first_ = 0;  // sample of the first line
 };
 
 }  // namespace
@@ -189,9 +197,12 @@ std::vector<GistLine> evaluate_gists(AdaptedModel& loaded, const GistConfig& gis
   for (const int64_t length : test.lengths) {
     const SegmentPlan plan = plan_segments(length, test.segment > 0 ? test.segment : gist.segment, gist.overlap);
     std::vector<System> systems = systems_of(loaded, plan, length, test.full);
+    int64_t next = 0;  // every cell has samples of its own
     const auto examine = [&](std::optional<double> depth) {
       const PasskeyTask data({length, seed, Split::held_out, test.distractors, depth});
-      for (GistLine& line : Examination(loaded, data, plan, comm).run(systems, test.limit)) lines.push_back(std::move(line));
+      Examination examination(loaded, data, plan, comm);
+      for (GistLine& line : examination.run(systems, {next, test.limit})) lines.push_back(std::move(line));
+      next += test.limit;
     };
     examine({});
     systems.resize(1);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a compressing model answers to held-out passkey questions, beside systems that it has to be told from: nothing is
-// called compression here that a look at the raw text, or at another text, would explain.
+// What a compressing model answers to held-out passkey questions, beside systems that it has to be told from: nothing
+// is called compression here that a look at the raw text, or at another text, would explain.
 //   gist       the gists of the context, and nothing else of it
 //   shuffled   the gists of another sample: near 0, or something leaks
 //   none       no context at all
@@ -20,11 +20,11 @@
 namespace braid {
 
 struct GistTest {
-  std::vector<int64_t> lengths;  // of contexts [tokens]
-  std::vector<double> depths;    // of the map, 0 to 1; empty: none
+  std::vector<int64_t> lengths;     // of contexts [tokens]
+  std::vector<double> depths;       // of the map, 0 to 1; empty: none
   int64_t segment = 0, limit = 64;  // samples of each line and cell
   double distractors = 0;
-  bool full = true;              // also the raw context, whose time grows with the square of its length
+  bool full = true;  // also the raw context, whose time grows with the square of its length
 };
 
 // All answers of one system at one length; `depth` empty: anywhere.
@@ -32,6 +32,7 @@ struct GistLine {
   std::string system;
   int64_t length = 0;
   std::optional<double> depth;
+  int64_t first_sample = 0;  // of the held-out stream
   std::vector<std::vector<int64_t>> answers, expected;  // five digits and what follows them, of each sample
   int64_t read_tokens = 0;  // positions whose keys and values the answer sees before the question
   int64_t read_bytes = 0;   // of these

@@ -32,10 +32,18 @@ double depth_of(const GistLine& line) { return line.depth.value_or(std::numeric_
 Row score_row(const GistLine& line) {
   const Interval interval = line.interval();
   const auto of = static_cast<int64_t>(line.answers.size());
-  return {{"system", line.system},      {"length", line.length},           {"depth", depth_of(line)},
-          {"right", line.right()},      {"of", of},                        {"share", double(line.right()) / double(of)},
-          {"low", interval.low},        {"high", interval.high},           {"digits", line.digits()},
-          {"read_tokens", line.read_tokens}, {"read_bytes", line.read_bytes}, {"seconds", line.seconds}};
+  return {{"system", line.system},
+          {"length", line.length},
+          {"depth", depth_of(line)},
+          {"right", line.right()},
+          {"of", of},
+          {"share", double(line.right()) / double(of)},
+          {"low", interval.low},
+          {"high", interval.high},
+          {"digits", line.digits()},
+          {"read_tokens", line.read_tokens},
+          {"read_bytes", line.read_bytes},
+          {"seconds", line.seconds}};
 }
 
 TableSpec score_table() {
@@ -72,7 +80,7 @@ std::vector<Row> answer_rows(const std::vector<GistLine>& lines) {
       rows.push_back({{"system", line.system},
                       {"length", line.length},
                       {"depth", depth_of(line)},
-                      {"sample", static_cast<int64_t>(i)},
+                      {"sample", line.first_sample + static_cast<int64_t>(i)},
                       {"expected", text_of(line.expected[i])},
                       {"answer", text_of(line.answers[i])},
                       {"right", int64_t{line.answers[i] == line.expected[i]}}});

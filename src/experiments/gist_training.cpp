@@ -38,15 +38,15 @@ int64_t answers_at_once(int64_t length) { return std::clamp<int64_t>(16384 / len
 
 }  // namespace
 
-at::Tensor gist_loss(GistModel& gists, const GistForm& form, const Batch& batch, int64_t first, int64_t count, double scale,
-                     LossTotals& totals) {
+at::Tensor gist_loss(GistModel& gists, const GistForm& form, const Batch& batch, int64_t first, int64_t count,
+                     double scale, LossTotals& totals) {
   const Texts texts = texts_of(batch, first, count, form, gists.model().device());
   return answer_loss(gists, compress_texts(gists, texts.context, form.segments), form, texts, scale, totals);
 }
 
 // A rank without a sample of its own answers the first with weight 0: all ranks make the same calls in the same order.
-at::Tensor shared_gist_loss(GistModel& gists, const GistForm& form, Communicator& comm, const Batch& batch, int64_t first,
-                            int64_t count, double scale, LossTotals& totals) {
+at::Tensor shared_gist_loss(GistModel& gists, const GistForm& form, Communicator& comm, const Batch& batch,
+                            int64_t first, int64_t count, double scale, LossTotals& totals) {
   const Texts all = texts_of(batch, first, count, form, gists.model().device());
   const at::Tensor rows = segment_rows(all.context, form.segments);
   const at::Tensor mine = gists.compress(rows_of_rank(rows, comm.rank(), comm.size()));
@@ -55,8 +55,10 @@ at::Tensor shared_gist_loss(GistModel& gists, const GistForm& form, Communicator
   LossTotals nobody = make_loss_totals(gists.model().device());
   const bool none = asked.count == 0;
   if (none) asked = {0, 1};
-  const Texts texts{{}, all.question.narrow(0, asked.first, asked.count), all.targets.narrow(0, asked.first, asked.count)};
-  return answer_loss(gists, kept.narrow(0, asked.first, asked.count), form, texts, none ? 0.0 : scale, none ? nobody : totals);
+  const Texts texts{
+      {}, all.question.narrow(0, asked.first, asked.count), all.targets.narrow(0, asked.first, asked.count)};
+  return answer_loss(gists, kept.narrow(0, asked.first, asked.count), form, texts, none ? 0.0 : scale,
+                     none ? nobody : totals);
 }
 
 GistTraining::GistTraining(GistModel& gists, const RunConfig& config, TrainRanks ranks)
@@ -67,12 +69,13 @@ GistTraining::GistTraining(GistModel& gists, const RunConfig& config, TrainRanks
       ranks_(ranks) {}
 
 TableSpec GistTraining::table() {
-  return {"gist",
-          {{"step", ColumnType::int64, "1", "updates made before this evaluation"},
-           {"answers", ColumnType::int64, "1", "held-out questions answered freely, by greedy decoding"},
-           {"exact", ColumnType::float64, "1", "share of answers from gists that equal the key and end there"},
-           {"shuffled", ColumnType::float64, "1", "the same with another sample's gists: near 0 unless something leaks"},
-           {"seconds", ColumnType::float64, "s", "wall time of these answers"}}};
+  return {
+      "gist",
+      {{"step", ColumnType::int64, "1", "updates made before this evaluation"},
+       {"answers", ColumnType::int64, "1", "held-out questions answered freely, by greedy decoding"},
+       {"exact", ColumnType::float64, "1", "share of answers from gists that equal the key and end there"},
+       {"shuffled", ColumnType::float64, "1", "the same with another sample's gists: near 0 unless something leaks"},
+       {"seconds", ColumnType::float64, "s", "wall time of these answers"}}};
 }
 
 std::unique_ptr<Dataset> GistTraining::open(const RunConfig& config, Split split) {
@@ -82,7 +85,8 @@ std::unique_ptr<Dataset> GistTraining::open(const RunConfig& config, Split split
 
 StepPlan GistTraining::plan(const RunPosition& position) const {
   const CurriculumPosition& at = position.curriculum;
-  const GistShape shape = gist_shape(phases_[static_cast<size_t>(at.phase)], config_.overlap, seed_, position.step, at.steps);
+  const GistShape shape =
+      gist_shape(phases_[static_cast<size_t>(at.phase)], config_.overlap, seed_, position.step, at.steps);
   StepPlan plan;
   plan.data = std::make_shared<PasskeyTask>(PasskeyShape{shape.tokens, seed_, Split::train, shape.distractors, {}});
   plan.samples = shape.samples;
@@ -116,7 +120,8 @@ void GistTraining::add_to(TrainTask& task) const {
   task.plan = [this](const RunPosition& position) { return plan(position); };
   task.phases = limits_of(phases_);
   const GistForm form{plan_segments(config_.eval_length, config_.segment, config_.overlap), passkey::question_tokens};
-  task.held_out_loss = [this, form](const Batch& batch, int64_t first, int64_t count, double scale, LossTotals& totals) {
+  task.held_out_loss = [this, form](const Batch& batch, int64_t first, int64_t count, double scale,
+                                    LossTotals& totals) {
     return gist_loss(gists_, form, batch, first, count, scale, totals);
   };
   task.more = {table(), [this, held_out = task.held_out](int64_t step) { return measure(step, *held_out); }};

@@ -16,12 +16,12 @@ struct GistForm {
   SegmentPlan segments;
   int64_t question_tokens = 0;
 };
-at::Tensor gist_loss(GistModel& gists, const GistForm& form, const Batch& batch, int64_t first, int64_t count, double scale,
-                     LossTotals& totals);
+at::Tensor gist_loss(GistModel& gists, const GistForm& form, const Batch& batch, int64_t first, int64_t count,
+                     double scale, LossTotals& totals);
 // The same where every rank has all samples: it compresses its part of the segments, receives all gists and answers its
 // part of the samples. Losses and counts of the ranks add up to those of gist_loss; so do gradients.
-at::Tensor shared_gist_loss(GistModel& gists, const GistForm& form, Communicator& comm, const Batch& batch, int64_t first,
-                            int64_t count, double scale, LossTotals& totals);
+at::Tensor shared_gist_loss(GistModel& gists, const GistForm& form, Communicator& comm, const Batch& batch,
+                            int64_t first, int64_t count, double scale, LossTotals& totals);
 
 // A [gist] run's part of a TrainTask: plan, phases, held-out loss and the table "gist".
 class GistTraining {

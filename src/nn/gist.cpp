@@ -95,7 +95,8 @@ void GistModel::expect_two_passes() {
   for (Parameter& parameter : model_.parameters().all()) {
     const std::string& name = parameter.name;
     const bool projects = name.starts_with(last + ".ln1") || name.starts_with(last + ".attn.in");
-    const bool answers_only = (name.starts_with(last + ".") && !projects) || name.starts_with("ln_f") || name.starts_with("head");
+    const bool answers_only =
+        (name.starts_with(last + ".") && !projects) || name.starts_with("ln_f") || name.starts_with("head");
     if (!answers_only) ++parameter.contributions;
   }
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Context compression with gist tokens in two stages (Mu et al., arXiv 2304.08467, by segments): a segment of context
-// followed by k learned vectors goes through the blocks with ordinary causal attention, and the keys and values of those
-// k columns are all that is kept of it. Questions are answered with a past of nothing else. This equals one pass under
-// a mask that hides the context from the question, without such a mask.
+// followed by k learned vectors goes through the blocks with ordinary causal attention, and the keys and values of
+// those k columns are all that is kept of it. Questions are answered with a past of nothing else. This equals one pass
+// under a mask that hides the context from the question, without such a mask.
 //
 // Positions: a segment's tokens are 0..S-1, its gists S..S+k-1, whichever segment it is, and a question begins at S+k.
 #pragma once
@@ -30,8 +30,8 @@ class GistModel {
   GistModel(const GistModel&) = delete;
   GistModel& operator=(const GistModel&) = delete;
 
-  // ids [R, S], a segment each, to their gists [R, L, 2, H_kv, k, d] in compute type: keys, turned, and values. Gradients
-  // flow through them into vectors, model and context.
+  // ids [R, S], a segment each, to their gists [R, L, 2, H_kv, k, d] in compute type: keys, turned, and values.
+  // Gradients flow through them into vectors, model and context.
   at::Tensor compress(const at::Tensor& ids);
   // Logits [B, T, V] of the next tokens; they see the whole past and those before them, and become part of the past.
   at::Tensor answer(const at::Tensor& ids, AnswerPast& past);

@@ -39,7 +39,8 @@ struct GatherFunction : torch::autograd::Function<GatherFunction> {
 
 at::Tensor rows_of_rank(const at::Tensor& rows, int rank, int ranks) {
   const int64_t all = rows.size(0), each = (all + ranks - 1) / ranks;
-  const at::Tensor index = at::arange(rank * each, (rank + 1) * each, at::TensorOptions(rows.device()).dtype(at::kLong));
+  const at::Tensor index =
+      at::arange(rank * each, (rank + 1) * each, at::TensorOptions(rows.device()).dtype(at::kLong));
   return rows.index_select(0, index.clamp_max(all - 1));
 }
 

@@ -12,8 +12,8 @@ namespace braid {
 // not divide, the last row stands in for those that are missing, so that all ranks make the same calls.
 at::Tensor rows_of_rank(const at::Tensor& rows, int rank, int ranks);
 
-// What was made of them, [c, …] contiguous or not, to that of all `rows` rows on every rank, [rows, …]. Backward adds the
-// ranks' gradients up and returns each its part, zero for rows that stood in. Collective in both directions.
+// What was made of them, [c, …] contiguous or not, to that of all `rows` rows on every rank, [rows, …]. Backward adds
+// the ranks' gradients up and returns each its part, zero for rows that stood in. Collective in both directions.
 at::Tensor gather_rows(const at::Tensor& mine, int64_t rows, Communicator& comm);
 
 }  // namespace braid

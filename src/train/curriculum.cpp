@@ -16,7 +16,8 @@ bool advance(CurriculumPosition& position, double loss, const std::vector<PhaseL
   const PhaseLimits& limits = phases.at(static_cast<size_t>(position.phase));
   ++position.steps;
   if (std::isfinite(loss)) {
-    position.mean_loss = std::isnan(position.mean_loss) ? loss : position.mean_loss + forgetting * (loss - position.mean_loss);
+    position.mean_loss =
+        std::isnan(position.mean_loss) ? loss : position.mean_loss + forgetting * (loss - position.mean_loss);
   }
   const bool learned = position.steps >= fewest_steps && position.mean_loss < limits.gate;
   if (!learned && position.steps < limits.steps) return false;

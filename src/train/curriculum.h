@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Training in phases, one after the other: each ends when what it teaches is learned, or after its last step. And what a
-// step trains on where that is not the same for all.
+// Training in phases, one after the other: each ends when what it teaches is learned, or after its last step. And what
+// a step trains on where that is not the same for all.
 #pragma once
 
 #include <functional>
@@ -21,7 +21,7 @@ struct PhaseLimits {
 // Part of a run's position, and so of its checkpoints.
 struct CurriculumPosition {
   int64_t phase = 0;
-  int64_t steps = 0;  // of this phase
+  int64_t steps = 0;                                            // of this phase
   double mean_loss = std::numeric_limits<double>::quiet_NaN();  // exponential, over about 20 of its steps
 };
 
@@ -35,8 +35,8 @@ struct StepPlan {
   std::shared_ptr<const Dataset> data;
   int64_t samples = 0;  // of all ranks together; a rank may have none
   BatchLoss loss;
-  double rate = 1;      // what the schedule's learning rate is multiplied by
-  bool whole = false;   // every rank has all samples, and a part of the work on each
+  double rate = 1;     // what the schedule's learning rate is multiplied by
+  bool whole = false;  // every rank has all samples, and a part of the work on each
 };
 
 }  // namespace braid

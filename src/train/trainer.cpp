@@ -86,6 +86,9 @@ Slice Trainer::mine() const {
   return slice_of(plan_.samples, ranks_.host.rank(), ranks_.host.size());
 }
 
+// Of a step with fewer samples than ranks: the first sample with weight 0, so that all make the same calls in one order.
+bool Trainer::is_idle() const { return mine().count == 0; }
+
 bool Trainer::at_end() const {
   const bool taught = !task_.phases.empty() && position_.curriculum.phase >= std::ssize(task_.phases);
   return taught || position_.step >= task_.train.steps;
@@ -93,12 +96,12 @@ bool Trainer::at_end() const {
 
 Batch Trainer::fetch() const {
   const std::vector<Slice> all = position_.data.next(plan_.samples);
-  return gather(*plan_.data, part_of(all, mine()));
+  return gather(*plan_.data, part_of(all, is_idle() ? Slice{0, 1} : mine()));
 }
 
 // The divisor of every gradient: agreed before backward, so that a mean of means never arises.
 double Trainer::global_targets(const Batch& batch) {
-  int64_t count = batch.target_count;
+  int64_t count = is_idle() ? 0 : batch.target_count;
   if (!plan_.whole) ranks_.host.all_reduce({&count, 1, Dtype::int64}, ReduceOp::sum).wait();
   return double(std::max<int64_t>(count, 1));
 }
@@ -107,6 +110,9 @@ void Trainer::forward_backward(const Batch& batch, double targets) {
   Transformer& model = task_.model;
   const int64_t micro = task_.train.micro_batch > 0 ? task_.train.micro_batch : batch.samples;
   totals_.values.zero_();
+  LossTotals nobody = make_loss_totals(model.device());
+  LossTotals& totals = is_idle() ? nobody : totals_;
+  const double scale = is_idle() ? 0 : 1 / targets;
   model.residual().begin_step();
   sets_.zero_gradients();
   fetch_block_inputs(model, batch, 0, batch.samples);
@@ -117,7 +123,7 @@ void Trainer::forward_backward(const Batch& batch, double targets) {
     if (task_.adapters) {
       task_.adapters->set_position({uint32_t(position_.step), uint64_t((mine().first + first) * batch.length)});
     }
-    plan_.loss(batch, first, count, 1.0 / targets, totals_).backward();
+    plan_.loss(batch, first, count, scale, totals).backward();
   }
   model.end_backward();
   sets_.finish();

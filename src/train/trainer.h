@@ -77,6 +77,7 @@ class Trainer {
 
   StepPlan next_plan() const;
   Slice mine() const;  // of the step's samples
+  bool is_idle() const;
   bool at_end() const;
   Batch fetch() const;
   double global_targets(const Batch& batch);

@@ -13,7 +13,8 @@ namespace {
 
 using namespace passkey;
 
-PasskeyTask task(int64_t context, Split split = Split::train, double distractors = 0, std::optional<double> depth = {}) {
+PasskeyTask task(int64_t context, Split split = Split::train, double distractors = 0,
+                 std::optional<double> depth = {}) {
   return PasskeyTask({context, 3, split, distractors, depth});
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The single-pass form of gist compression, written with PyTorch's own operations and gradients: all segments, gists and
-// the question in one row, an additive mask of 0 and -inf, and autograd leaves instead of gradient slots.
+// The single-pass form of gist compression, written with PyTorch's own operations and gradients: all segments, gists
+// and the question in one row, an additive mask of 0 and -inf, and autograd leaves instead of gradient slots.
 #pragma once
 
 #include <limits>
@@ -71,18 +71,24 @@ inline at::Tensor single_pass_logits(const ModelConfig& c, Leaves& w, const Segm
   parts.push_back(at::embedding(w["embedding.weight"], question));
   at::Tensor x = at::cat(parts, 1);
   const int64_t tokens = x.size(1);
-  const auto heads = [&](const at::Tensor& y, int64_t count) { return y.view({batch, tokens, count, d}).transpose(1, 2); };
+  const auto heads = [&](const at::Tensor& y, int64_t count) {
+    return y.view({batch, tokens, count, d}).transpose(1, 2);
+  };
   for (int64_t l = 0; l < c.layers; ++l) {
     const std::string name = "blocks." + std::to_string(l) + ".";
-    const at::Tensor y = at::matmul(rms_norm(x, w[name + "ln1.weight"], c.norm_epsilon), w[name + "attn.in.weight"].t());
+    const at::Tensor y =
+        at::matmul(rms_norm(x, w[name + "ln1.weight"], c.norm_epsilon), w[name + "attn.in.weight"].t());
     const auto qkv = y.split_with_sizes({c.heads * d, kv * d, kv * d}, -1);
     const at::Tensor q = turned(heads(qkv[0], c.heads), row.positions, c.rope_theta);
     const at::Tensor keys = turned(heads(qkv[1], kv), row.positions, c.rope_theta).repeat_interleave(c.heads / kv, 1);
     const at::Tensor values = heads(qkv[2], kv).repeat_interleave(c.heads / kv, 1);
-    const at::Tensor scores = at::matmul(q, keys.transpose(-1, -2)) / std::sqrt(double(d)) + row.mask.to(x.scalar_type());
-    const at::Tensor seen = at::matmul(at::softmax(scores, -1), values).transpose(1, 2).reshape({batch, tokens, c.heads * d});
+    const at::Tensor scores =
+        at::matmul(q, keys.transpose(-1, -2)) / std::sqrt(double(d)) + row.mask.to(x.scalar_type());
+    const at::Tensor seen =
+        at::matmul(at::softmax(scores, -1), values).transpose(1, 2).reshape({batch, tokens, c.heads * d});
     x = x + at::matmul(seen, w[name + "attn.out.weight"].t());
-    const auto gate = at::matmul(rms_norm(x, w[name + "ln2.weight"], c.norm_epsilon), w[name + "ff1.weight"].t()).chunk(2, -1);
+    const auto gate =
+        at::matmul(rms_norm(x, w[name + "ln2.weight"], c.norm_epsilon), w[name + "ff1.weight"].t()).chunk(2, -1);
     x = x + at::matmul(at::silu(gate[0]) * gate[1], w[name + "ff2.weight"].t());
   }
   const at::Tensor asked = rms_norm(x.narrow(1, row.question, question.size(1)), w["ln_f.weight"], c.norm_epsilon);

@@ -15,8 +15,8 @@ TEST(Segments, OfThreeThousandTokensThereAreEleven) {
   EXPECT_EQ(plan_segments(6000, 300, 8).segments(), 21);
 }
 
-// Every stretch of overlap + 1 tokens lies whole in some segment, no segment reaches beyond the context, and the last one
-// ends where the context does.
+// Every stretch of overlap + 1 tokens lies whole in some segment, no segment reaches beyond the context, and the last
+// one ends where the context does.
 TEST(Segments, NothingIsCutAtABorder) {
   for (int64_t tokens = 1; tokens < 120; ++tokens) {
     const SegmentPlan plan = plan_segments(tokens, 16, 7);

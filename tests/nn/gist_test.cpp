@@ -44,7 +44,8 @@ at::Tensor random_ids(int64_t rows, int64_t tokens, uint64_t seed) {
   return at::empty({rows, tokens}, at::kLong).random_(0, shape().vocabulary, generator);
 }
 
-at::Tensor two_stage_logits(GistModel& gists, const SegmentPlan& plan, const at::Tensor& context, const at::Tensor& question) {
+at::Tensor two_stage_logits(GistModel& gists, const SegmentPlan& plan, const at::Tensor& context,
+                            const at::Tensor& question) {
   const at::Tensor rows = gists.compress(segment_rows(context, plan));
   AnswerPast past = past_of_gists(gists_by_text(rows, context.size(0)), plan.length + gists.count());
   return gists.answer(question, past);
@@ -92,7 +93,8 @@ TEST(Gists, GradientsAreThoseOfTheMaskedPass) {
     loss_of_logits(two_stage_logits(c.gists, plan, context, question), targets, totals).backward();
     Leaves leaves = leaves_of(c.gists);
     const at::Tensor logits = single_pass_logits(c.model.config(), leaves, plan, 2, context, question);
-    const at::Tensor expected = at::cross_entropy_loss(logits.view({12, -1}), targets.view({-1}), {}, at::Reduction::Sum);
+    const at::Tensor expected =
+        at::cross_entropy_loss(logits.view({12, -1}), targets.view({-1}), {}, at::Reduction::Sum);
     expected.backward();
     EXPECT_NEAR(totals.values[LossTotals::loss].item<double>(), expected.item<double>(), 1e-9);
     for (ParameterSet* set : {&c.model.parameters(), &c.gists.parameters()}) {
@@ -120,7 +122,9 @@ TEST(Gists, EveryParameterReportsItsGradientOncePerBackward) {
     c.zero_gradients();
     LossTotals totals = make_loss_totals(at::kCPU);
     const SegmentPlan plan = plan_segments(17, 8, 2);
-    loss_of_logits(two_stage_logits(c.gists, plan, random_ids(2, 17, 3), random_ids(2, 4, 4)), random_ids(2, 4, 5), totals).backward();
+    loss_of_logits(two_stage_logits(c.gists, plan, random_ids(2, 17, 3), random_ids(2, 4, 4)), random_ids(2, 4, 5),
+                   totals)
+        .backward();
     for (ParameterSet* set : {&c.model.parameters(), &c.gists.parameters()}) {
       for (Parameter& p : set->all()) {
         ASSERT_EQ(reported.count(p.name), 1u) << p.name;
@@ -182,7 +186,8 @@ TEST(Gists, AnswersGrowTheirPast) {
   const at::Tensor at_once = two_stage_logits(c.gists, plan, context, question);
   AnswerPast past = past_of_gists(gists_by_text(c.gists.compress(segment_rows(context, plan)), 2), 11);
   for (int64_t t = 0; t < 6; ++t) {
-    EXPECT_LT(largest_difference(c.gists.answer(question.narrow(1, t, 1), past).squeeze(1), at_once.select(1, t)), 1e-12);
+    EXPECT_LT(largest_difference(c.gists.answer(question.narrow(1, t, 1), past).squeeze(1), at_once.select(1, t)),
+              1e-12);
   }
   EXPECT_EQ(past.next_position, 17);
 }

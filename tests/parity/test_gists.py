@@ -14,7 +14,7 @@ QUICK = "configs/gist/passkey_quick.toml"
 # Contexts of one and three segments; batches of 7 and 2 samples, which do not divide by the ranks.
 SHORT = ["model.width=32", "model.layers=3", "model.mlp_width=48", "model.context=64", "gist.eval_length=40", "gist.eval_answers=5",
          'gist.phases=["segments=16 tokens=112 steps=5", "segments=16 counts=3 tokens=64 steps=7 distractors=0.1 decay=0.5"]',
-         "train.eval_every=6", "train.eval_samples=6", "checkpoint.every=4"]  # fmt: skip
+         "train.eval_every=6", "train.eval_samples=6", "checkpoint.every=4", "checkpoint.keep=9"]  # fmt: skip
 
 
 def rows(out, table):
