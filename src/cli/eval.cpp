@@ -30,7 +30,7 @@ Examples:
   braid eval engram --model ~/SmolLM-135M --adapter runs/adapter --data runs/engram-data
   braid eval engram --run runs/tuned --best        # on the data it was trained with
   braid eval engram --run runs/tuned --demo --quick
-  braid eval runs/passkey --limit 256 --lengths 1000,3000 --output runs/passkey.h5    # a run with [gist]
+  braid eval runs/passkey --limit 256 --lengths 1000,3000 --output runs/p.h5  # with [gist]
   mpirun -n 2 --bind-to none braid eval engram --model ~/SmolLM-135M --data runs/engram-data
 
 With an adapter or a memory the same weights are asked twice, without it (base) and with it

@@ -115,6 +115,16 @@ def test_one_two_and_four_ranks_give_the_same_losses(tmp_path, shared):
         assert np.abs(rows(tmp_path / f"n{n}", "eval")["loss"] - rows(tmp_path / "n1", "eval")["loss"]).max() < 1e-5
 
 
+def test_more_ranks_need_less_memory_for_the_same_context(tmp_path):
+    """One sample of 30,000 tokens, its segments on one rank or four."""
+    long = ['gist.phases=["segments=300 counts=103 tokens=30000 steps=1"]', "gist.shard_segments=true", "train.eval_every=0",
+            "checkpoint.at_end=false"]  # fmt: skip
+    runs = {n: braid_run.train(QUICK, tmp_path / f"n{n}", *long, ranks=n) for n in (1, 4)}
+    assert runs[1]["tokens"][0] == 30084 + 6
+    assert abs(runs[4]["loss"][0] - runs[1]["loss"][0]) < 1e-5
+    assert runs[4]["peak_memory_bytes"][0] < 0.75 * runs[1]["peak_memory_bytes"][0]
+
+
 def test_a_run_that_goes_on_is_the_run_that_was_not_stopped(tmp_path):
     """From the middle of a phase, to the bit: its place among the phases is part of the checkpoint."""
     whole = braid_run.train(QUICK, tmp_path / "whole", *SHORT)
