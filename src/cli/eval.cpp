@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/text_table.h"
 #include "cli/command.h"
+#include "cli/eval_gist.h"
 #include "cli/model_options.h"
 #include "cli/options.h"
 #include "comm/agreement.h"
@@ -29,6 +30,7 @@ Examples:
   braid eval engram --model ~/SmolLM-135M --adapter runs/adapter --data runs/engram-data
   braid eval engram --run runs/tuned --best        # on the data it was trained with
   braid eval engram --run runs/tuned --demo --quick
+  braid eval runs/passkey --limit 256 --lengths 1000,3000 --output runs/p.h5  # with [gist]
   mpirun -n 2 --bind-to none braid eval engram --model ~/SmolLM-135M --data runs/engram-data
 
 With an adapter or a memory the same weights are asked twice, without it (base) and with it
@@ -37,6 +39,10 @@ With an adapter or a memory the same weights are asked twice, without it (base) 
 them: the prompt itself (verbatim), the same behind another opening (variant), or neither (unseen).
 The answers do not depend on the number of ranks. --demo shows ten answers with the adapter off and
 on, side by side.
+
+braid eval OUT of a run with [gist], or of one of its checkpoints, asks what it answers from
+compressed contexts, beside controls. It takes --limit, --lengths, --depths, --segment,
+--distractors, --no-full, --seed, --output and --device: braid eval OUT --help explains them.
 Exit codes: 0 done; 1 failed; 2 wrong use, or files that cannot be taken.
 )";
 
@@ -212,6 +218,7 @@ EvalRequest read_request(const cxxopts::ParseResult& parsed) {
 }  // namespace
 
 int command_eval(const Arguments& arguments) {
+  if (names_run(arguments)) return command_eval_gist(arguments);
   cxxopts::Options options("braid eval", "engram: what a model, and its adapter, answer to the Engram test.");
   add_options(options);
   EvalRequest request;

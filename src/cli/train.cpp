@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "cli/command.h"
 #include "cli/options.h"
+#include "experiments/gist_training.h"
 #include "experiments/run.h"
 #include "experiments/run_folder.h"
 #include "train/determinism.h"
@@ -29,7 +30,8 @@ without a checkpoint; 2 wrong use or configuration; 85 stopped with a checkpoint
 )";
 
 // What a run would do, without starting it.
-void print_plan(const RunConfig& config, int ranks) {
+void print_plan(RunConfig config, int ranks) {
+  follow_phases(config);
   const Slice mine = slice_of(config.train.batch, 0, ranks);
   const MemoryPlan plan =
       plan_memory(config.model, config.lora, config.memory, config.optim, config.train, mine.count, ranks);

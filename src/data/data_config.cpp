@@ -4,14 +4,16 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "data/passkey_task.h"
 #include "data/token_windows.h"
 
 namespace braid {
 
 void DataConfig::describe(ConfigSection& s) {
-  s.choice("kind", kind, {"incrementing", "bytes", "tokens", "copy", "induction", "examples"},
+  s.choice("kind", kind, {"incrementing", "bytes", "tokens", "copy", "induction", "passkey", "examples"},
            "what samples are made of: incrementing, counting up from a random token; bytes, text byte by byte; tokens, "
-           "shards as they are; copy and induction, generated tasks that need context; examples, prompts with answers, "
+           "shards as they are; copy and induction, generated tasks that need context; passkey, a key of five digits in a long "
+           "text and the question for it; examples, prompts with answers, "
            "one to a line of JSON");
   s.value("path", path,
           "kind = bytes: a folder of text, or of shards (train.h5 and held-out.h5); kind = tokens: the latter; kind = "
@@ -45,6 +47,17 @@ std::unique_ptr<Dataset> open_shards(const DataShape& shape, Split split, const 
                                         split == Split::train ? WindowOrder::shuffled : WindowOrder::sequential);
 }
 
+std::unique_ptr<Dataset> open_passkey(const DataShape& shape, Split split) {
+  if (shape.vocabulary < passkey::vocabulary) {
+    throw UsageError(str("model.vocabulary: passkey needs ", passkey::vocabulary, ", found ", shape.vocabulary));
+  }
+  if (shape.length < passkey::needle_tokens + passkey::question_tokens) {
+    throw UsageError(str("model.context: passkey needs at least ", passkey::needle_tokens + passkey::question_tokens,
+                         " tokens for key and question, found ", shape.length));
+  }
+  return std::make_unique<PasskeyTask>(PasskeyShape{shape.length - passkey::question_tokens, shape.seed, split, 0, {}});
+}
+
 }  // namespace
 
 std::unique_ptr<Dataset> open_dataset(const DataConfig& config, const DataShape& shape, Split split,
@@ -52,6 +65,7 @@ std::unique_ptr<Dataset> open_dataset(const DataConfig& config, const DataShape&
   const RecallShape recall{shape.vocabulary, shape.length, shape.seed, split};
   if (config.kind == "copy") return std::make_unique<CopyTask>(recall);
   if (config.kind == "induction") return std::make_unique<InductionTask>(recall);
+  if (config.kind == "passkey") return open_passkey(shape, split);
   if (config.reads_shards()) return open_shards(shape, split, shard_folder);
   throw UsageError(str("data.kind: \"", config.kind, "\" needs the model's generator and cannot be opened by itself"));
 }

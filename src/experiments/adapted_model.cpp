@@ -147,6 +147,10 @@ AdaptedModel of_run(const ModelSource& source, Precision precision, const at::De
   }
   if (config.lora.enabled()) load_adapters(reader, config, loaded);
   if (config.memory.enabled()) load_memory(reader, config, loaded);
+  if (config.gist.enabled()) {
+    loaded.gists = std::make_unique<GistModel>(*loaded.model, config.gist.count, Weights::frozen);
+    read_parameters(reader, loaded.gists->parameters());
+  }
   return loaded;
 }
 

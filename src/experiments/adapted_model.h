@@ -8,6 +8,7 @@
 
 #include "experiments/run_config.h"
 #include "models/hf_config.h"
+#include "nn/gist.h"
 #include "nn/hash_memory.h"
 #include "nn/lora_model.h"
 #include "store/checkpoint_lookup.h"
@@ -37,6 +38,7 @@ struct AdaptedModel {
   std::unique_ptr<Transformer> model;   // frozen
   std::unique_ptr<LoraModel> adapters;  // on, and frozen; null without any
   std::unique_ptr<HashMemory> memory;   // likewise
+  std::unique_ptr<GistModel> gists;     // likewise
 
   bool is_adapted() const { return adapters || memory; }
   void set_enabled(bool enabled);  // both

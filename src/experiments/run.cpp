@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "comm/agreement.h"
 #include "experiments/gain.h"
+#include "experiments/gist_training.h"
 #include "experiments/pretrained.h"
 #include "experiments/run_folder.h"
 #include "experiments/run_lock.h"
@@ -58,8 +59,9 @@ std::unique_ptr<RunFile> begin_run_file(const std::string& path, const RunFileSp
   return file;
 }
 
-RunFileSpec run_file_spec(const RunAttributes& attributes, const ExtraMetrics& extra) {
+RunFileSpec run_file_spec(const RunAttributes& attributes, const ExtraMetrics& extra, const TableSpec* more) {
   std::vector<TableSpec> tables = training_tables(extra.columns);
+  if (more) tables.push_back(*more);
   for (TableSpec& table : record_tables()) tables.push_back(std::move(table));
   return {attributes, tables, extra.layers.metrics};
 }
@@ -72,7 +74,7 @@ void require_room(const RunConfig& config, const RunSite& site) {
 }
 
 void require_samples(const RunConfig& config, int ranks) {
-  if (config.train.batch >= ranks) return;
+  if (config.train.batch >= ranks || config.gist.enabled()) return;
   throw UsageError(str("train.batch: ", config.train.batch, " samples cannot be split over ", ranks,
                        " ranks; use at most as many ranks as samples"));
 }
@@ -93,7 +95,8 @@ std::string plural(int64_t count, const char* what) { return str(count, " ", wha
 
 // "134515008 parameters", "136957248 parameters, 2442240 of them (1.78 %) trained".
 std::string parameters_text(const RunConfig& config) {
-  const int64_t all = count_all(config.model, config.lora, config.memory);
+  const int64_t all = count_all(config.model, config.lora, config.memory) + config.gist.count * config.model.width;
+  if (config.gist.enabled()) return str(all, " parameters");
   const int64_t trained = count_trainable(config.model, config.lora, config.memory);
   if (all == trained) return str(all, " parameters");
   return str(all, " parameters, ", trained, " of them (", share_text(trained, all), ") trained");
@@ -108,8 +111,9 @@ std::unique_ptr<LoraModel> adapters_for(Transformer& model, const RunConfig& con
 
 // Adapters come instead of the model's own weights, a memory perhaps with them.
 std::vector<TrainedSet> trained_sets(Transformer& model, LoraModel* adapters, HashMemory* memory,
-                                     const RunConfig& config) {
+                                     GistModel* gists, const RunConfig& config) {
   std::vector<TrainedSet> sets;
+  if (gists) sets.push_back({gists->parameters(), config.optim});
   if (adapters) sets.push_back({adapters->parameters(), config.optim});
   if (trains_model(config.lora, config.memory)) sets.push_back({model.parameters(), config.optim});
   if (!memory) return sets;
@@ -202,6 +206,7 @@ struct RunModel {
   std::unique_ptr<Transformer> model;
   std::unique_ptr<LoraModel> adapters;  // null without
   std::unique_ptr<HashMemory> memory;   // null without
+  std::unique_ptr<GistModel> gists;     // likewise
 };
 
 RunModel make_model(const RunConfig& config, TaskData& data, const RunStart& start, RunSite site) {
@@ -217,6 +222,10 @@ RunModel make_model(const RunConfig& config, TaskData& data, const RunStart& sta
   made.adapters = adapters_for(*made.model, config);
   if (made.adapters && start.checkpoint.empty()) load_adapter(*made.adapters, host);
   made.memory = memory_for(*made.model, config, site.ranks);
+  if (config.gist.enabled()) {
+    made.gists = std::make_unique<GistModel>(*made.model, config.gist.count);
+    initialise_gist_model(*made.gists, config);
+  }
   return made;
 }
 
@@ -227,6 +236,7 @@ void check_run(RunConfig& config, RunSite site) {
     require_folder(config.model);
     require_trained_model(config);
     follow_epochs(config);
+    follow_phases(config);
     require_room(config, site);
   });
 }
@@ -259,11 +269,14 @@ RunOutcome run_training(RunRequest request, RunSite site) {
   TaskData data = open_data(request, start, host);
   keep_freed_memory();
 
-  const auto [owned, adapters, memory] = make_model(config, data, start, site);
+  const auto [owned, adapters, memory, gists] = make_model(config, data, start, site);
   Transformer& model = *owned;
   const ExtraMetrics extra = gain_metrics(model.residual(), config.model.has_streams());
   const RunRecord record = gather_run_record(site.world, host, start.session);
-  RunFileSpec spec = run_file_spec(run_attributes(site.world, host.size(), config, toml, data, model, start.run_id), extra);
+  const auto training = gists ? std::make_unique<GistTraining>(*gists, config, site.ranks) : nullptr;
+  const TableSpec more = training ? training->table() : TableSpec();
+  RunFileSpec spec = run_file_spec(run_attributes(site.world, host.size(), config, toml, data, model, start.run_id), extra,
+                                   training ? &more : nullptr);
   spec.attributes.emplace_back("resumed_from", start.origin);
   for (auto& attribute : record_pretrained(config.model, request.out, host)) spec.attributes.push_back(std::move(attribute));
   const std::string path = request.out + "/run.h5";
@@ -278,10 +291,11 @@ RunOutcome run_training(RunRequest request, RunSite site) {
                         [&](int64_t step) { return continue_run_file(path, spec, step); }});
   const CheckpointTask checkpoint{checkpoints_of(request.out), spec.attributes, config.checkpoint, [&] { recorder.drain(); }};
   const WatchedRun watched(site.world.watchdog(), [&](const std::string& line) { recorder.record_failure(line); });
-  Trainer trainer({model, trained_sets(model, adapters.get(), memory.get(), config), adapters.get(), *data.train,
-                   data.held_out.get(), config.train, config.optim, checkpoint, extra, request.limit,
-                   [&] { site.world.watchdog().enter_steady_state(); }},
-                  site.ranks, recorder, site.stop);
+  TrainTask task{model, trained_sets(model, adapters.get(), memory.get(), gists.get(), config), adapters.get(), *data.train,
+                 data.held_out.get(), config.train, config.optim, checkpoint, extra, request.limit,
+                 [&] { site.world.watchdog().enter_steady_state(); }};
+  if (training) training->add_to(task);
+  Trainer trainer(std::move(task), site.ranks, recorder, site.stop);
   if (!start.checkpoint.empty()) trainer.resume(start.checkpoint, start.manifest);
   return train_and_report(trainer, recorder, request, site);
 }

@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "base/error.h"
+#include "data/passkey_task.h"
 #include "experiments/pretrained.h"
 
 namespace braid {
@@ -24,6 +25,7 @@ void RunConfig::describe(ConfigSection& s) {
   s.table("model", model, "the shape of the model");
   s.table("lora", lora, "low-rank adapters that are trained instead of the model's own weights");
   s.table("memory", memory, "hash memory: tables that layers look up by the last few tokens");
+  s.table("gist", gist, "gist tokens: contexts compressed to the keys and values of a few learned vectors");
   s.table("data", data, "what it is trained on");
   s.table("optim", optim, "AdamW, its schedule and clipping");
   s.table("train", train, "the training loop: steps, batch, seed, precision, evaluation");
@@ -71,6 +73,28 @@ void check_additions(const RunConfig& config, const ConfigDocument& document) {
   }
 }
 
+// The data of a gist run is made by its phases; what it is not built for is refused.
+void check_gist(const RunConfig& config, const ConfigDocument& document) {
+  const auto refuse = [&](const std::string& key, const std::string& problem) {
+    throw UsageError(str(document.where(key), ": ", key, ": with [gist] ", problem));
+  };
+  if (!config.gist.enabled()) return;
+  try {
+    config.gist.check(config.model);
+  } catch (const UsageError& problem) {
+    const std::string what = problem.what();
+    throw UsageError(str(document.where(what.substr(0, what.find(':'))), ": ", what));
+  }
+  if (config.data.kind != "passkey") refuse("data.kind", str("expected passkey, found \"", config.data.kind, "\""));
+  if (config.model.vocabulary < passkey::vocabulary) {
+    refuse("model.vocabulary", str("expected at least ", passkey::vocabulary, ", found ", config.model.vocabulary));
+  }
+  if (!config.model.path.empty()) refuse("model.path", "a model is trained from its first values");
+  if (config.lora.enabled()) refuse("lora.rank", "adapters are not trained");
+  if (config.memory.enabled()) refuse("memory.layers", "a hash memory is not trained");
+  if (config.train.recompute) refuse("train.recompute", "activations are always kept");
+}
+
 void check_quantised(const RunConfig& config, const ConfigDocument& document) {
   if (!config.model.is_quantised()) return;
   try {
@@ -93,6 +117,7 @@ RunConfig read_run_config(const ConfigDocument& document) {
   if (!config.lora.path.empty()) take_adapter(config.lora, config.model, document);
   config.model.check(document);
   check_additions(config, document);
+  check_gist(config, document);
   check_quantised(config, document);
   check_sweep(config.sweep, document);
   if (config.checkpoint.keep_best && config.train.eval_every == 0) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "data/data_config.h"
+#include "experiments/gist_config.h"
 #include "nn/hash_memory_config.h"
 #include "nn/lora_config.h"
 #include "nn/model_config.h"
@@ -34,6 +35,7 @@ struct RunConfig {
   ModelConfig model;
   LoraConfig lora;
   HashMemoryConfig memory;
+  GistConfig gist;
   DataConfig data;
   OptimConfig optim;
   TrainConfig train;

@@ -143,6 +143,7 @@ RunAttributes run_attributes(const World& world, int ranks, const RunConfig& con
   const std::string digest = sha256_hex(config_toml);
   const std::string id = !run_id.empty() ? run_id : sha256_hex(str(digest, place.host, unix_seconds(), getpid())).substr(0, 16);
   const Slice mine = slice_of(config.train.batch, 0, ranks);
+  const int64_t gists = config.gist.count * config.model.width;
   RunAttributes all = {{"run_id", id},
                        {"config", config_toml},
                        {"config_sha256", digest},
@@ -156,8 +157,8 @@ RunAttributes run_attributes(const World& world, int ranks, const RunConfig& con
                        {"mesh", str("data=", ranks)},
                        {"device", place.device},
                        {"hardware", hardware_of(world.places())},
-                       {"parameters", count_all(config.model, config.lora, config.memory)},
-                       {"parameters_trainable", count_trainable(config.model, config.lora, config.memory)},
+                       {"parameters", count_all(config.model, config.lora, config.memory) + gists},
+                       {"parameters_trainable", count_trainable(config.model, config.lora, config.memory) + gists},
                        {"attention_backend", model.attention_backend(config.train.samples_at_once(mine.count))}};
   const RunAttributes versions = version_attributes(place);
   all.insert(all.end(), versions.begin(), versions.end());

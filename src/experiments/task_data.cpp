@@ -7,6 +7,7 @@
 #include "data/incrementing_tokens.h"
 #include "data/token_shard.h"
 #include "experiments/fine_tuning.h"
+#include "experiments/gist_training.h"
 #include "nn/initialise.h"
 #include "nn/precompiled.h"
 #include "store/crc32c.h"
@@ -49,6 +50,11 @@ TaskData open_task_data(const RunConfig& config, const std::string& run_folder, 
   data.digest = "generated:" + config.data.kind;
   if (config.data.kind == "incrementing") {
     data.train = incrementing(config, data.generator);
+    return data;
+  }
+  if (config.gist.enabled()) {
+    data.train = GistTraining::open(config, Split::train);
+    data.held_out = GistTraining::open(config, Split::held_out);
     return data;
   }
   if (config.data.kind == "examples") {

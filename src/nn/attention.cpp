@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "kernels/attention.h"
+#include "nn/attention_parts.h"
 #include "nn/kernel_call.h"
 #include "nn/precompiled.h"
 
@@ -130,14 +131,22 @@ at::Tensor attention_product(AttentionKind kind, const at::Tensor& q, const at::
   return fused(q, keys, values, visible(q, keys, context));
 }
 
-at::Tensor attend(const at::Tensor& x, const Attention& layer, const AttentionContext& context, const Past* past) {
-  const int64_t batch = x.size(0), tokens = x.size(1), d = layer.head_width;
-  at::Tensor packed = linear(x, layer.qkv).view({batch, tokens, layer.heads + 2 * layer.kv_heads, d});
-  if (context.rotary) packed = rotate_packed(packed, layer, *context.rotary);
+at::Tensor project_heads(const at::Tensor& x, const Attention& layer, const AttentionContext& context) {
+  const int64_t heads = layer.heads + 2 * layer.kv_heads;
+  const at::Tensor packed = linear(x, layer.qkv).view({x.size(0), x.size(1), heads, layer.head_width});
+  return context.rotary ? rotate_packed(packed, layer, *context.rotary) : packed;
+}
+
+at::Tensor attend_projected(const at::Tensor& packed, const Attention& layer, const AttentionContext& context,
+                            const Past* past) {
   const at::Tensor y = suits_kernel(packed, context, past)
                            ? PackedAttention::apply(packed, layer.heads, layer.kind == AttentionKind::standard)
                            : attend_apart(packed, layer, context, past);
-  return linear(y.reshape({batch, tokens, layer.heads * d}), layer.out);
+  return linear(y.reshape({packed.size(0), packed.size(1), layer.heads * layer.head_width}), layer.out);
+}
+
+at::Tensor attend(const at::Tensor& x, const Attention& layer, const AttentionContext& context, const Past* past) {
+  return attend_projected(project_heads(x, layer, context), layer, context, past);
 }
 
 std::string attention_backend(AttentionKind kind, const at::Tensor& q) {

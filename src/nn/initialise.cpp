@@ -131,22 +131,42 @@ void fill_normal(Parameter& parameter, int64_t seed, double deviation) {
   parameter.master.copy_(values.view(parameter.master.sizes()));
 }
 
-void initialise_llama(Transformer& model, int64_t seed) {
+namespace {
+
+bool writes_residual(const std::string& name) {
+  return name.ends_with(".attn.out.weight") || name.ends_with(".ff2.weight");
+}
+
+// Matrices with the deviation that `of` says, norms 1, mixing logits as ever.
+void initialise_normal(Transformer& model, int64_t seed, const std::function<double(const Parameter&)>& of) {
   const at::NoGradGuard no_gradient;
-  const ModelConfig& config = model.config();
-  const double deviation = 0.02, residual_deviation = deviation / std::sqrt(2.0 * double(config.layers));
   for (Parameter& parameter : model.parameters().all()) {
-    const std::string& name = parameter.name;
-    const bool writes_residual = name.ends_with(".attn.out.weight") || name.ends_with(".ff2.weight");
-    if (name.starts_with("mix.")) continue;
+    if (parameter.name.starts_with("mix.")) continue;
     if (parameter.shape.size() == 1) {
       parameter.master.fill_(1.0);
     } else {
-      fill_normal(parameter, seed, writes_residual ? residual_deviation : deviation);
+      fill_normal(parameter, seed, of(parameter));
     }
   }
-  if (config.has_streams()) mixing_logits(model.parameters(), config.streams);
+  if (model.config().has_streams()) mixing_logits(model.parameters(), model.config().streams);
   model.parameters().refresh_compute();
+}
+
+}  // namespace
+
+void initialise_llama(Transformer& model, int64_t seed) {
+  const double deviation = 0.02, residual_deviation = deviation / std::sqrt(2.0 * double(model.config().layers));
+  initialise_normal(model, seed, [&](const Parameter& parameter) {
+    return writes_residual(parameter.name) ? residual_deviation : deviation;
+  });
+}
+
+void initialise_fan_in(Transformer& model, int64_t seed) {
+  const double share = 1 / std::sqrt(2.0 * double(model.config().layers));
+  initialise_normal(model, seed, [&](const Parameter& parameter) {
+    if (parameter.name == "embedding.weight") return 1.0;
+    return (writes_residual(parameter.name) ? share : 1.0) / std::sqrt(double(parameter.shape[1]));
+  });
 }
 
 }  // namespace braid

@@ -36,7 +36,8 @@ at::Tensor batch_loss(Transformer& model, const Batch& batch, int64_t first, int
   return model.loss(tensor(batch.tokens), tensor(batch.targets), scale, totals, context);
 }
 
-Evaluation evaluate(Transformer& model, const Dataset& data, int64_t samples, int64_t micro_batch, Communicator& comm) {
+Evaluation evaluate(Transformer& model, const Dataset& data, int64_t samples, int64_t micro_batch, Communicator& comm,
+                    const BatchLoss& loss) {
   const at::NoGradGuard no_gradient;
   if (data.epoch_size() > 0) samples = std::min(samples, data.epoch_size());
   const Slice mine = slice_of(samples, comm.rank(), comm.size());
@@ -47,7 +48,8 @@ Evaluation evaluate(Transformer& model, const Dataset& data, int64_t samples, in
     const int64_t count = std::clamp<int64_t>(mine.count - done, 0, micro_batch);
     const Batch batch = gather(data, mine.first + done, count);
     fetch_block_inputs(model, batch, 0, count);
-    if (count > 0) batch_loss(model, batch, 0, count, 1.0, totals);
+    if (count == 0) continue;
+    loss ? loss(batch, 0, count, 1.0, totals) : batch_loss(model, batch, 0, count, 1.0, totals);
   }
   if (model.block_input()) model.block_input()->release();
   comm.all_reduce(buffer_of(totals.values), ReduceOp::sum).wait();

@@ -5,6 +5,7 @@
 #include "comm/communicator.h"
 #include "data/dataset.h"
 #include "nn/transformer.h"
+#include "train/curriculum.h"
 
 namespace braid {
 
@@ -14,8 +15,10 @@ struct Evaluation {
   int64_t targets = 0;
 };
 
-// Every rank calls it and gets the same answer. `micro_batch` samples at a time, as many on every rank.
-Evaluation evaluate(Transformer& model, const Dataset& data, int64_t samples, int64_t micro_batch, Communicator& comm);
+// Every rank calls it and gets the same answer. `micro_batch` samples at a time, as many on every rank. `loss` instead of
+// batch_loss, where there is one.
+Evaluation evaluate(Transformer& model, const Dataset& data, int64_t samples, int64_t micro_batch, Communicator& comm,
+                    const BatchLoss& loss = {});
 
 // Fetches what the model's blocks read besides their inputs for samples [first, first + count) of a batch, which may be
 // none; nothing where there is no such thing. Collective, until release() of Transformer::block_input.

@@ -41,6 +41,10 @@ CheckpointState to_state(const RunPosition& p) {
   CheckpointState state = {{"step", p.step},
           {"optimizer_updates", p.updates},
           {"next_sample", p.data.next_sample},
+          {"tokens", p.tokens},
+          {"phase", p.curriculum.phase},
+          {"phase_steps", p.curriculum.steps},
+          {"phase_mean_loss", p.curriculum.mean_loss},
           {"skipped_first", first},
           {"skipped_count", count},
           {"nonfinite_total", p.nonfinite_total},
@@ -71,6 +75,10 @@ void restore(RunPosition& p, const CheckpointState& state) {
   p.last_loss = state_double(state, "last_loss");
   p.losses.restore(state_doubles(state, "recent_losses"));
   p.norms.restore(state_doubles(state, "recent_gradient_norms"));
+  if (state.count("tokens") || state.count("phase")) {  // else written by a version without phases
+    p.tokens = state_int(state, "tokens");
+    p.curriculum = {state_int(state, "phase"), state_int(state, "phase_steps"), state_double(state, "phase_mean_loss")};
+  }
   if (!state.count("lowest_held_out")) return;  // written by a version without it
   p.lowest_held_out = state_double(state, "lowest_held_out");
   p.evaluations_since = state_int(state, "evaluations_since");

@@ -7,6 +7,7 @@
 
 #include "data/data_position.h"
 #include "store/checkpoint_manifest.h"
+#include "train/curriculum.h"
 #include "train/outlier_window.h"
 #include "train/step_policy.h"
 #include "train/train_config.h"
@@ -20,6 +21,8 @@ struct RunPosition {
   int64_t step = 0;     // steps finished, which is the number of the next one
   int64_t updates = 0;  // of the optimiser: fewer than steps where some were skipped
   DataPosition data;
+  int64_t tokens = 0;  // trained on so far
+  CurriculumPosition curriculum;
   int64_t nonfinite_total = 0, bad_in_a_row = 0, rewinds = 0;
   double elapsed_seconds = 0, last_loss = 0;
   OutlierWindow losses, norms;  // of accepted steps

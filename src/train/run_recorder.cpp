@@ -99,6 +99,10 @@ void RunRecorder::evaluation(const EvalRecord& r) {
                          {"seconds", r.seconds}});
 }
 
+void RunRecorder::row(const std::string& table, Row row) {
+  if (file_) file_->append(table, std::move(row));
+}
+
 void RunRecorder::event(int64_t step, const std::string& kind, const std::string& message) {
   if (!file_) return;
   file_->append("events", {{"step", step}, {"kind", kind}, {"message", message}});

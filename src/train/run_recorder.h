@@ -34,6 +34,12 @@ struct ExtraMetrics {
   ExtraLayers layers;
 };
 
+// A table of its own, with a row for each evaluation.
+struct ExtraEvaluation {
+  TableSpec table;
+  std::function<Row(int64_t step)> measure;  // every rank calls it; empty: none
+};
+
 // What every row of /train says.
 struct StepRecord {
   int64_t step = 0;
@@ -68,6 +74,7 @@ class RunRecorder {
   bool active() const { return file_ != nullptr; }
   void step(const StepRecord& record, const ExtraMetrics& extra);  // measures `extra`
   void evaluation(const EvalRecord& record);
+  void row(const std::string& table, Row row);  // of an ExtraEvaluation
   void event(int64_t step, const std::string& kind, const std::string& message);
   void alarm(int64_t step, const std::string& kind, const std::string& message);  // an event that is also said aloud
   // The last status of a run that something else than its own thread ends. Any thread.

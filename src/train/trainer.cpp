@@ -28,13 +28,13 @@ Trainer::Trainer(TrainTask task, TrainRanks ranks, RunRecorder& recorder, StopRe
       sets_(task_.trained, ranks.data),
       checkpointer_(task_.checkpoint, sets_.state_tensors(), ranks.host),
       totals_(make_loss_totals(task_.model.device())),
-      mine_(slice_of(task_.train.batch, ranks.host.rank(), ranks.host.size())),
       position_(task_.train) {}
 
 void Trainer::resume(const std::string& checkpoint, const Manifest& manifest) {
   agree(ranks_.host, [&] {
     load_tensors(CheckpointReader(checkpoint, manifest), checkpointer_.tensors());
     restore(position_, manifest.state);
+    if (!task_.plan) position_.tokens = position_.step * task_.train.batch * task_.data.length();
   });
   sets_.resume_at(position_.updates);
   std::error_code elsewhere;  // a checkpoint of another run
@@ -48,8 +48,9 @@ RunOutcome Trainer::run() {
     checkpointer_.stage(position_);
     checkpointer_.launch();
   }
-  while (position_.step < task_.train.steps) {
+  while (!at_end()) {
     const Stopwatch watch;
+    plan_ = next_plan();
     const Batch batch = fetch();
     const double targets = global_targets(batch);
     forward_backward(batch, targets);
@@ -67,19 +68,41 @@ RunOutcome Trainer::run() {
   checkpointer_.finish();
   report_saves();
   const bool finite = std::isfinite(position_.last_loss);
-  return {finite ? "done" : "diverged", task_.train.steps - 1, finite ? "" : "the last loss is not finite",
+  return {finite ? "done" : "diverged", position_.step - 1, finite ? "" : "the last loss is not finite",
           position_.last_loss};
 }
 
+StepPlan Trainer::next_plan() const {
+  if (task_.plan) return task_.plan(position_);
+  const std::shared_ptr<const Dataset> data(std::shared_ptr<const Dataset>(), &task_.data);
+  const auto loss = [this](const Batch& batch, int64_t first, int64_t count, double scale, LossTotals& totals) {
+    return batch_loss(task_.model, batch, first, count, scale, totals);
+  };
+  return {data, task_.train.batch, loss};
+}
+
+Slice Trainer::mine() const {
+  if (plan_.whole) return {0, plan_.samples};
+  return slice_of(plan_.samples, ranks_.host.rank(), ranks_.host.size());
+}
+
+// Of a step with fewer samples than ranks: the first sample with weight 0, so that all make the same calls in one order.
+bool Trainer::is_idle() const { return mine().count == 0; }
+
+bool Trainer::at_end() const {
+  const bool taught = !task_.phases.empty() && position_.curriculum.phase >= std::ssize(task_.phases);
+  return taught || position_.step >= task_.train.steps;
+}
+
 Batch Trainer::fetch() const {
-  const std::vector<Slice> all = position_.data.next(task_.train.batch);
-  return gather(task_.data, part_of(all, mine_));
+  const std::vector<Slice> all = position_.data.next(plan_.samples);
+  return gather(*plan_.data, part_of(all, is_idle() ? Slice{0, 1} : mine()));
 }
 
 // The divisor of every gradient: agreed before backward, so that a mean of means never arises.
 double Trainer::global_targets(const Batch& batch) {
-  int64_t count = batch.target_count;
-  ranks_.host.all_reduce({&count, 1, Dtype::int64}, ReduceOp::sum).wait();
+  int64_t count = is_idle() ? 0 : batch.target_count;
+  if (!plan_.whole) ranks_.host.all_reduce({&count, 1, Dtype::int64}, ReduceOp::sum).wait();
   return double(std::max<int64_t>(count, 1));
 }
 
@@ -87,6 +110,9 @@ void Trainer::forward_backward(const Batch& batch, double targets) {
   Transformer& model = task_.model;
   const int64_t micro = task_.train.micro_batch > 0 ? task_.train.micro_batch : batch.samples;
   totals_.values.zero_();
+  LossTotals nobody = make_loss_totals(model.device());
+  LossTotals& totals = is_idle() ? nobody : totals_;
+  const double scale = is_idle() ? 0 : 1 / targets;
   model.residual().begin_step();
   sets_.zero_gradients();
   fetch_block_inputs(model, batch, 0, batch.samples);
@@ -95,9 +121,9 @@ void Trainer::forward_backward(const Batch& batch, double targets) {
     if (first + count == batch.samples) sets_.arm();
     sets_.start_backward();
     if (task_.adapters) {
-      task_.adapters->set_position({uint32_t(position_.step), uint64_t((mine_.first + first) * batch.length)});
+      task_.adapters->set_position({uint32_t(position_.step), uint64_t((mine().first + first) * batch.length)});
     }
-    batch_loss(model, batch, first, count, 1.0 / targets, totals_).backward();
+    plan_.loss(batch, first, count, scale, totals).backward();
   }
   model.end_backward();
   sets_.finish();
@@ -127,7 +153,7 @@ at::Tensor Trainer::my_flags() const {
   return at::tensor({double(stop_request_.requested()), double(late), double(give_up)}, totals_.values.options().device(at::kCPU));
 }
 
-double Trainer::learning_rate() const { return learning_rate_at(task_.optim, position_.step, task_.train.steps); }
+double Trainer::learning_rate() const { return plan_.rate * learning_rate_at(task_.optim, position_.step, task_.train.steps); }
 
 void Trainer::update(const StepNumbers& numbers) {
   sets_.step(learning_rate(), clip_divisor(numbers.gradient_norm, task_.optim.clip_norm));
@@ -136,15 +162,17 @@ void Trainer::update(const StepNumbers& numbers) {
 // The row goes out after the copy for a checkpoint and before its commit: the commit waits for the row to be on disk.
 // Before the copy comes the evaluation, which the checkpoint is to know of.
 void Trainer::finish_step(const StepNumbers& numbers, const Verdict& verdict, double seconds) {
-  const int64_t step = position_.step, step_tokens = task_.train.batch * task_.data.length();
+  const int64_t step = position_.step, step_tokens = plan_.samples * plan_.data->length();
   const double rate = learning_rate();
   slowest_step_ = std::max(seconds, 0.9 * slowest_step_);
-  position_.finish_step(numbers, verdict, task_.train.batch, seconds);
+  position_.finish_step(numbers, verdict, plan_.samples, seconds);
+  position_.tokens += step_tokens;
+  advance_phase(numbers.loss);
   maybe_evaluate();
   const bool save = save_is_due(verdict);
   const double blocked = save ? checkpointer_.stage(position_) : 0;
   recorder_.step({step, numbers.loss, numbers.gradient_norm, rate, verdict.nonfinite, position_.nonfinite_total,
-                  position_.step * step_tokens, double(step_tokens) / seconds, seconds, position_.elapsed_seconds,
+                  position_.tokens, double(step_tokens) / seconds, seconds, position_.elapsed_seconds,
                   peak_memory_bytes(task_.model.device()), 1e3 * blocked},
                  task_.extra);
   if (!verdict.update) recorder_.event(step, "skipped_update", verdict.reason);
@@ -152,10 +180,18 @@ void Trainer::finish_step(const StepNumbers& numbers, const Verdict& verdict, do
   report_saves();
 }
 
+void Trainer::advance_phase(double loss) {
+  if (task_.phases.empty()) return;
+  const CurriculumPosition before = position_.curriculum;
+  if (!advance(position_.curriculum, loss, task_.phases)) return;
+  recorder_.event(position_.step - 1, "phase_ended",
+                  str("phase ", before.phase + 1, " of ", task_.phases.size(), " after ", before.steps + 1, " steps"));
+}
+
 // A run that ends because of its numbers keeps the checkpoints it has.
 bool Trainer::save_is_due(const Verdict& verdict) const {
   if (verdict.diverged) return false;
-  const bool last = position_.step == task_.train.steps && checkpointer_.config().at_end;
+  const bool last = at_end() && checkpointer_.config().at_end;
   const bool best = checkpointer_.config().keep_best && position_.is_best();
   return checkpointer_.due(position_.step) || last || best || flags_.stop || flags_.out_of_time || verdict.stop;
 }
@@ -193,7 +229,7 @@ std::string Trainer::newest_verified(Manifest& manifest) {
 // Every rank loads the newest checkpoint again; the batch that led here, and those left out before, are not seen again.
 void Trainer::rewind(const Verdict& verdict) {
   const int64_t bad_step = position_.step, rewinds = position_.rewinds + 1;
-  const std::vector<Slice> batch = position_.data.next(task_.train.batch), skipped = position_.data.skipped;
+  const std::vector<Slice> batch = position_.data.next(plan_.samples), skipped = position_.data.skipped;
   checkpointer_.finish();
   report_saves();
   Manifest manifest;
@@ -212,13 +248,14 @@ void Trainer::rewind(const Verdict& verdict) {
 void Trainer::maybe_evaluate() {
   const int64_t every = task_.train.eval_every, step = position_.step;
   if (!task_.held_out || every <= 0) return;
-  if (step % every != 0 && step != task_.train.steps) return;
+  if (step % every != 0 && !at_end()) return;
   const Stopwatch watch;
   const int64_t largest = slice_of(task_.train.batch, 0, ranks_.host.size()).count;  // of any rank's share
-  const int64_t micro = task_.train.micro_batch > 0 ? task_.train.micro_batch : largest;
-  const Evaluation e = evaluate(task_.model, *task_.held_out, task_.train.eval_samples, micro, ranks_.data);
+  const int64_t micro = std::max<int64_t>(1, task_.train.micro_batch > 0 ? task_.train.micro_batch : largest);
+  const Evaluation e = evaluate(task_.model, *task_.held_out, task_.train.eval_samples, micro, ranks_.data, task_.held_out_loss);
   recorder_.evaluation({step, e.loss, e.accuracy, e.targets, watch.seconds()});
   position_.evaluated(e.loss);
+  if (task_.more.measure) recorder_.row(task_.more.table.name, task_.more.measure(step));
 }
 
 std::optional<RunOutcome> Trainer::ended_early(const Verdict& verdict) {
@@ -228,7 +265,7 @@ std::optional<RunOutcome> Trainer::ended_early(const Verdict& verdict) {
     report_saves();
     return RunOutcome{"diverged", last, verdict.reason, position_.last_loss};
   }
-  if (position_.step == task_.train.steps) return std::nullopt;
+  if (at_end()) return std::nullopt;
   if (task_.train.patience > 0 && position_.evaluations_since >= task_.train.patience) return done_early();
   if (verdict.stop) {
     RunOutcome outcome = stopped_with_checkpoint(verdict.reason);

@@ -13,6 +13,7 @@
 #include "nn/lora_model.h"
 #include "nn/transformer.h"
 #include "train/checkpointer.h"
+#include "train/curriculum.h"
 #include "train/run_position.h"
 #include "train/run_recorder.h"
 #include "train/step_policy.h"
@@ -35,6 +36,12 @@ struct TrainTask {
   ExtraMetrics extra;
   TimeLimit limit;  // looked at on rank 0
   std::function<void()> on_first_step;  // when it is done: what took its time only once is over
+  // Where steps differ: what the next one trains on, instead of train.batch samples of `data`; the phases, if any, that
+  // the run is over with; the loss of held-out samples, and what else is measured there.
+  std::function<StepPlan(const RunPosition&)> plan = {};
+  std::vector<PhaseLimits> phases = {};
+  BatchLoss held_out_loss = {};
+  ExtraEvaluation more = {};
 };
 
 // How a run ended: what /status says, on every rank.
@@ -68,6 +75,10 @@ class Trainer {
     static constexpr int64_t count = 3;
   };
 
+  StepPlan next_plan() const;
+  Slice mine() const;  // of the step's samples
+  bool is_idle() const;
+  bool at_end() const;
   Batch fetch() const;
   double global_targets(const Batch& batch);
   void forward_backward(const Batch& batch, double targets);
@@ -76,6 +87,7 @@ class Trainer {
   double learning_rate() const;
   void update(const StepNumbers& numbers);
   void finish_step(const StepNumbers& numbers, const Verdict& verdict, double seconds);
+  void advance_phase(double loss);
   bool save_is_due(const Verdict& verdict) const;
   void rewind(const Verdict& verdict);
   std::string newest_verified(Manifest& manifest);
@@ -92,7 +104,7 @@ class Trainer {
   TrainedSets sets_;
   Checkpointer checkpointer_;
   LossTotals totals_;
-  Slice mine_;  // of each batch
+  StepPlan plan_;  // of the step under way
   RunPosition position_;
   Flags flags_;
   double slowest_step_ = 0;  // seconds, of the last few

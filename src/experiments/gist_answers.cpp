@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "experiments/gist_answers.h"
+
+#include "nn/precompiled.h"
+#include "train/evaluate.h"
+
+namespace braid {
+
+namespace {
+
+constexpr int64_t rows_at_once = 32;
+
+}  // namespace
+
+at::Tensor decode_answers(GistModel& gists, AnswerPast past, const at::Tensor& question, int64_t count) {
+  const at::NoGradGuard no_gradient;
+  std::vector<at::Tensor> tokens;
+  at::Tensor next = question;
+  for (int64_t i = 0; i < count; ++i) {
+    next = gists.answer(next, past).select(1, next.size(1) - 1).argmax(-1, true);
+    tokens.push_back(next);
+  }
+  return at::cat(tokens, 1);
+}
+
+at::Tensor compress_texts(GistModel& gists, const at::Tensor& context, const SegmentPlan& plan) {
+  const at::Tensor rows = segment_rows(context, plan);
+  if (at::GradMode::is_enabled()) return gists_by_text(gists.compress(rows), context.size(0));
+  std::vector<at::Tensor> kept;
+  for (const at::Tensor& some : rows.split(rows_at_once)) kept.push_back(gists.compress(some));
+  return gists_by_text(at::cat(kept), context.size(0));
+}
+
+PasskeyAnswers answer_passkeys(GistModel& gists, const Dataset& data, const SegmentPlan& plan, Slice samples,
+                               int64_t at_once) {
+  const at::NoGradGuard no_gradient;
+  const int64_t context = data.length() - passkey::question_tokens, answer = passkey::question_tokens;
+  const at::Device& device = gists.model().device();
+  std::vector<at::Tensor> expected, gist, shuffled;
+  for (int64_t done = 0; done < samples.count; done += at_once) {
+    const int64_t count = std::min(at_once, samples.count - done), read = count + 1;  // the last one has a next, too
+    const Batch batch = gather(data, samples.first + done, read);
+    const at::Tensor tokens = token_tensor(batch.tokens, batch, 0, read, device);
+    const at::Tensor kept = compress_texts(gists, tokens.narrow(1, 0, context), plan),
+                     question = tokens.narrow(0, 0, count).narrow(1, context, 1);
+    const auto from = [&](const at::Tensor& past) {
+      return decode_answers(gists, past_of_gists(past, plan.length + gists.count()), question, answer).cpu();
+    };
+    gist.push_back(from(kept.narrow(0, 0, count)));
+    shuffled.push_back(from(kept.narrow(0, 1, count)));
+    expected.push_back(token_tensor(batch.targets, batch, 0, count, at::kCPU).narrow(1, context, answer));
+  }
+  if (expected.empty()) expected = gist = shuffled = {at::zeros({0, answer}, at::kLong)};
+  return {at::cat(expected), at::cat(gist), at::cat(shuffled)};
+}
+
+int64_t exact_matches(const at::Tensor& given, const at::Tensor& expected) {
+  return given.eq(expected).all(1).sum().item<int64_t>();
+}
+
+}  // namespace braid

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// Answers to passkey questions, decoded freely and greedily, and how many of them are right.
+#pragma once
+
+#include "data/passkey_task.h"
+#include "nn/gist.h"
+#include "nn/gist_segments.h"
+
+namespace braid {
+
+// Question tokens [B, T] behind `past`, then `count` new ones [B, count], each the likeliest.
+at::Tensor decode_answers(GistModel& gists, AnswerPast past, const at::Tensor& question, int64_t count);
+
+// The gists of contexts [B, n]; without gradients some segments at a time, whatever the length.
+at::Tensor compress_texts(GistModel& gists, const at::Tensor& context, const SegmentPlan& plan);
+
+// Answers of held-out samples; each [N, 6]: five digits and what follows them.
+struct PasskeyAnswers {
+  at::Tensor expected, gist, shuffled;  // shuffled: from the next sample's gists
+};
+// Samples [first, first + count), `at_once` of them together. What is answered depends on neither.
+PasskeyAnswers answer_passkeys(GistModel& gists, const Dataset& data, const SegmentPlan& plan, Slice samples,
+                               int64_t at_once);
+
+// Rows of `given` that equal `expected` in every token.
+int64_t exact_matches(const at::Tensor& given, const at::Tensor& expected);
+
+}  // namespace braid

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "experiments/gist_config.h"
+
+#include <algorithm>
+#include <charconv>
+#include <sstream>
+
+#include "base/error.h"
+#include "base/philox.h"
+#include "data/passkey_task.h"
+#include "nn/gist_segments.h"
+
+namespace braid {
+
+void GistConfig::describe(ConfigSection& s) {
+  s.value("count", count, "k, learned vectors behind each segment of context; 0: no compression [vectors]", 0, 4096);
+  s.value("segment", segment, "S, tokens that are compressed together where a phase does not say [tokens]", 8, 1 << 24);
+  s.value("overlap", overlap, "tokens that neighbouring segments share, so that nothing is cut at a border [tokens]", 0,
+          1 << 20);
+  s.value(
+      "shard_segments", shard_segments,
+      "ranks share out the segments of every sample instead of the samples: each compresses its own, and all receive "
+      "the gists");
+  s.value("phases", phases,
+          "training, one entry a phase: \"segments=64,128 counts=1,2,4 tokens=4096 steps=300\"; further gate (mean "
+          "loss that "
+          "ends it), rate (share of optim.learning_rate), decay (last share of steps over which the rate falls), "
+          "distractors (share of digits in the filler) and share (of the steps that have them)");
+  s.value("eval_length", eval_length, "context of held-out samples [tokens]", passkey::needle_tokens, 1 << 24);
+  s.value("eval_answers", eval_answers, "held-out samples answered freely at each evaluation [samples]", 2, 1 << 20);
+}
+
+namespace {
+
+[[noreturn]] void refuse(const std::string& phase, const std::string& problem) {
+  throw UsageError(str("gist.phases: \"", phase, "\": ", problem));
+}
+
+template <class T>
+T number_of(const std::string& phase, const std::string& key, std::string_view text, T least, T most) {
+  T value{};
+  const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), value);
+  const bool whole = problem == std::errc() && end == text.data() + text.size();
+  if (whole && value >= least && value <= most) return value;
+  refuse(phase, str(key, ": expected a number from ", least, " to ", most, ", found ", text));
+}
+
+std::vector<int64_t> numbers_of(const std::string& phase, const std::string& key, const std::string& text,
+                                int64_t least) {
+  std::vector<int64_t> numbers;
+  std::stringstream list(text);
+  for (std::string one; std::getline(list, one, ',');) {
+    numbers.push_back(number_of<int64_t>(phase, key, one, least, int64_t{1} << 24));
+  }
+  if (numbers.empty()) refuse(phase, key + ": expected numbers, found nothing");
+  return numbers;
+}
+
+GistPhase read_phase(const std::string& text) {
+  GistPhase phase;
+  std::stringstream words(text);
+  for (std::string word; words >> word;) {
+    const size_t sign = std::min(word.find('='), word.size());
+    const std::string key = word.substr(0, sign), value = word.substr(std::min(sign + 1, word.size()));
+    const auto share = [&](double most) { return number_of<double>(text, key, value, 0.0, most); };
+    const auto whole = [&] { return number_of<int64_t>(text, key, value, 1, int64_t{1} << 31); };
+    if (key == "segments")
+      phase.segments = numbers_of(text, key, value, passkey::needle_tokens);
+    else if (key == "counts")
+      phase.counts = numbers_of(text, key, value, 1);
+    else if (key == "tokens")
+      phase.tokens = whole();
+    else if (key == "steps")
+      phase.steps = whole();
+    else if (key == "gate")
+      phase.gate = share(1e6);
+    else if (key == "rate")
+      phase.rate = share(1e6);
+    else if (key == "decay")
+      phase.decay = share(1);
+    else if (key == "distractors")
+      phase.distractors = share(1);
+    else if (key == "share")
+      phase.share = share(1);
+    else
+      refuse(text,
+             str("expected segments, counts, tokens, steps, gate, rate, decay, distractors or share, found ", key));
+  }
+  if (phase.segments.empty()) refuse(text, "expected segments=");
+  if (phase.steps == 0) refuse(text, "expected steps=");
+  return phase;
+}
+
+}  // namespace
+
+std::vector<GistPhase> GistConfig::read_phases() const {
+  std::vector<GistPhase> read;
+  for (const std::string& phase : phases) read.push_back(read_phase(phase));
+  return read;
+}
+
+void GistConfig::check(const ModelConfig& model) const {
+  if (!enabled()) return;
+  if (!model.is_llama())
+    throw UsageError("gist.count: expected model.dialect = \"llama\", whose positions are relative");
+  if (model.has_streams()) throw UsageError("gist.count: expected model.residual = \"residual\"");
+  if (phases.empty()) throw UsageError("gist.phases: expected at least one phase, found none");
+  int64_t shortest = segment;
+  const std::vector<GistPhase> read = read_phases();
+  for (const GistPhase& phase : read) {
+    const bool several = *std::max_element(phase.counts.begin(), phase.counts.end()) > 1;
+    if (several) shortest = std::min(shortest, *std::min_element(phase.segments.begin(), phase.segments.end()));
+  }
+  if (overlap < shortest) return;
+  throw UsageError(str("gist.overlap: expected less than the shortest segment of ", shortest, ", found ", overlap));
+}
+
+std::vector<PhaseLimits> limits_of(const std::vector<GistPhase>& phases) {
+  std::vector<PhaseLimits> limits;
+  for (const GistPhase& phase : phases) limits.push_back({phase.steps, phase.gate});
+  return limits;
+}
+
+GistShape gist_shape(const GistPhase& phase, int64_t overlap, uint64_t seed, int64_t step, int64_t step_in_phase) {
+  const RandomStream random(seed, RandomPurpose::task, "gist shape", step);
+  GistShape shape;
+  shape.segment = phase.segments[static_cast<size_t>(random.below(0, std::ssize(phase.segments)))];
+  shape.segments = phase.counts[static_cast<size_t>(random.below(1, std::ssize(phase.counts)))];
+  shape.tokens = tokens_of_segments(shape.segments, shape.segment, shape.segments > 1 ? overlap : 0);
+  shape.samples = std::max<int64_t>(1, phase.tokens / shape.tokens);
+  shape.distractors = random.uniform(2) < phase.share ? phase.distractors : 0;
+  const double left = 1 - double(step_in_phase) / double(phase.steps);
+  shape.rate = phase.rate * (left < phase.decay ? 0.1 + 0.9 * left / phase.decay : 1.0);
+  return shape;
+}
+
+}  // namespace braid

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+// The [gist] table: how contexts are compressed, and the phases in which that is learned.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/config.h"
+#include "nn/model_config.h"
+#include "train/curriculum.h"
+
+namespace braid {
+
+// One phase, written as "segments=64,128 counts=1,2,4 tokens=4096 steps=300 gate=0.05". Each step takes one of the
+// lengths and one of the numbers, and as many samples as its tokens allow.
+struct GistPhase {
+  std::vector<int64_t> segments, counts = {1};  // S [tokens] and G
+  int64_t tokens = 4096, steps = 0;             // of context in one step; at most so many steps
+  double gate = 0;                              // PhaseLimits
+  double rate = 1;                              // of optim.learning_rate
+  double decay = 0;                             // over this last share of the steps the rate falls to a tenth
+  double distractors = 0, share = 1;            // share of digits in the filler, on this share of the steps
+};
+
+struct GistConfig {
+  int64_t count = 0;  // k, gists of a segment; 0: none
+  int64_t segment = 128, overlap = 8;
+  bool shard_segments = false;
+  std::vector<std::string> phases;
+  int64_t eval_length = 512, eval_answers = 64;
+
+  bool enabled() const { return count > 0; }
+  void describe(ConfigSection& section);
+  // In order; UsageError: "gist.phases: …".
+  std::vector<GistPhase> read_phases() const;
+  void check(const ModelConfig& model) const;  // UsageError that begins with the key
+};
+
+std::vector<PhaseLimits> limits_of(const std::vector<GistPhase>& phases);
+
+// What one step trains on: samples of a context that is cut into just G segments of S tokens.
+struct GistShape {
+  int64_t segment = 0, segments = 0, tokens = 0, samples = 0;  // tokens: of one context
+  double distractors = 0, rate = 1;
+};
+
+// Of the step that a run is at: a pure function of seed, step and place in the phases.
+GistShape gist_shape(const GistPhase& phase, int64_t overlap, uint64_t seed, int64_t step, int64_t step_in_phase);
+
+}  // namespace braid

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Gist compression as it is trained: learned in half a minute, by any number of ranks, and not by leaks."""
+
+import json
+import os
+import subprocess
+
+import braid_run
+import h5py
+import numpy as np
+import pytest
+
+QUICK = "configs/gist/passkey_quick.toml"
+# Contexts of one and three segments; batches of 7 and 2 samples, which do not divide by the ranks.
+SHORT = ["model.width=32", "model.layers=3", "model.mlp_width=48", "model.context=64", "gist.eval_length=40", "gist.eval_answers=5",
+         'gist.phases=["segments=16 tokens=112 steps=5", "segments=16 counts=3 tokens=64 steps=7 distractors=0.1 decay=0.5"]',
+         "train.eval_every=6", "train.eval_samples=6", "checkpoint.every=4", "checkpoint.keep=9"]  # fmt: skip
+
+
+def rows(out, table):
+    with h5py.File(out / "run.h5", "r", locking=False, swmr=True) as f:
+        return f[table][:]
+
+
+def evaluate(out, *arguments, ranks=1):
+    command = [braid_run.BRAID, "eval", str(out), "--device", "cpu", *arguments]
+    if ranks > 1:
+        command = ["mpirun", "-q", "--oversubscribe", "--bind-to", "none", "-n", str(ranks), *command]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory):
+    out = tmp_path_factory.mktemp("gist") / "run"
+    return out, braid_run.train(QUICK, out, ranks=2)
+
+
+def test_one_gist_keeps_a_key_of_64_tokens(learned):
+    """Free answers to held-out keys; with another sample's gists none is right."""
+    out, _ = learned
+    last = rows(out, "gist")[-1]
+    assert last["answers"] == 256
+    assert last["exact"] >= 0.8
+    assert last["shuffled"] <= 0.02
+
+
+def test_no_loss_begins_below_the_entropy_of_the_key(learned):
+    """Five digits are 5 ln 10 nats, spread over six targets: less would be a leak."""
+    _, train = learned
+    assert train["loss"][0] >= 5 * np.log(10) / 6
+
+
+def test_phases_end_at_their_gate_and_the_run_with_the_last(learned):
+    out, train = learned
+    phases = [row for row in rows(out, "events") if row["kind"] == b"phase_ended"]
+    assert [int(row["step"]) for row in phases][-1] == len(train["loss"]) - 1 < 1449
+    assert len(phases) == 3
+    assert rows(out, "status")[0]["state"] == b"done"
+    samples = np.diff(np.concatenate([[0], train["tokens"]]))  # of 16, 32 and 64 tokens, and 6 of the question each
+    assert sorted(set(samples)) == [64 * 22, 64 * 38, 64 * 70]
+
+
+def test_an_evaluation_tells_gists_from_their_controls(learned, tmp_path):
+    out, _ = learned
+    done = evaluate(out, "--limit", "64", "--depths", "2", "--output", str(tmp_path / "e.h5"))
+    assert done.returncode == 0, done.stderr
+    with h5py.File(tmp_path / "e.h5") as f:
+        scores = {(row["system"].decode(), float(row["depth"])) for row in f["scores"]}
+        share = {row["system"].decode(): float(row["share"]) for row in f["scores"] if np.isnan(row["depth"])}
+        answers = f["answers"][:]
+        gist = next(row for row in f["scores"] if row["system"] == b"gist")
+    assert ("gist", 0.0) in scores and ("gist", 1.0) in scores
+    assert share["gist"] >= 0.8 and share["oracle"] >= 0.8 and share["search"] == 1.0
+    assert max(share[name] for name in ("shuffled", "none", "truncated")) <= 0.02
+    assert len(answers) == 9 * 64
+    right = [row["answer"] == row["expected"] for row in answers if row["system"] == b"gist" and np.isnan(row["depth"])]
+    assert np.mean(right) == share["gist"]
+    assert gist["read_tokens"] == 1 and gist["read_bytes"] == 2 * 4 * 64 * 4
+    document = json.loads((tmp_path / "e.json").read_text())
+    assert [row["answer"] for row in document["answers"]] == [row["answer"].decode() for row in answers]
+
+
+def test_answers_do_not_depend_on_the_ranks(learned, tmp_path):
+    out, _ = learned
+    tables = []
+    for ranks in (1, 3):
+        path = tmp_path / f"{ranks}.h5"
+        done = evaluate(out, "--limit", "7", "--lengths", "64,100", "--no-full", "--output", str(path), ranks=ranks)
+        assert done.returncode == 0, done.stderr
+        with h5py.File(path) as f:
+            tables.append([(row["system"], row["length"], row["sample"], row["answer"]) for row in f["answers"]])
+    assert tables[0] == tables[1]
+
+
+def test_a_run_without_gists_has_none_to_evaluate(tmp_path):
+    plain = ["gist.count=0", "model.context=22", "train.steps=2", "train.batch=4", "train.eval_every=0"]
+    braid_run.train(QUICK, tmp_path / "plain", *plain)
+    done = evaluate(tmp_path / "plain", "--limit", "8")
+    assert done.returncode == 2
+    assert "with [gist]" in done.stderr
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["samples", "segments"])
+def test_one_two_and_four_ranks_give_the_same_losses(tmp_path, shared):
+    """Samples, or the segments of every sample, are shared out."""
+    runs = {}
+    for n in (1, 2, 4):
+        out = tmp_path / f"n{n}"
+        runs[n] = braid_run.train(QUICK, out, *SHORT, f"gist.shard_segments={str(shared).lower()}", ranks=n)
+        assert len(runs[n]["loss"]) == 12
+    for n in (2, 4):
+        assert np.abs(runs[n]["loss"] - runs[1]["loss"]).max() < 1e-5
+        assert np.abs(runs[n]["grad_norm"] / runs[1]["grad_norm"] - 1).max() < 1e-5
+        assert np.array_equal(runs[n]["tokens"], runs[1]["tokens"])
+        assert np.abs(rows(tmp_path / f"n{n}", "eval")["loss"] - rows(tmp_path / "n1", "eval")["loss"]).max() < 1e-5
+
+
+def test_more_ranks_need_less_memory_for_the_same_context(tmp_path):
+    """One sample of 30,000 tokens, its segments on one rank or four."""
+    long = ['gist.phases=["segments=300 counts=103 tokens=30000 steps=1"]', "gist.shard_segments=true", "train.eval_every=0",
+            "checkpoint.at_end=false"]  # fmt: skip
+    runs = {n: braid_run.train(QUICK, tmp_path / f"n{n}", *long, ranks=n) for n in (1, 4)}
+    assert runs[1]["tokens"][0] == 30084 + 6
+    assert abs(runs[4]["loss"][0] - runs[1]["loss"][0]) < 1e-5
+    assert runs[4]["peak_memory_bytes"][0] < 0.75 * runs[1]["peak_memory_bytes"][0]
+
+
+def test_a_run_that_goes_on_is_the_run_that_was_not_stopped(tmp_path):
+    """From the middle of a phase, to the bit: its place among the phases is part of the checkpoint."""
+    whole = braid_run.train(QUICK, tmp_path / "whole", *SHORT)
+    command = [braid_run.BRAID, "train", str(braid_run.ROOT / QUICK), "--out", str(tmp_path / "again"), "--device", "cpu",
+               "--resume", str(tmp_path / "whole" / "checkpoints" / "step-00000004")]  # fmt: skip
+    for assignment in SHORT:
+        command += ["--set", assignment]
+    done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ, OMP_NUM_THREADS="1"), timeout=300)
+    assert done.returncode == 0, done.stderr
+    again = rows(tmp_path / "again", "train")
+    assert np.array_equal(again["loss"], whole["loss"][4:])
+    assert np.array_equal(again["tokens"], whole["tokens"][4:])
+    assert np.array_equal(again["learning_rate"], whole["learning_rate"][4:])
+
+
+@pytest.mark.parametrize(
+    "override, problem",
+    [
+        ("gist.phases=[]", "gist.phases: expected at least one phase"),
+        ('gist.phases=["segments=16"]', "expected steps="),
+        ('gist.phases=["segments=16 steps=5 gates=1"]', "found gates"),
+        ('gist.phases=["segments=x steps=5"]', "segments: expected a number"),
+        ('gist.phases=["segments=8 counts=2 steps=5"]', "gist.overlap: expected less than the shortest segment of 8"),
+        ("model.dialect=poc", "gist.count"),
+        ("data.kind=copy", "data.kind: with [gist] expected passkey"),
+        ("model.vocabulary=64", "model.vocabulary: with [gist] expected at least 79"),
+        ("train.recompute=true", "train.recompute"),
+    ],
+)
+def test_what_cannot_be_is_one_line(tmp_path, override, problem):
+    command = [braid_run.BRAID, "train", str(braid_run.ROOT / QUICK), "--out", str(tmp_path / "x"), "--set", override]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert problem in done.stderr and done.stderr.count("\n") == 1, done.stderr
+    assert not (tmp_path / "x").exists()
