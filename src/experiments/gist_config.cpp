@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <charconv>
+#include <functional>
+#include <map>
 #include <sstream>
 
 #include "base/error.h"
@@ -14,7 +16,8 @@ namespace braid {
 
 void GistConfig::describe(ConfigSection& s) {
   s.value("count", count, "k, learned vectors behind each segment of context; 0: no compression [vectors]", 0, 4096);
-  s.value("segment", segment, "S, tokens that are compressed together where a phase does not say [tokens]", 8, 1 << 24);
+  s.value("segment", segment, "S of evaluations, tokens that are compressed together; phases name their own [tokens]",
+          passkey::needle_tokens, 1 << 24);
   s.value("overlap", overlap, "tokens that neighbouring segments share, so that nothing is cut at a border [tokens]", 0,
           1 << 20);
   s.value(
@@ -64,27 +67,21 @@ GistPhase read_phase(const std::string& text) {
     const std::string key = word.substr(0, sign), value = word.substr(std::min(sign + 1, word.size()));
     const auto share = [&](double most) { return number_of<double>(text, key, value, 0.0, most); };
     const auto whole = [&] { return number_of<int64_t>(text, key, value, 1, int64_t{1} << 31); };
-    if (key == "segments")
-      phase.segments = numbers_of(text, key, value, passkey::needle_tokens);
-    else if (key == "counts")
-      phase.counts = numbers_of(text, key, value, 1);
-    else if (key == "tokens")
-      phase.tokens = whole();
-    else if (key == "steps")
-      phase.steps = whole();
-    else if (key == "gate")
-      phase.gate = share(1e6);
-    else if (key == "rate")
-      phase.rate = share(1e6);
-    else if (key == "decay")
-      phase.decay = share(1);
-    else if (key == "distractors")
-      phase.distractors = share(1);
-    else if (key == "share")
-      phase.share = share(1);
-    else
-      refuse(text,
-             str("expected segments, counts, tokens, steps, gate, rate, decay, distractors or share, found ", key));
+    const std::map<std::string, std::function<void()>> keys = {
+        {"segments", [&] { phase.segments = numbers_of(text, key, value, passkey::needle_tokens); }},
+        {"counts", [&] { phase.counts = numbers_of(text, key, value, 1); }},
+        {"tokens", [&] { phase.tokens = whole(); }},
+        {"steps", [&] { phase.steps = whole(); }},
+        {"gate", [&] { phase.gate = share(1e6); }},
+        {"rate", [&] { phase.rate = share(1e6); }},
+        {"decay", [&] { phase.decay = share(1); }},
+        {"distractors", [&] { phase.distractors = share(1); }},
+        {"share", [&] { phase.share = share(1); }}};
+    const auto known = keys.find(key);
+    if (known == keys.end()) {
+      refuse(text, str("expected segments, counts, tokens, steps, gate, rate, decay, distractors or share, found ", key));
+    }
+    known->second();
   }
   if (phase.segments.empty()) refuse(text, "expected segments=");
   if (phase.steps == 0) refuse(text, "expected steps=");
@@ -101,8 +98,9 @@ std::vector<GistPhase> GistConfig::read_phases() const {
 
 void GistConfig::check(const ModelConfig& model) const {
   if (!enabled()) return;
-  if (!model.is_llama())
+  if (!model.is_llama()) {
     throw UsageError("gist.count: expected model.dialect = \"llama\", whose positions are relative");
+  }
   if (model.has_streams()) throw UsageError("gist.count: expected model.residual = \"residual\"");
   if (phases.empty()) throw UsageError("gist.phases: expected at least one phase, found none");
   int64_t shortest = segment;
