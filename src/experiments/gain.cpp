@@ -72,12 +72,14 @@ Gain composite_gain(const at::Tensor& mixing) {
 
 ExtraMetrics gain_metrics(ResidualConnection& residual, bool has_streams) {
   const std::string name = "gain_proxy_log10_max_entry";
-  const Column proxy{name, ColumnType::float64, "log10",
-                     "largest entry of the product of all mixing matrices, after the update"};
+  // Where matrices depend on the token, there are none of the updated weights: those of the step's tokens count.
+  const bool by_token = residual.mixes_by_token();
+  const std::string when = by_token ? ", each the mean over the tokens of rank 0, before the update" : ", after the update";
+  const Column proxy{name, ColumnType::float64, "log10", "largest entry of the product of all mixing matrices" + when};
   if (!has_streams) return {{{proxy, [] { return 0.0; }}}, {}};
   auto gain = std::make_shared<Gain>();
-  const auto measure_all = [&residual, gain] {
-    residual.begin_step();  // coefficients of the updated weights
+  const auto measure_all = [&residual, gain, by_token] {
+    if (!by_token) residual.begin_step();  // coefficients of the updated weights
     *gain = composite_gain(residual.mixing());
     return gain->log10_max_entry;
   };
@@ -88,7 +90,7 @@ ExtraMetrics gain_metrics(ResidualConnection& residual, bool has_streams) {
                    {{"amax_gain_backward", ColumnType::float64, "1", "largest absolute column sum of that product"},
                     [gain] { return gain->amax_backward; }}};
   extra.layers.metrics = {{name, residual.mixing_count(), "log10",
-                           "largest entry of the product of the mixing matrices up to this layer, after the update"}};
+                           "largest entry of the product of the mixing matrices up to this layer" + when}};
   extra.layers.measure = [gain, name] { return LayerRows{{name, gain->log10_max_entry_by_layer}}; };
   return extra;
 }

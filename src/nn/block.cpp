@@ -29,4 +29,9 @@ at::Tensor run_block(const at::Tensor& x, const Block& block, const AttentionCon
   return u + feed_forward(normalised, block.mlp);
 }
 
+at::Tensor run_sublayer(const at::Tensor& x, const Block& block, Sublayer which, const AttentionContext& context) {
+  if (which == Sublayer::mlp) return feed_forward(normalise(x, block.norm2), block.mlp);
+  return attend(normalise(x, block.norm1), block.attention, context);
+}
+
 }  // namespace braid

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "base/philox.h"
+#include "nn/connection_start.h"
 #include "nn/precompiled.h"
 
 namespace braid {
@@ -88,14 +89,6 @@ void poc_block(PocInitialiser& init, ParameterSet& set, const std::string& name,
   unit_norm(set, name + ".ln2");
 }
 
-// 2 I - 1: ones on the diagonal, minus ones elsewhere.
-void mixing_logits(ParameterSet& set, int64_t streams) {
-  for (const char* role : {"mix.pre", "mix.post", "mix.res"}) {
-    at::Tensor logits = set.named(role).master;
-    logits.copy_(at::eye(streams, logits.options()) * 2 - 1);
-  }
-}
-
 std::string block_name(int64_t layer) { return "blocks." + std::to_string(layer); }
 
 }  // namespace
@@ -112,7 +105,7 @@ void initialise_poc(Transformer& model, at::Generator& generator) {
     init.uniform("head.weight", PocInitialiser::linear_weight_bound(config.width));
   }
   unit_norm(set, "ln_f");
-  if (config.has_streams()) mixing_logits(set, config.streams);
+  if (config.has_streams()) start_connections(set, config);
   set.refresh_compute();
 }
 
@@ -148,7 +141,7 @@ void initialise_normal(Transformer& model, int64_t seed, const std::function<dou
       fill_normal(parameter, seed, of(parameter));
     }
   }
-  if (model.config().has_streams()) mixing_logits(model.parameters(), model.config().streams);
+  if (model.config().has_streams()) start_connections(model.parameters(), model.config());
   model.parameters().refresh_compute();
 }
 

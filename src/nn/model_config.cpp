@@ -51,9 +51,24 @@ void ModelConfig::describe(ConfigSection& s) {
       "residual", residual, {"residual", "hc", "mhc"},
       "how blocks are joined: residual, one stream; hc, hyper-connections; mhc, the same with mixing matrices made "
       "doubly stochastic by Sinkhorn (arXiv 2512.24880)");
-  s.value("streams", streams, "S, residual streams of hc and mhc [streams]", 1, 8);
-  s.value("sinkhorn_iterations", sinkhorn_iterations, "K, how often mhc normalises rows, then columns [iterations]", 1,
-          10000);
+  s.choice("connection_form", connection_form, {"poc", "paper"},
+           "what hc and mhc are: poc, one connection per block with coefficients that are the same for all tokens, around "
+           "the block's own skips (softwarewrighter/mHC-poc); paper, one per attention and MLP, without those skips, with "
+           "coefficients of each token (arXiv 2409.19606, arXiv 2512.24880)");
+  s.value("streams", streams, "S, residual streams of hc and mhc; the paper's form of one is the plain residual [streams]",
+          1, 8);
+  s.value("sinkhorn_iterations", sinkhorn_iterations,
+          "K, how often mhc normalises rows, then columns; in the paper's form columns, then rows [iterations]", 1, 10000);
+  s.choice("manifold", manifold, {"sinkhorn", "permutations"},
+           "how the paper's form of mhc makes mixing matrices doubly stochastic: sinkhorn, nearly, by iterations; "
+           "permutations, exactly, as weighted sums of all S! permutations, up to 4 streams (arXiv 2601.05732)");
+  s.choice("connection_start", connection_start, {"home", "zeros", "identity"},
+           "how the paper's form of mhc begins: home, each sublayer reads nearly one stream, and streams are hardly mixed; "
+           "identity, the same mixing, but all streams are read alike; zeros, all are averaged, too. Streams that begin "
+           "alike in the last two part by rounding only");
+  s.choice("stream_exit", stream_exit, {"sum", "mean", "learned"},
+           "what the last norm of the paper's form reads of the streams; learned: a sum whose weights are sigmoids, "
+           "of each token");
   s.value("tie_embeddings", tie_embeddings, "whether the head uses the token embedding's weight");
   s.value("rope_theta", rope_theta,
           "base of the rotary angles: pair i of a head turns by rope_theta^(-2i / head width) a token (llama) [1]",
@@ -77,6 +92,16 @@ void require(bool good, const ConfigDocument& document, const std::string& key, 
 
 }  // namespace
 
+void ModelConfig::check_connection(const ConfigDocument& document) const {
+  const bool of_paper = is_paper_form() || residual == "residual";
+  const std::string needs = "needs connection_form = \"paper\"";
+  require(of_paper || manifold == "sinkhorn", document, "model.manifold", str(manifold, " ", needs));
+  require(of_paper || connection_start == "home", document, "model.connection_start", str(connection_start, " ", needs));
+  require(of_paper || stream_exit != "learned", document, "model.stream_exit", str(stream_exit, " ", needs));
+  require(manifold != "permutations" || residual != "mhc" || streams <= 4, document, "model.manifold",
+          str("permutations take at most 4 streams, of which there are 24; found ", streams, " streams"));
+}
+
 void ModelConfig::check(const ConfigDocument& document) const {
   require(width % heads == 0, document, "model.heads", str(heads, " heads do not divide the width ", width));
   require(heads % key_value_heads() == 0, document, "model.kv_heads",
@@ -87,6 +112,7 @@ void ModelConfig::check(const ConfigDocument& document) const {
           str("rotary positions need an even head width, got ", head_width()));
   require(is_llama() || rope.kind == "none", document, "model.rope_scaling", "rotary positions need dialect = \"llama\"");
   require(is_llama() || !is_quantised(), document, "model.quantise", "nf4 needs dialect = \"llama\"");
+  check_connection(document);
   const bool knows_original = rope.kind == "llama3" || rope.kind == "yarn";
   require(!knows_original || rope.original_context > 0, document, "model.rope_original_context",
           str("rope_scaling = \"", rope.kind, "\" needs the context of the first training"));

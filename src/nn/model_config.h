@@ -32,7 +32,11 @@ struct ModelConfig {
   std::string attention = "sdpa";       // standard | sdpa
   std::string attention_start = "own";  // own | standard | sdpa: whose first values the poc dialect draws
   std::string residual = "residual";    // residual | hc | mhc
+  std::string connection_form = "poc";  // poc | paper: which program's hc and mhc (nn/residual.h)
   int64_t streams = 4, sinkhorn_iterations = 20;
+  std::string manifold = "sinkhorn";      // sinkhorn | permutations: mhc in the paper's form
+  std::string connection_start = "home";  // home | zeros | identity: the same
+  std::string stream_exit = "sum";        // sum | mean | learned: the paper's form
   bool tie_embeddings = false;
   double rope_theta = 10000.0, norm_epsilon = 1e-5;
   RopeScaling rope;
@@ -46,11 +50,16 @@ struct ModelConfig {
   int64_t key_value_width() const { return key_value_heads() * head_width(); }
   int64_t key_value_heads() const { return kv_heads > 0 ? kv_heads : heads; }
   bool is_quantised() const { return quantise != "none"; }
-  bool has_streams() const { return residual != "residual"; }
+  bool is_paper_form() const { return connection_form == "paper"; }
+  // The paper's form of one stream is the plain residual.
+  bool has_streams() const { return residual != "residual" && !(is_paper_form() && streams == 1); }
 
   void describe(ConfigSection& section);
   // Shapes that cannot be built: a UsageError that starts with `where` ("file.toml:7" or "").
   void check(const ConfigDocument& document) const;
+
+ private:
+  void check_connection(const ConfigDocument& document) const;
 };
 
 }  // namespace braid

@@ -3,6 +3,7 @@
 
 #include "nn/hyper_connection.h"
 #include "nn/precompiled.h"
+#include "nn/token_connection.h"
 
 namespace braid {
 
@@ -22,6 +23,7 @@ std::unique_ptr<ResidualConnection> make_plain_residual() { return std::make_uni
 
 std::unique_ptr<ResidualConnection> make_residual(ParameterSet& set, const ModelConfig& config) {
   if (!config.has_streams()) return make_plain_residual();
+  if (config.is_paper_form()) return std::make_unique<TokenConnection>(set, config);
   return std::make_unique<HyperConnection>(set, config);
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // How sublayers are joined along depth. The transformer sees only this interface:
 //   state = enter(h); for each sublayer i: state = advance(state, F_i(state.input), i); h = leave(state)
-// so that a connection may keep several streams, and may fuse the write of sublayer i with the read of i + 1.
+// so that a connection may keep several streams, and may fuse the write of sublayer i with the read of i + 1. A sublayer
+// is a whole block with its inner skips, or one of a block's two parts without (sublayers_per_block).
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -16,6 +17,8 @@ namespace braid {
 struct ResidualState {
   at::Tensor streams;  // [B, T, S, D], undefined where there is one stream
   at::Tensor input;    // [B, T, D], what the next sublayer reads (after the last one: the model's output)
+  // How the next sublayer will write where that depends on the token: [B, T, S] and [B, T, S, S].
+  at::Tensor write = {}, mix = {};
 
   // What goes along depth: the streams, or the one there is.
   const at::Tensor& carried() const { return streams.defined() ? streams : input; }
@@ -29,14 +32,18 @@ class ResidualConnection {
   // Once per optimiser step, after the last backward: the summed gradient of the coefficients goes to the parameters.
   virtual void end_backward() {}
 
+  virtual int64_t sublayers_per_block() const { return 1; }
+
   virtual ResidualState enter(const at::Tensor& h) = 0;
   virtual ResidualState advance(const ResidualState& state, const at::Tensor& output, int64_t sublayer) = 0;
   virtual at::Tensor leave(const ResidualState& state) = 0;
   // Adds y, of the shape of state.carried(), before sublayer i reads: where y is zero, the same state to the bit.
   virtual ResidualState add(const ResidualState& state, const at::Tensor& y, int64_t sublayer) = 0;
 
-  // [sublayers, S, S] in fp32: how the streams are mixed at each sublayer; undefined without streams.
+  // [sublayers, S, S] in fp32: how the streams are mixed at each sublayer; undefined without streams. Where that depends
+  // on the token: the mean over the tokens seen since begin_step, NaN before the first.
   virtual at::Tensor mixing() const { return {}; }
+  virtual bool mixes_by_token() const { return false; }
   virtual int64_t mixing_count() const { return 0; }  // sublayers
 };
 

@@ -16,6 +16,10 @@ kernels::StreamShape shape_of(const at::Tensor& X) {
   return {X.size(0) * X.size(1), X.size(2), X.size(3), false};
 }
 
+kernels::StreamShape by_token(const at::Tensor& X) {
+  return {X.size(0) * X.size(1), X.size(2), X.size(3), true};
+}
+
 void keep(AutogradContext* ctx, const StreamHandle& handle) {
   ctx->saved_data["coefficients"] = reinterpret_cast<int64_t>(handle.coefficients);
   ctx->saved_data["gradients"] = reinterpret_cast<int64_t>(handle.gradients);
@@ -88,7 +92,58 @@ struct WriteReadFunction : torch::autograd::Function<WriteReadFunction> {
   }
 };
 
+struct TokenReadFunction : torch::autograd::Function<TokenReadFunction> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& X, const at::Tensor& w_any) {
+    const at::Tensor w = w_any.contiguous();
+    ctx->save_for_backward({X, w});
+    at::Tensor m = at::empty({X.size(0), X.size(1), X.size(3)}, X.options());
+    kernels::stream_read(launch_for(X), by_token(X), element_of(X), X.const_data_ptr(), w.const_data_ptr(),
+                         m.mutable_data_ptr());
+    return m;
+  }
+
+  static variable_list backward(AutogradContext* ctx, variable_list outputs) {
+    const auto saved = ctx->get_saved_variables();
+    const at::Tensor &X = saved[0], &w = saved[1];
+    const at::Tensor dm = outputs[0].contiguous();
+    at::Tensor dX = at::empty_like(X), dw = at::zeros_like(w);
+    kernels::stream_read_backward(launch_for(X), by_token(X), element_of(X), X.const_data_ptr(), w.const_data_ptr(),
+                                  dm.const_data_ptr(), dX.mutable_data_ptr(), false, dw.mutable_data_ptr());
+    return {dX, dw};
+  }
+};
+
+struct TokenWriteFunction : torch::autograd::Function<TokenWriteFunction> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& X, const at::Tensor& H_any, const at::Tensor& c_any,
+                            const at::Tensor& f_any) {
+    const at::Tensor H = H_any.contiguous(), c = c_any.contiguous(), f = f_any.contiguous();
+    ctx->save_for_backward({X, H, c, f});
+    at::Tensor X_out = at::empty_like(X);
+    kernels::stream_write_read(launch_for(X), by_token(X), element_of(X), X.const_data_ptr(), H.const_data_ptr(),
+                               c.const_data_ptr(), f.const_data_ptr(), nullptr, X_out.mutable_data_ptr(), nullptr);
+    return X_out;
+  }
+
+  static variable_list backward(AutogradContext* ctx, variable_list outputs) {
+    const auto saved = ctx->get_saved_variables();
+    const at::Tensor &X = saved[0], &H = saved[1], &c = saved[2], &f = saved[3];
+    const at::Tensor dX_out = outputs[0].contiguous();
+    at::Tensor dX = at::empty_like(X), df = at::empty_like(f), dH = at::zeros_like(H), dc = at::zeros_like(c);
+    kernels::stream_write_read_backward(launch_for(X), by_token(X), element_of(X), X.const_data_ptr(),
+                                        H.const_data_ptr(), c.const_data_ptr(), f.const_data_ptr(), nullptr, nullptr,
+                                        dX_out.const_data_ptr(), nullptr, dX.mutable_data_ptr(), df.mutable_data_ptr(),
+                                        dH.mutable_data_ptr(), dc.mutable_data_ptr(), nullptr);
+    return {dX, dH, dc, df};
+  }
+};
+
 }  // namespace
+
+at::Tensor read_streams(const at::Tensor& X, const at::Tensor& w) { return TokenReadFunction::apply(X, w); }
+
+at::Tensor write_streams(const at::Tensor& X, const at::Tensor& H, const at::Tensor& c, const at::Tensor& f) {
+  return TokenWriteFunction::apply(X, H, c, f);
+}
 
 at::Tensor read_streams(const at::Tensor& X, StreamHandle handle) { return ReadFunction::apply(X, handle); }
 

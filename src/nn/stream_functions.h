@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Differentiable reads and writes of residual streams. Coefficients are handles, not autograd inputs: their gradients
-// are added to buffers that live for a whole step.
+// Differentiable reads and writes of residual streams. Coefficients that are the same for all tokens are handles, not
+// autograd inputs: their gradients are added to buffers that live for a whole step.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -28,5 +28,11 @@ at::Tensor read_streams(const at::Tensor& X, StreamHandle handle);
 // (X [B, T, S, D], f [B, T, D]) to (X' [B, T, S, D], m' [B, T, D]): the write of sublayer `index` and, in the same pass
 // over memory, the read of the one after it.
 std::pair<at::Tensor, at::Tensor> write_and_read_streams(const at::Tensor& X, const at::Tensor& f, StreamHandle handle);
+
+// The same with coefficients of each token, which are autograd inputs, in the type of X.
+// X [B, T, S, D], w [B, T, S] to [B, T, D]: sum_t w[t] X[t].
+at::Tensor read_streams(const at::Tensor& X, const at::Tensor& w);
+// H [B, T, S, S], c [B, T, S], f [B, T, D] to X'[s] = sum_t H[s,t] X[t] + c[s] f.
+at::Tensor write_streams(const at::Tensor& X, const at::Tensor& H, const at::Tensor& c, const at::Tensor& f);
 
 }  // namespace braid

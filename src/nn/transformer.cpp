@@ -70,12 +70,20 @@ std::string Transformer::attention_backend(int64_t batch) const {
 at::Tensor Transformer::run_blocks(const at::Tensor& h, const AttentionContext& context) {
   ResidualState state = residual_->enter(h);
   for (int64_t layer = 0; layer < config_.layers; ++layer) {
-    const BlockBody body = [this, layer, context](const at::Tensor& x) {
-      return run_block(x, blocks_[layer], context);
-    };
+    const Block& block = blocks_[layer];
     state = with_addition(*residual_, state, block_input_, layer, nullptr);
-    const at::Tensor output = wrapper_ ? wrapper_(layer, state.input, body) : body(state.input);
-    state = residual_->advance(state, output, layer);
+    const auto pass = [&](int64_t sublayer, const BlockBody& body) {
+      const at::Tensor output = wrapper_ ? wrapper_(layer, state.input, body) : body(state.input);
+      state = residual_->advance(state, output, sublayer);
+    };
+    if (residual_->sublayers_per_block() == 1) {
+      pass(layer, [&block, context](const at::Tensor& x) { return run_block(x, block, context); });
+      continue;
+    }
+    for (const Sublayer which : {Sublayer::attention, Sublayer::mlp}) {
+      pass(2 * layer + int64_t(which),
+           [&block, which, context](const at::Tensor& x) { return run_sublayer(x, block, which, context); });
+    }
   }
   return residual_->leave(state);
 }

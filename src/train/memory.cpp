@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "nn/precompiled.h"
+#include "nn/token_coefficients.h"
 #if BRAID_CUDA
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <cuda_runtime.h>
@@ -22,9 +23,8 @@ int64_t count_parameters(const ModelConfig& m) {
   const int64_t attention = (q + 2 * kv) * D + D * q, mlp = (m.is_llama() ? 3 : 2) * D * m.mlp_width;
   const int64_t biases = m.is_llama() ? 0 : (q + 2 * kv) + D + m.mlp_width + D;
   const int64_t norms = m.is_llama() ? 2 * D : 4 * D;
-  const int64_t mixing = m.has_streams() ? 3 * m.streams * m.streams : 0;
   const int64_t embeddings = m.vocabulary * D * (m.tie_embeddings ? 1 : 2) + (m.is_llama() ? 0 : m.context * D);
-  return m.layers * (attention + mlp + biases + norms + mixing) + embeddings + norms / 2;
+  return m.layers * (attention + mlp + biases + norms) + connection_elements(m) + embeddings + norms / 2;
 }
 
 namespace {
@@ -35,7 +35,10 @@ int64_t activation_bytes_per_token(const ModelConfig& m, int64_t compute, bool r
   const int64_t products = D + q + (q + 2 * kv) + (m.is_llama() ? 4 : 2) * m.mlp_width;
   const int64_t scores = m.attention == "standard" ? 3 * m.heads * m.context : 0;
   const int64_t block = compute * products + 4 * scores + 4 * 4 * D, input = 4 * D;
-  const int64_t streams = m.has_streams() ? 4 * 2 * m.streams * D : 0;
+  // In the paper's form each sublayer's streams, what it reads and writes, and a few copies of its mixing matrices.
+  const int64_t by_token = 2 * 4 * (m.streams * D + 2 * D + 4 * m.streams * m.streams);
+  const int64_t by_block = 4 * 2 * m.streams * D;
+  const int64_t streams = !m.has_streams() ? 0 : m.is_paper_form() ? by_token : by_block;
   const int64_t blocks = recompute ? m.layers * input + block : m.layers * block;
   return blocks + m.layers * streams + 2 * compute * m.vocabulary;
 }

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "nn/connection_start.h"
+
+#include <cmath>
+
+#include "nn/manifold.h"
+#include "nn/precompiled.h"
+
+namespace braid {
+
+namespace {
+
+void start_poc(ParameterSet& set, int64_t streams) {
+  for (const char* role : {"mix.pre", "mix.post", "mix.res"}) {
+    at::Tensor logits = set.named(role).master;
+    logits.copy_(at::eye(streams, logits.options()) * 2 - 1);
+  }
+}
+
+// bias [sublayers, S, 2 + S]: A_m, B, A_r.
+void start_hyper(at::Tensor bias, int64_t streams) {
+  bias.zero_();
+  bias.select(2, 1).fill_(1.0);
+  bias.narrow(2, 2, streams).copy_(at::eye(streams, bias.options()));
+  for (int64_t k = 0; k < bias.size(0); ++k) bias[k][k % streams][0] = 1.0;
+}
+
+// What mixes nearly nothing: Sinkhorn of 6 I - 3 has e^6 / (e^6 + S - 1) on its diagonal. An entry beside it is the sum of
+// the (S - 1)! permutations that pass there, each of weight 1 / (e^z + S! - 1): z makes both the same.
+at::Tensor hardly_mixing(const ModelConfig& config, const at::TensorOptions& options) {
+  const int64_t S = config.streams;
+  if (config.manifold == "sinkhorn") return (at::eye(S, options) * 6 - 3).view({-1});
+  at::Tensor logits = at::zeros({permutations_of(S)}, options);
+  logits[0] = std::log(double(permutations_of(S - 1)) * std::expm1(6.0) + 1.0);
+  return logits;
+}
+
+// bias [sublayers, 1, S + S + R]: of read, write, mixing.
+void start_manifold(at::Tensor bias, const ModelConfig& config) {
+  const int64_t S = config.streams;
+  bias.zero_();
+  if (config.connection_start == "zeros") return;
+  bias.narrow(2, 2 * S, bias.size(2) - 2 * S).copy_(hardly_mixing(config, bias.options()));
+  if (config.connection_start == "identity") return;
+  bias.narrow(2, 0, S).fill_(-3.0);
+  for (int64_t k = 0; k < bias.size(0); ++k) bias[k][0][k % S] = 3.0;
+}
+
+void start_exit(ParameterSet& set, int64_t streams) {
+  set.named("mix.exit.projection").master.zero_();
+  set.named("mix.exit.scale").master.fill_(0.01);
+  set.named("mix.exit.bias").master.fill_(-std::log(double(streams - 1)));
+}
+
+}  // namespace
+
+void start_connections(ParameterSet& set, const ModelConfig& config) {
+  if (!config.is_paper_form()) return start_poc(set, config.streams);
+  set.named("mix.projection").master.zero_();
+  set.named("mix.scale").master.fill_(0.01);
+  const at::Tensor bias = set.named("mix.bias").master;
+  config.residual == "hc" ? start_hyper(bias, config.streams) : start_manifold(bias, config);
+  if (config.stream_exit == "learned") start_exit(set, config.streams);
+}
+
+}  // namespace braid

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "nn/token_connection.h"
+
+#include "nn/precompiled.h"
+#include "nn/stream_functions.h"
+
+namespace braid {
+
+namespace {
+
+std::vector<int64_t> stacked_shape(int64_t count, std::vector<int64_t> shape) {
+  shape.insert(shape.begin(), count);
+  return shape;
+}
+
+// Autograd adds to the parameter's own slot.
+at::Tensor leaf_of(const Parameter& parameter, int64_t index) {
+  at::Tensor leaf = parameter.master.select(0, index).detach();
+  if (!parameter.trainable) return leaf;
+  leaf.requires_grad_(true);
+  leaf.mutable_grad() = parameter.gradient.select(0, index);
+  return leaf;
+}
+
+}  // namespace
+
+TokenConnection::Stacked TokenConnection::add_stacked(ParameterSet& set, const std::string& name, int64_t count,
+                                                      const CoefficientShapes& shapes) {
+  const auto add = [&](const char* part, const std::vector<int64_t>& shape) {
+    return &set.add(name + part, stacked_shape(count, shape));
+  };
+  return {add("projection", shapes.projection), add("scale", shapes.scale), add("bias", shapes.bias)};
+}
+
+std::vector<CoefficientWeights> TokenConnection::leaves_of(const Stacked& stacked) {
+  std::vector<CoefficientWeights> all;
+  for (int64_t i = 0; i < stacked.bias->shape.front(); ++i) {
+    all.push_back({leaf_of(*stacked.projection, i), leaf_of(*stacked.scale, i), leaf_of(*stacked.bias, i)});
+  }
+  return all;
+}
+
+TokenConnection::TokenConnection(ParameterSet& set, const ModelConfig& config)
+    : config_(config),
+      sublayers_(2 * config.layers),
+      stacked_(add_stacked(set, "mix.", sublayers_, coefficient_shapes(config))) {
+  const int64_t S = config.streams;
+  if (config.stream_exit == "learned") exit_ = add_stacked(set, "mix.exit.", 1, {{S * config.width, S}, {1, 1}, {1, S}});
+}
+
+void TokenConnection::begin_step() {
+  const at::NoGradGuard no_gradient;
+  weights_ = leaves_of(stacked_);
+  if (exit_.bias) exit_weights_ = leaves_of(exit_);
+  mixing_sum_ = at::zeros({sublayers_, config_.streams, config_.streams}, stacked_.bias->master.options());
+  tokens_ = 0;
+}
+
+void TokenConnection::end_backward() {
+  for (const Stacked& stacked : {exit_, stacked_}) {
+    if (!stacked.bias || !stacked.bias->trainable) continue;
+    for (Parameter* parameter : {stacked.bias, stacked.scale, stacked.projection}) parameter->gradient_contributed();
+  }
+}
+
+ResidualState TokenConnection::enter(const at::Tensor& h) {
+  tokens_ += h.size(0) * h.size(1);
+  return seen(h.unsqueeze(2).expand({h.size(0), h.size(1), config_.streams, h.size(2)}).contiguous(), 0);
+}
+
+// The streams and what `sublayer` reads of them; behind the last one, what leaves.
+ResidualState TokenConnection::seen(const at::Tensor& streams, int64_t sublayer) const {
+  if (sublayer == sublayers_) return {streams, leaving(streams)};
+  const TokenCoefficients c = token_coefficients(streams, weights_[size_t(sublayer)], config_);
+  return {streams, read_streams(streams, c.read), c.write, c.mix};
+}
+
+at::Tensor TokenConnection::leaving(const at::Tensor& streams) const {
+  if (config_.stream_exit == "sum") return streams.sum(2);
+  if (config_.stream_exit == "mean") return streams.mean(2);
+  return read_streams(streams, exit_coefficients(streams, exit_weights_.front(), config_.norm_epsilon));
+}
+
+ResidualState TokenConnection::advance(const ResidualState& state, const at::Tensor& output, int64_t sublayer) {
+  const at::Tensor f = output.to(state.streams.scalar_type());
+  mixing_sum_.select(0, sublayer).add_(state.mix.detach().flatten(0, 1).sum(0));
+  return seen(write_streams(state.streams, state.mix, state.write, f), sublayer + 1);
+}
+
+// Coefficients depend on the streams: those of the next sublayer are computed again.
+ResidualState TokenConnection::add(const ResidualState& state, const at::Tensor& y, int64_t sublayer) {
+  return seen(state.streams + y, sublayer);
+}
+
+}  // namespace braid

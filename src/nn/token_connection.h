@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// HC and mHC in the form of their papers (nn/token_coefficients.h has the formulas): attention and MLP of each block are
+// joined by connections of their own, without the block's inner skips:
+//   X' = H X + c F(sum_t w[t] X[t])        X [B, T, S, D], coefficients of each token
+// Streams begin as S copies of the embedding. The last norm reads their sum, their mean or, as DeepSeek's kernels have it,
+// a sum weighted by learned sigmoids (ModelConfig::stream_exit).
+#pragma once
+
+#include <vector>
+
+#include "nn/residual.h"
+#include "nn/token_coefficients.h"
+
+namespace braid {
+
+class TokenConnection final : public ResidualConnection {
+ public:
+  // Parameters mix.projection, mix.scale and mix.bias, the sublayers' stacked; mix.exit.* of a learned exit.
+  TokenConnection(ParameterSet& set, const ModelConfig& config);
+
+  void begin_step() override;
+  void end_backward() override;
+  int64_t sublayers_per_block() const override { return 2; }
+  ResidualState enter(const at::Tensor& h) override;
+  ResidualState advance(const ResidualState& state, const at::Tensor& output, int64_t sublayer) override;
+  at::Tensor leave(const ResidualState& state) override { return state.input; }
+  ResidualState add(const ResidualState& state, const at::Tensor& y, int64_t sublayer) override;
+  at::Tensor mixing() const override { return mixing_sum_ / double(tokens_); }
+  bool mixes_by_token() const override { return true; }
+  int64_t mixing_count() const override { return sublayers_; }
+
+ private:
+  struct Stacked {
+    Parameter *projection, *scale, *bias;  // [sublayers, ...]
+  };
+  static Stacked add_stacked(ParameterSet& set, const std::string& name, int64_t count, const CoefficientShapes& shapes);
+  static std::vector<CoefficientWeights> leaves_of(const Stacked& stacked);
+  ResidualState seen(const at::Tensor& streams, int64_t sublayer) const;
+  at::Tensor leaving(const at::Tensor& streams) const;
+
+  ModelConfig config_;
+  int64_t sublayers_;
+  Stacked stacked_, exit_{};
+  std::vector<CoefficientWeights> weights_, exit_weights_;  // autograd leaves, whose gradients are the parameters'
+  at::Tensor mixing_sum_;                                   // [sublayers, S, S] over tokens
+  int64_t tokens_ = 0;
+};
+
+}  // namespace braid
