@@ -19,12 +19,14 @@ struct Variant {
   int64_t kv_heads, head_width;
   const char* scaling;
   bool memory = false;
+  const char* form = "poc";
 };
 
 class Decode : public testing::TestWithParam<Variant> {
  protected:
   static ModelConfig config() {
     ModelConfig config = small_model(GetParam().dialect, GetParam().residual);
+    config.connection_form = GetParam().form;
     config.context = 24;
     config.kv_heads = GetParam().kv_heads;
     config.own_head_width = GetParam().head_width;
@@ -117,6 +119,7 @@ INSTANTIATE_TEST_SUITE_P(Models, Decode,
                                          Variant{"llama", "residual", 1, 6, "llama3"},
                                          Variant{"llama", "residual", 2, 0, "yarn"},
                                          Variant{"llama", "mhc", 2, 0, "linear"},
+                                         Variant{"llama", "mhc", 2, 0, "none", true, "paper"},
                                          Variant{"llama", "residual", 2, 0, "none", true},
                                          Variant{"llama", "mhc", 2, 0, "none", true},
                                          Variant{"poc", "residual", 0, 0, "none"}, Variant{"poc", "hc", 0, 0, "none"}),
