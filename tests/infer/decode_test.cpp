@@ -126,7 +126,7 @@ INSTANTIATE_TEST_SUITE_P(Models, Decode,
                          [](const auto& info) {
                            const Variant& v = info.param;
                            return str(v.dialect, "_", v.residual, "_", v.kv_heads, "_", v.head_width, "_", v.scaling,
-                                      v.memory ? "_memory" : "");
+                                      v.memory ? "_memory" : "", std::string(v.form) == "paper" ? "_paper" : "");
                          });
 
 class Greedy : public testing::Test {
