@@ -85,7 +85,9 @@ NeedleSpec spec_of(const cxxopts::ParseResult& parsed, const NeedleTexts& texts)
 
 NeedleJob job_of(const cxxopts::ParseResult& parsed, const NeedleTexts& texts) {
   if (!parsed.count("out")) throw UsageError("braid data needles: expected --out DIR");
-  NeedleJob job{spec_of(parsed, texts), needle_split(parsed["split"].as<std::string>())};
+  NeedleJob job;
+  job.spec = spec_of(parsed, texts);
+  job.split = needle_split(parsed["split"].as<std::string>());
   job.samples = parsed["samples"].as<int64_t>();
   job.first = parsed["first"].as<int64_t>();
   if (job.samples < 1 || job.first < 0 || job.samples > UINT32_MAX - job.first)

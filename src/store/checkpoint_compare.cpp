@@ -100,11 +100,27 @@ TensorComparison compare_tensors(const CheckpointReader& a, const CheckpointRead
   return all;
 }
 
+namespace {
+
+// NaN is where there is no number yet, and alike in both.
+bool same_number(double x, double y) { return x == y || (std::isnan(x) && std::isnan(y)); }
+
+bool same_value(const StateValue& a, const StateValue& b) {
+  if (a.index() != b.index()) return false;
+  if (const double* x = std::get_if<double>(&a)) return same_number(*x, std::get<double>(b));
+  const auto* list = std::get_if<std::vector<double>>(&a);
+  if (!list) return a == b;
+  const auto& other = std::get<std::vector<double>>(b);
+  return std::equal(list->begin(), list->end(), other.begin(), other.end(), same_number);
+}
+
+}  // namespace
+
 std::vector<std::string> differing_state(const CheckpointState& a, const CheckpointState& b) {
   std::vector<std::string> names;
   for (const auto& [name, value] : a) {
     const auto other = b.find(name);
-    if (name != wall_time && (other == b.end() || other->second != value)) names.push_back(name);
+    if (name != wall_time && (other == b.end() || !same_value(other->second, value))) names.push_back(name);
   }
   for (const auto& [name, value] : b) {
     if (name != wall_time && !a.count(name)) names.push_back(name);

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <filesystem>
 #include <limits>
 
@@ -113,16 +114,18 @@ TEST(CheckpointCompare, TensorsOfOneSideOrOfAnotherShapeAreNamedAndOthersLeftOut
 }
 
 TEST(CheckpointCompare, StateDiffersByValueTypeOrPresenceButNotByWallTime) {
-  const CheckpointState a = {
-      {"step", int64_t{3}}, {"loss", 0.5}, {"list", std::vector<double>{1, 2}}, {"elapsed_seconds", 1.0}};
+  const double none = std::nan("");
+  const CheckpointState a = {{"step", int64_t{3}}, {"loss", 0.5}, {"list", std::vector<double>{1, 2, none}},
+                             {"mean", none},       {"elapsed_seconds", 1.0}};
   CheckpointState b = a;
   b["elapsed_seconds"] = 2.0;
   EXPECT_TRUE(differing_state(a, b).empty());
-  b["list"] = std::vector<double>{1, 3};
+  b["list"] = std::vector<double>{1, 3, none};
+  b["mean"] = 0.0;
   b["step"] = 3.0;
   b["more"] = int64_t{1};
   b.erase("loss");
-  EXPECT_EQ(differing_state(a, b), (std::vector<std::string>{"list", "loss", "step", "more"}));
+  EXPECT_EQ(differing_state(a, b), (std::vector<std::string>{"list", "loss", "mean", "step", "more"}));
 }
 
 }  // namespace
