@@ -65,15 +65,21 @@ def test_an_evaluation_tells_gists_from_their_controls(learned, tmp_path):
     done = evaluate(out, "--limit", "64", "--depths", "2", "--output", str(tmp_path / "e.h5"))
     assert done.returncode == 0, done.stderr
     with h5py.File(tmp_path / "e.h5") as f:
-        scores = {(row["system"].decode(), float(row["depth"])) for row in f["scores"]}
-        share = {row["system"].decode(): float(row["share"]) for row in f["scores"] if np.isnan(row["depth"])}
+        ours = [row for row in f["scores"] if row["suite"] == b"passkey"]
+        scores = {(row["system"].decode(), float(row["depth"])) for row in ours}
+        share = {row["system"].decode(): float(row["share"]) for row in ours if np.isnan(row["depth"])}
+        rates = [row["hallucination_high"] for row in f["scores"]]
         answers = f["answers"][:]
-        gist = next(row for row in f["scores"] if row["system"] == b"gist")
+        targets = {row["target"].decode(): row["verdict"].decode() for row in f["targets"]}
+        gist = ours[0]
     assert ("gist", 0.0) in scores and ("gist", 1.0) in scores
     assert share["gist"] >= 0.8 and share["oracle"] >= 0.8 and share["search"] == 1.0
     assert max(share[name] for name in ("shuffled", "none", "truncated")) <= 0.02
-    assert len(answers) == 9 * 64
-    right = [row["answer"] == row["expected"] for row in answers if row["system"] == b"gist" and np.isnan(row["depth"])]
+    assert len(answers) == (9 + 3) * 64 and all(0 < rate <= 1 for rate in rates)
+    assert targets["hallucination"] == "FAIL" or share["gist"] > 0.9
+    assert targets["compression"] == "NOT REACHABLE" and targets["global context"] == "FAIL" and len(targets) == 6
+    right = [row["answer"] == row["expected"] for row in answers
+             if row["suite"] == b"passkey" and row["system"] == b"gist" and np.isnan(row["depth"])]  # fmt: skip
     assert np.mean(right) == share["gist"]
     assert gist["read_tokens"] == 1 and gist["read_bytes"] == 2 * 4 * 64 * 4
     document = json.loads((tmp_path / "e.json").read_text())
