@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "kernels/adamw8bit_cuda.h"
 #include "kernels/add_norm_cuda.h"
+#include "kernels/connection_cuda.h"
 #include "kernels/cross_entropy_cuda.h"
 #include "kernels/dropout_cuda.h"
 #include "kernels/gelu_cuda.h"
@@ -38,6 +39,16 @@ void add_norm_cuda(Launch, NormShape, Element, const void*, const void*, const v
 }
 void add_norm_backward_cuda(Launch, NormShape, Element, const void*, const void*, const void*, const void*, const void*,
                             const void*, void*, void*, void*, void*) {
+  missing();
+}
+int64_t connection_scratch_bytes_cuda(const ConnectionShape&, Element) { missing(); }
+void connection_cuda(Launch, const ConnectionShape&, Element, const ConnectionWrite&, const ConnectionWeights&,
+                     const ConnectionOutputs&, void*) {
+  missing();
+}
+void connection_backward_cuda(Launch, const ConnectionShape&, Element, const ConnectionWrite&, const ConnectionWeights&,
+                              const ConnectionSaved&, const ConnectionOutputGradients&, const ConnectionInputGradients&,
+                              void*) {
   missing();
 }
 void adamw8bit_cuda(Launch, const AdamWFactors&, int64_t, float*, const float*, Moments8bit) { missing(); }
