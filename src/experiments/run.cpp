@@ -215,6 +215,7 @@ RunModel make_model(const RunConfig& config, TaskData& data, const RunStart& sta
   RunModel made;
   made.model = std::make_unique<Transformer>(config.model, config.train.numeric(), device_of(site.world),
                                              trains ? Weights::trained : Weights::frozen);
+  made.model->residual().keep_streams_every(config.train.stream_interval);
   if (config.train.recompute) made.model->wrap_blocks(recompute_blocks());
   if (config.model.path.empty()) initialise(*made.model, config, data);
   // A checkpoint of adapters or a memory holds nothing of the frozen weights they are put on.

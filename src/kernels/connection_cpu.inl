@@ -13,12 +13,10 @@
 namespace braid::kernels::BRAID_LEVEL {
 namespace {
 
-// clang-format off: each needs the one before it
 #include "kernels/cpu_lanes.inl"
 #include "kernels/cpu_exponential.inl"
 #include "kernels/cpu_product.inl"
 #include "kernels/connection_gates.inl"
-// clang-format on
 
 constexpr int64_t chunk_columns = 128;
 
@@ -60,11 +58,9 @@ BRAID_INLINE int64_t part_of(int64_t logit) {
 }
 constexpr int most_logits = 80;  // 8 + 8 + 64
 
-// clang-format off: each needs the one before it
 #include "kernels/connection_forward.inl"
 #include "kernels/connection_backward.inl"
 #include "kernels/connection_projection.inl"
-// clang-format on
 
 // float64, the reference in tests, is compiled at the lowest level alone.
 template <class Act>

@@ -18,6 +18,7 @@ struct TrainConfig {
   int64_t seed = 0;
   std::string precision = "fp32";  // fp32 | bf16
   bool recompute = false;      // nn/recompute.h
+  int64_t stream_interval = 1;  // ResidualConnection::keep_streams_every
   bool deterministic = false;  // determinism.h
   int64_t log_every = 10;
   int64_t eval_every = 0, eval_samples = 256;

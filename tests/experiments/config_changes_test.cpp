@@ -27,7 +27,7 @@ std::map<std::string, bool> keys_that_may_change() {
   for (const char* key : {"data.path", "train.steps", "train.micro_batch", "train.log_every", "train.eval_every",
                           "train.eval_samples", "train.deterministic", "train.nonfinite", "train.nonfinite_limit",
                           "train.outlier", "train.outlier_zscore", "train.outlier_window", "train.rewind_limit",
-                          "train.patience", "train.recompute", "optim.paged", "train.epochs",
+                          "train.patience", "train.recompute", "train.stream_interval", "optim.paged", "train.epochs",
                           "gist.eval_length", "gist.eval_answers"}) {
     keys.at(key) = true;
   }
