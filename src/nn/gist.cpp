@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "nn/gist.h"
 
-#include <cmath>
-#include <limits>
-
 #include "base/error.h"
 #include "nn/attention_parts.h"
 #include "nn/initialise.h"
@@ -54,31 +51,14 @@ at::Tensor finish_block(const at::Tensor& x, const at::Tensor& attended, const B
   return u + feed_forward(normalised, block.mlp);
 }
 
-// The weights of softmax(q k^T / sqrt(d)) on the first P keys, [B, H_kv, P]: the mean over queries [B, H, T, d] of the
-// heads that share keys [B, H_kv, P + T, d].
-at::Tensor mean_attention(const at::Tensor& q, const at::Tensor& keys, int64_t before) {
-  const auto s = q.sizes();
-  const int64_t kv_heads = keys.size(1), own = keys.size(2) - before;
-  const at::ScalarType wide = q.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-  const at::Tensor grouped = (q / std::sqrt(double(s[3]))).reshape({s[0], kv_heads, -1, s[3]});
-  const at::Tensor scores = at::matmul(grouped, keys.transpose(-1, -2)).to(wide);
-  const at::Tensor later = at::ones({s[2], before + own}, q.options().dtype(at::kBool)).triu(before + 1);
-  const at::Tensor apart = scores.view({s[0], kv_heads, s[1] / kv_heads, s[2], before + own});
-  const at::Tensor weights = at::softmax(apart.masked_fill(later, -std::numeric_limits<double>::infinity()), -1);
-  return weights.narrow(-1, 0, before).mean(at::IntArrayRef{2, 3});
-}
-
-// x [B, T, D] through a block whose tokens see `past`, which grows by them; how they see it goes to `looks`, if any.
-at::Tensor run_block_behind(const at::Tensor& x, const Block& block, const AttentionContext& context, Past& past,
-                            std::vector<at::Tensor>* looks = nullptr) {
+// x [B, T, D] through a block whose tokens see `past`, which grows by them.
+at::Tensor run_block_behind(const at::Tensor& x, const Block& block, const AttentionContext& context, Past& past) {
   const Attention& layer = block.attention;
-  const int64_t before = past.keys.size(2);
   const at::Tensor packed = project_heads(normalise(x, block.norm1), layer, context);
   const at::Tensor own = keys_and_values(packed, layer);
   past.keys = at::cat({past.keys, own.select(1, 0)}, 2);
   past.values = at::cat({past.values, own.select(1, 1)}, 2);
   const at::Tensor q = packed.narrow(2, 0, layer.heads).transpose(1, 2);
-  if (looks) looks->push_back(mean_attention(q, past.keys, before));
   const at::Tensor y = attention_product(layer.kind, q, past.keys, past.values, context).transpose(1, 2);
   return finish_block(x, linear(y.reshape({x.size(0), x.size(1), layer.heads * layer.head_width}), layer.out), block);
 }
@@ -128,37 +108,29 @@ AttentionContext GistModel::context_at(const at::Tensor& position_ids) const {
   return context;
 }
 
-at::Tensor GistModel::compress(const at::Tensor& ids, int64_t first_position) {
-  return run_segment(ids, first_position, ids.size(1), count());
-}
-
-// The vectors come behind, where no token sees them: a backward pass reaches every parameter as often as behind compress.
-at::Tensor GistModel::read(const at::Tensor& ids) { return run_segment(ids, 0, 0, ids.size(1)); }
-
-at::Tensor GistModel::run_segment(const at::Tensor& ids, int64_t first_position, int64_t first_kept, int64_t kept) {
-  const at::Tensor positions = at::arange(ids.size(1) + count(), ids.options()) + first_position;
+at::Tensor GistModel::compress(const at::Tensor& ids) {
+  const at::Tensor positions = at::arange(ids.size(1) + count(), ids.options());
   const at::Tensor context = embed(ids, model_.embedding(), positions.narrow(0, 0, ids.size(1)));
-  const at::Tensor x = at::cat({context, vectors_behind(*vectors_, ids.size(0), context.scalar_type())}, 1);
-  return at::stack(keep_columns(x, positions, first_kept, kept), 1);
+  return run_segment(at::cat({context, vectors_behind(*vectors_, ids.size(0), context.scalar_type())}, 1), positions);
 }
 
-// Keys and values of those columns in every layer. The last block is asked for them alone; nothing reads its output.
-std::vector<at::Tensor> GistModel::keep_columns(at::Tensor x, const at::Tensor& position_ids, int64_t first,
-                                                int64_t count) {
+// The last block is asked for the gists' keys and values alone; nothing reads its output.
+at::Tensor GistModel::run_segment(at::Tensor x, const at::Tensor& position_ids) {
+  const int64_t k = count(), before = x.size(1) - k;
   const AttentionContext context = context_at(position_ids);
   std::vector<at::Tensor> kept;
   for (const Block& block : model_.blocks()) {
     if (kept.size() + 1 == model_.blocks().size()) {
-      const AttentionContext theirs = context_at(position_ids.narrow(0, first, count));
-      const at::Tensor rows = normalise(x.narrow(1, first, count), block.norm1);
-      kept.push_back(keys_and_values(project_heads(rows, block.attention, theirs), block.attention));
+      const AttentionContext gists_only = context_at(position_ids.narrow(0, before, k));
+      const at::Tensor rows = normalise(x.narrow(1, before, k), block.norm1);
+      kept.push_back(keys_and_values(project_heads(rows, block.attention, gists_only), block.attention));
       break;
     }
     const at::Tensor packed = project_heads(normalise(x, block.norm1), block.attention, context);
-    kept.push_back(keys_and_values(packed.narrow(1, first, count), block.attention));
+    kept.push_back(keys_and_values(packed.narrow(1, before, k), block.attention));
     x = finish_block(x, attend_projected(packed, block.attention, context), block);
   }
-  return kept;
+  return at::stack(kept, 1);
 }
 
 at::Tensor GistModel::answer(const at::Tensor& ids, AnswerPast& past) {
@@ -170,18 +142,6 @@ at::Tensor GistModel::answer(const at::Tensor& ids, AnswerPast& past) {
   }
   past.next_position += ids.size(1);
   return linear(normalise(x, model_.final_norm()), model_.head());
-}
-
-at::Tensor GistModel::attention_on(const at::Tensor& ids, AnswerPast past) {
-  const at::NoGradGuard no_gradient;
-  const at::Tensor positions = at::arange(ids.size(1), ids.options()) + past.next_position;
-  const AttentionContext context = context_at(positions);
-  at::Tensor x = embed(ids, model_.embedding(), positions);
-  std::vector<at::Tensor> looks;
-  for (size_t layer = 0; layer < past.layers.size(); ++layer) {
-    x = run_block_behind(x, model_.blocks()[layer], context, past.layers[layer], &looks);
-  }
-  return at::stack(looks, 1);
 }
 
 void initialise_gists(GistModel& gists, int64_t seed) {

@@ -31,23 +31,17 @@ class GistModel {
   GistModel& operator=(const GistModel&) = delete;
 
   // ids [R, S], a segment each, to their gists [R, L, 2, H_kv, k, d] in compute type: keys, turned, and values.
-  // Gradients flow through them into vectors, model and context. `first_position` is that of a segment's first token.
-  at::Tensor compress(const at::Tensor& ids, int64_t first_position = 0);
-  // ids [R, S] uncompressed: the keys and values of the tokens themselves [R, L, 2, H_kv, S, d], at positions 0..S-1.
-  at::Tensor read(const at::Tensor& ids);
+  // Gradients flow through them into vectors, model and context.
+  at::Tensor compress(const at::Tensor& ids);
   // Logits [B, T, V] of the next tokens; they see the whole past and those before them, and become part of the past.
   at::Tensor answer(const at::Tensor& ids, AnswerPast& past);
-  // How much ids [B, T] look at each position of a past, [B, L, H_kv, P]: their attention weights, the mean over the
-  // tokens and over the query heads that share keys. Without gradients.
-  at::Tensor attention_on(const at::Tensor& ids, AnswerPast past);
 
   Transformer& model() { return model_; }
   ParameterSet& parameters() { return parameters_; }
   int64_t count() const { return vectors_->shape[0]; }
 
  private:
-  at::Tensor run_segment(const at::Tensor& ids, int64_t first_position, int64_t first_kept, int64_t kept);
-  std::vector<at::Tensor> keep_columns(at::Tensor x, const at::Tensor& position_ids, int64_t first, int64_t count);
+  at::Tensor run_segment(at::Tensor x, const at::Tensor& position_ids);
   AttentionContext context_at(const at::Tensor& position_ids) const;
   void expect_two_passes();
 

@@ -7,7 +7,6 @@
 
 #include "base/error.h"
 #include "gist_reference.h"
-#include "nn/attention_parts.h"
 #include "support.h"
 
 namespace braid {
@@ -200,58 +199,6 @@ TEST(Gists, PositionsMatter) {
   const at::Tensor question = random_ids(1, 4, 2), gists = c.gists.compress(random_ids(1, 16, 1));
   AnswerPast right = past_of_gists(gists, 17), wrong = past_of_gists(gists, 1);
   EXPECT_GT(largest_difference(c.gists.answer(question, right), c.gists.answer(question, wrong)), 1e-4);
-}
-
-// An uncompressed context before a question is the whole text in one pass.
-TEST(Gists, RawKeysAndValuesAreThoseOfOnePass) {
-  Compressor c(2);
-  const at::NoGradGuard no_gradient;
-  const at::Tensor context = random_ids(2, 20, 1), question = random_ids(2, 5, 2);
-  AnswerPast past = past_of_gists(c.gists.read(context), 20);
-  c.model.begin_step();
-  const at::Tensor whole = c.model.logits(at::cat({context, question}, 1)).narrow(1, 20, 5);
-  EXPECT_LT(largest_difference(c.gists.answer(question, past), whole), 1e-12);
-}
-
-// Training on raw contexts and on gists in turn waits for the same number of gradients.
-TEST(Gists, RawContextsSendEveryParameterItsGradientOnce) {
-  Compressor c(2);
-  std::map<std::string, int64_t> reported;
-  for (ParameterSet* set : {&c.model.parameters(), &c.gists.parameters()}) {
-    for (Parameter& p : set->all()) p.on_grad_ready = [&](Parameter& ready) { ++reported[ready.name]; };
-  }
-  c.zero_gradients();
-  AnswerPast past = past_of_gists(c.gists.read(random_ids(2, 9, 1)), 9);
-  LossTotals totals = make_loss_totals(at::kCPU);
-  loss_of_logits(c.gists.answer(random_ids(2, 3, 2), past), random_ids(2, 3, 5), totals).backward();
-  for (const auto& [name, times] : reported) EXPECT_EQ(times, 1) << name;
-  EXPECT_EQ(reported.size(), c.model.parameters().all().size() + c.gists.parameters().all().size());
-  EXPECT_EQ(c.gists.parameters().gradient().abs().max().item<double>(), 0);
-  EXPECT_GT(c.model.parameters().named("blocks.0.attn.in.weight").gradient.abs().max().item<double>(), 0);
-}
-
-// What the first layer's queries look at, by PyTorch's own attention: its output for values that are unit vectors.
-TEST(Gists, AttentionOnAPastIsWhatTheFusedProductWeighs) {
-  Compressor c(2);
-  const at::NoGradGuard no_gradient;
-  const ModelConfig config = c.model.config();
-  const at::Tensor question = random_ids(2, 3, 2), kept = c.gists.compress(random_ids(2, 7, 1));
-  const at::Tensor looks = c.gists.attention_on(question, past_of_gists(kept, 9));
-  EXPECT_EQ(looks.sizes(), (std::vector<int64_t>{2, config.layers, config.key_value_heads(), 2}));
-  AttentionContext at_nine;
-  at_nine.rotary = rotary_table(at::arange(9, 12, at::kLong), config, at::kDouble);
-  const Block& block = c.model.blocks()[0];
-  const at::Tensor x = embed(question, c.model.embedding(), at::arange(9, 12, at::kLong));
-  const at::Tensor packed = project_heads(normalise(x, block.norm1), block.attention, at_nine).transpose(1, 2);
-  const int64_t group = config.heads / config.key_value_heads();
-  const at::Tensor own = packed.narrow(1, config.heads, config.key_value_heads());
-  const at::Tensor keys = at::cat({kept.select(1, 0).select(1, 0), own}, 2).repeat_interleave(group, 1);
-  const at::Tensor units = at::eye(5, at::kDouble).expand({2, config.heads, 5, 5});
-  const at::Tensor causal = at::ones({3, 5}, at::kBool).tril(2);
-  const at::Tensor weights =
-      at::scaled_dot_product_attention(packed.narrow(1, 0, config.heads), keys, units, causal, 0.0, false);
-  const at::Tensor expected = weights.narrow(3, 0, 2).mean(2).view({2, -1, group, 2}).mean(2);
-  EXPECT_LT(largest_difference(looks.select(1, 0), expected), 1e-12);
 }
 
 TEST(Gists, ModelsWithoutRelativePositionsAreRefused) {
