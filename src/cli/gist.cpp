@@ -222,6 +222,8 @@ GistCommand read_command(const std::string& action, const cxxopts::ParseResult& 
   if (action == "compress") {
     require_one({{"--input", !c.input.empty()}, {"--dataset", !c.dataset.empty()}, {"--held-out", c.held_out > 0}});
     if (c.output.empty()) throw UsageError("braid gist compress: expected --output FILE");
+    const std::filesystem::path folder = std::filesystem::absolute(c.output).parent_path();
+    if (!std::filesystem::is_directory(folder)) throw UsageError(str("--output: ", folder.string(), ": no such folder"));
   } else {
     if (c.cache.empty()) throw UsageError("braid gist ask: expected --cache FILE");
     if (c.ids.empty() && c.questions.empty()) throw UsageError("braid gist ask: expected --question TEXT or --ids LIST");
