@@ -123,9 +123,12 @@ void measure(BenchModel& made, const GistBench& bench, int64_t length, int64_t r
   Rounds rounds(made.loaded, bench, plan, length);
   if (round == 0) rounds.once();  // the first of a length takes memory and chooses kernels
   const int64_t gists = plan.segments() * made.loaded.gists->count(), bytes = position_bytes(*made.loaded.model);
-  nlohmann::ordered_json line = {{"round", round},           {"length", length},
-                                 {"segment", plan.length},   {"segments", plan.segments()},
-                                 {"gists", gists},           {"gist_bytes", gists * bytes},
+  nlohmann::ordered_json line = {{"round", round},
+                                 {"length", length},
+                                 {"segment", plan.length},
+                                 {"segments", plan.segments()},
+                                 {"gists", gists},
+                                 {"gist_bytes", gists * bytes},
                                  {"context_bytes", length * bytes}};
   line.update(rounds.once());
   std::cout << line.dump() << std::endl;
@@ -195,8 +198,9 @@ void add_options(cxxopts::Options& options) {
 }  // namespace
 
 int command_bench_gist(const Arguments& arguments) {
-  cxxopts::Options options("braid bench gist",
-                           "Compressing contexts and answering from gists, beside the same model with the whole context.");
+  cxxopts::Options options(
+      "braid bench gist",
+      "Compressing contexts and answering from gists, beside the same model with the whole context.");
   add_options(options);
   GistBench bench;
   const auto use = [&](const cxxopts::ParseResult& parsed) { bench = read_bench(parsed); };

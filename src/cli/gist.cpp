@@ -206,8 +206,8 @@ void require_one(const std::vector<std::pair<const char*, bool>>& given) {
 
 GistCommand read_command(const std::string& action, const cxxopts::ParseResult& parsed) {
   const auto text = [&](const char* name) { return text_option(parsed, name); };
-  GistCommand c{text("run"), text("input"), text("dataset"), text("output"), text("cache"), {}, 0, 0, 0, -1, 0, -1,
-                {},          {},            {}};
+  GistCommand c{
+      text("run"), text("input"), text("dataset"), text("output"), text("cache"), {}, 0, 0, 0, -1, 0, -1, {}, {}, {}};
   if (c.run.empty()) throw UsageError(str("braid gist ", action, ": expected a run's folder"));
   c.store = one_of("store", parsed["store"].as<std::string>(), {"fp32", "bf16", "fp16"});
   c.held_out = parsed["held-out"].as<int64_t>();
@@ -223,10 +223,12 @@ GistCommand read_command(const std::string& action, const cxxopts::ParseResult& 
     require_one({{"--input", !c.input.empty()}, {"--dataset", !c.dataset.empty()}, {"--held-out", c.held_out > 0}});
     if (c.output.empty()) throw UsageError("braid gist compress: expected --output FILE");
     const std::filesystem::path folder = std::filesystem::absolute(c.output).parent_path();
-    if (!std::filesystem::is_directory(folder)) throw UsageError(str("--output: ", folder.string(), ": no such folder"));
+    if (!std::filesystem::is_directory(folder))
+      throw UsageError(str("--output: ", folder.string(), ": no such folder"));
   } else {
     if (c.cache.empty()) throw UsageError("braid gist ask: expected --cache FILE");
-    if (c.ids.empty() && c.questions.empty()) throw UsageError("braid gist ask: expected --question TEXT or --ids LIST");
+    if (c.ids.empty() && c.questions.empty())
+      throw UsageError("braid gist ask: expected --question TEXT or --ids LIST");
     if (c.most < 1) throw UsageError("--max-new-tokens: expected 1 or more");
   }
   if (c.segment < 0 || c.length < 0) throw UsageError("--segment, --length: expected a number of tokens");

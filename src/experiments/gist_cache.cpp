@@ -46,7 +46,8 @@ at::ScalarType tensor_type(h5::Element element) {
 
 h5::Element element_of_name(const std::string& name, const std::string& path) {
   const auto element = h5::element_named(name);
-  const bool known = element == h5::Element::float32 || element == h5::Element::bfloat16 || element == h5::Element::float16;
+  const bool known =
+      element == h5::Element::float32 || element == h5::Element::bfloat16 || element == h5::Element::float16;
   if (!known) throw UsageError(str(path, ": dtype: expected float32, bfloat16 or float16, found ", name));
   return *element;
 }
@@ -54,7 +55,8 @@ h5::Element element_of_name(const std::string& name, const std::string& path) {
 void require_known(const std::vector<int64_t>& ids, const Transformer& model, size_t context) {
   for (const int64_t id : ids) {
     if (id >= 0 && id < model.config().vocabulary) continue;
-    throw UsageError(str("context ", context, ": the model knows tokens 0 to ", model.config().vocabulary - 1, ", found ", id));
+    throw UsageError(
+        str("context ", context, ": the model knows tokens 0 to ", model.config().vocabulary - 1, ", found ", id));
   }
 }
 
@@ -150,7 +152,8 @@ void require_format(const h5::File& file) {
   }
   const int64_t version = h5::int_attribute(file, "format_version");
   if (version <= gist_cache_version) return;
-  throw UsageError(str(file.path(), ": format_version ", version, " is newer than this program's ", gist_cache_version));
+  throw UsageError(
+      str(file.path(), ": format_version ", version, " is newer than this program's ", gist_cache_version));
 }
 
 GistCache read_contents(const std::string& path) {

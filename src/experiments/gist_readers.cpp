@@ -37,9 +37,10 @@ KeptContexts pooled(const SystemNeeds& needs, const AskedBatch& batch) {
   }
   const at::Tensor kept = gists_by_text(at::cat(rows), batch.context.size(0));
   const double positions = double(kept.size(4)), bytes = kept_bytes(needs, positions);
-  return {positions, bytes, [&needs, &batch, plan, kept, positions, bytes] {
-            return SystemReply{answer_behind(needs, kept, needs.first_position(plan), batch.question), positions, bytes};
-          }};
+  return {
+      positions, bytes, [&needs, &batch, plan, kept, positions, bytes] {
+        return SystemReply{answer_behind(needs, kept, needs.first_position(plan), batch.question), positions, bytes};
+      }};
 }
 
 // Weights of neighbours count for each other, so that what stands together is kept together.
@@ -92,13 +93,12 @@ KeptContexts window(const SystemNeeds& needs, const AskedBatch& batch) {
     const RandomStream random(0, RandomPurpose::task, "gist window", question.index);
     starts.push_back(random.below(0, n - tokens + 1));
   }
-  return {double(tokens), double(tokens) * token_bytes, [&needs, &batch, starts, tokens] {
-            return answer_from_stretches(needs, batch, starts, tokens);
-          }};
+  return {double(tokens), double(tokens) * token_bytes,
+          [&needs, &batch, starts, tokens] { return answer_from_stretches(needs, batch, starts, tokens); }};
 }
 
-// The raw text [B r, S] of the r segments of each context whose gists [B, L, 2, H_kv, G k, d] the question looks at most,
-// as rows of segment_rows.
+// The raw text [B r, S] of the r segments of each context whose gists [B, L, 2, H_kv, G k, d] the question looks at
+// most, as rows of segment_rows.
 at::Tensor chosen_rows(const SystemNeeds& needs, const AskedBatch& batch, const SegmentPlan& plan,
                        const at::Tensor& gists, int64_t count) {
   const AnswerPast past = past_of_gists(gists, needs.first_position(plan));

@@ -8,7 +8,8 @@
 //   window  a stretch of as many raw tokens as there are gists, anywhere
 //   hybrid  gists choose the segments that the question looks at most, whose raw tokens are read instead: gists and raw
 //           text are stored, gists and those segments read
-// All but the gists' own reading is of raw tokens, which a model has to be trained on, too (the phases' raw=).
+// All but the gists' own reading is of raw tokens: a model that was trained on gists alone has never read any before a
+// question, and its answers from them say so.
 #pragma once
 
 #include "experiments/gist_system.h"

@@ -143,13 +143,13 @@ std::vector<GistSystem> gist_systems(const SystemNeeds& needs) {
     return kept_tokens(needs, batch, batch.context.narrow(1, n - std::min(kept, n), std::min(kept, n)));
   };
   std::vector<GistSystem> systems = {
-          {"gist", [=](const AskedBatch& batch) { return gists_of(batch, batch.context); }},
-          {"shuffled", [=](const AskedBatch& batch) { return gists_of(batch, batch.other); }},
-          {"none", nothing},
-          {"truncated", last_tokens},
-          {"oracle", [&needs](const AskedBatch& batch) { return oracle(needs, batch); }},
-          {"search", [&needs](const AskedBatch& batch) { return search(needs, batch); }},
-          {"full", [&needs](const AskedBatch& batch) { return kept_tokens(needs, batch, batch.context); }, true}};
+      {"gist", [=](const AskedBatch& batch) { return gists_of(batch, batch.context); }},
+      {"shuffled", [=](const AskedBatch& batch) { return gists_of(batch, batch.other); }},
+      {"none", nothing},
+      {"truncated", last_tokens},
+      {"oracle", [&needs](const AskedBatch& batch) { return oracle(needs, batch); }},
+      {"search", [&needs](const AskedBatch& batch) { return search(needs, batch); }},
+      {"full", [&needs](const AskedBatch& batch) { return kept_tokens(needs, batch, batch.context); }, true}};
   for (GistSystem& system : reading_systems(needs)) systems.push_back(std::move(system));
   return systems;
 }

@@ -24,9 +24,9 @@ at::Tensor heads_of(const at::Tensor& packed, int64_t first, int64_t count) {
 }
 
 at::Tensor keys_and_values(const at::Tensor& packed, const Attention& layer) {
-  return at::stack({heads_of(packed, layer.heads, layer.kv_heads),
-                    heads_of(packed, layer.heads + layer.kv_heads, layer.kv_heads)},
-                   1);
+  return at::stack(
+      {heads_of(packed, layer.heads, layer.kv_heads), heads_of(packed, layer.heads + layer.kv_heads, layer.kv_heads)},
+      1);
 }
 
 at::Tensor finish_block(const at::Tensor& x, const at::Tensor& attended, const Block& block) {
@@ -34,8 +34,8 @@ at::Tensor finish_block(const at::Tensor& x, const at::Tensor& attended, const B
   return u + feed_forward(normalised, block.mlp);
 }
 
-// The weights of softmax(q k^T / sqrt(d)) on the first P keys, [B, H_kv, P]: the mean over queries [B, H, T, d] and over
-// the heads that share keys [B, H_kv, P + T, d].
+// The weights of softmax(q k^T / sqrt(d)) on the first P keys, [B, H_kv, P]: the mean over queries [B, H, T, d] and
+// over the heads that share keys [B, H_kv, P + T, d].
 at::Tensor mean_attention(const at::Tensor& q, const at::Tensor& keys) {
   const int64_t kv_heads = keys.size(1), all = keys.size(2), tokens = q.size(2), before = all - tokens;
   const at::ScalarType wide = q.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;

@@ -15,11 +15,12 @@ at::Tensor read_context(Transformer& model, const at::Tensor& ids);
 at::Tensor attention_on(Transformer& model, const at::Tensor& ids, AnswerPast past);
 
 // Of raw keys and values [R, L, 2, H_kv, S, d] at positions 0..S-1 the means of `count` stretches as long as each other
-// (but for one token), [R, L, 2, H_kv, count, d] at positions S..S+count-1. Keys are turned back before they are averaged.
+// (but for one token), [R, L, 2, H_kv, count, d] at positions S..S+count-1. Keys are turned back before they are
+// averaged.
 at::Tensor pool_context(const at::Tensor& kept, int64_t count, const ModelConfig& config, at::ScalarType type);
 
-// The `count` positions of raw keys and values [B, L, 2, H_kv, n, d] that have the largest of the weights [B, L, H_kv, n],
-// in each layer and head for itself, in their order.
+// The `count` positions of raw keys and values [B, L, 2, H_kv, n, d] that have the largest of the weights [B, L, H_kv,
+// n], in each layer and head for itself, in their order.
 at::Tensor select_positions(const at::Tensor& kept, const at::Tensor& weights, int64_t count);
 
 }  // namespace braid

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Keys that are kept after they were turned by their positions (nn/rotary.h), as if they had stood elsewhere. A turn by p
-// and one by p' - p are one by p', so that this is exact but for rounding. Values have no position and stay.
+// Keys that are kept after they were turned by their positions (nn/rotary.h), as if they had stood elsewhere. A turn by
+// p and one by p' - p are one by p', so that this is exact but for rounding. Values have no position and stay.
 #pragma once
 
 #include "nn/rotary.h"

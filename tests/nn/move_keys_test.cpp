@@ -42,8 +42,8 @@ TEST_P(EveryRope, MovedKeysAreKeysThatStoodThere) {
     return largest_difference(moved, there);
   };
   EXPECT_LT(error(at::kDouble, at::kDouble), 1e-12);
-  EXPECT_LT(error(at::kFloat, at::kFloat), 2e-3);      // angles of 1200 rad in fp32
-  EXPECT_LT(error(at::kBFloat16, at::kFloat), 5e-2);   // numbers up to 4 are rounded twice to 8 bits
+  EXPECT_LT(error(at::kFloat, at::kFloat), 2e-3);     // angles of 1200 rad in fp32
+  EXPECT_LT(error(at::kBFloat16, at::kFloat), 5e-2);  // numbers up to 4 are rounded twice to 8 bits
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, EveryRope, testing::Values("none", "linear", "llama3", "yarn"));
