@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // braid gist: contexts compressed once into a file, and questions that are answered from it.
+#include <algorithm>
 #include <charconv>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
+#include <optional>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -15,7 +17,6 @@
 #include "experiments/gist_cache.h"
 #include "experiments/run.h"
 #include "store/checkpoint_manifest.h"
-#include "store/posix_file.h"
 #include "train/memory.h"
 
 namespace braid {
@@ -204,10 +205,27 @@ void require_one(const std::vector<std::pair<const char*, bool>>& given) {
   if (count != 1) throw UsageError(str("braid gist: expected one of ", names));
 }
 
+void check_compress(const GistCommand& c) {
+  require_one({{"--input", !c.input.empty()}, {"--dataset", !c.dataset.empty()}, {"--held-out", c.held_out > 0}});
+  if (c.output.empty()) throw UsageError("braid gist compress: expected --output FILE");
+  const std::filesystem::path folder = std::filesystem::absolute(c.output).parent_path();
+  if (!std::filesystem::is_directory(folder)) throw UsageError(str("--output: ", folder.string(), ": no such folder"));
+}
+
+void check_ask(const GistCommand& c) {
+  if (c.cache.empty()) throw UsageError("braid gist ask: expected --cache FILE");
+  if (c.ids.empty() && c.questions.empty()) throw UsageError("braid gist ask: expected --question TEXT or --ids LIST");
+  if (c.most < 1) throw UsageError("--max-new-tokens: expected 1 or more");
+}
+
 GistCommand read_command(const std::string& action, const cxxopts::ParseResult& parsed) {
   const auto text = [&](const char* name) { return text_option(parsed, name); };
-  GistCommand c{
-      text("run"), text("input"), text("dataset"), text("output"), text("cache"), {}, 0, 0, 0, -1, 0, -1, {}, {}, {}};
+  GistCommand c;
+  c.run = text("run");
+  c.input = text("input");
+  c.dataset = text("dataset");
+  c.output = text("output");
+  c.cache = text("cache");
   if (c.run.empty()) throw UsageError(str("braid gist ", action, ": expected a run's folder"));
   c.store = one_of("store", parsed["store"].as<std::string>(), {"fp32", "bf16", "fp16"});
   c.held_out = parsed["held-out"].as<int64_t>();
@@ -219,18 +237,7 @@ GistCommand read_command(const std::string& action, const cxxopts::ParseResult& 
   if (parsed.count("ids")) c.ids = parsed["ids"].as<std::vector<std::string>>();
   if (parsed.count("question")) c.questions = parsed["question"].as<std::vector<std::string>>();
   c.world.device = one_of("device", parsed["device"].as<std::string>(), {"auto", "cpu", "cuda"});
-  if (action == "compress") {
-    require_one({{"--input", !c.input.empty()}, {"--dataset", !c.dataset.empty()}, {"--held-out", c.held_out > 0}});
-    if (c.output.empty()) throw UsageError("braid gist compress: expected --output FILE");
-    const std::filesystem::path folder = std::filesystem::absolute(c.output).parent_path();
-    if (!std::filesystem::is_directory(folder))
-      throw UsageError(str("--output: ", folder.string(), ": no such folder"));
-  } else {
-    if (c.cache.empty()) throw UsageError("braid gist ask: expected --cache FILE");
-    if (c.ids.empty() && c.questions.empty())
-      throw UsageError("braid gist ask: expected --question TEXT or --ids LIST");
-    if (c.most < 1) throw UsageError("--max-new-tokens: expected 1 or more");
-  }
+  action == "compress" ? check_compress(c) : check_ask(c);
   if (c.segment < 0 || c.length < 0) throw UsageError("--segment, --length: expected a number of tokens");
   return c;
 }
