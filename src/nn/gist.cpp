@@ -108,8 +108,8 @@ AttentionContext GistModel::context_at(const at::Tensor& position_ids) const {
   return context;
 }
 
-at::Tensor GistModel::compress(const at::Tensor& ids) {
-  const at::Tensor positions = at::arange(ids.size(1) + count(), ids.options());
+at::Tensor GistModel::compress(const at::Tensor& ids, int64_t first_position) {
+  const at::Tensor positions = at::arange(ids.size(1) + count(), ids.options()) + first_position;
   const at::Tensor context = embed(ids, model_.embedding(), positions.narrow(0, 0, ids.size(1)));
   return run_segment(at::cat({context, vectors_behind(*vectors_, ids.size(0), context.scalar_type())}, 1), positions);
 }

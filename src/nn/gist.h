@@ -31,8 +31,8 @@ class GistModel {
   GistModel& operator=(const GistModel&) = delete;
 
   // ids [R, S], a segment each, to their gists [R, L, 2, H_kv, k, d] in compute type: keys, turned, and values.
-  // Gradients flow through them into vectors, model and context.
-  at::Tensor compress(const at::Tensor& ids);
+  // Gradients flow through them into vectors, model and context. `first_position` is that of a segment's first token.
+  at::Tensor compress(const at::Tensor& ids, int64_t first_position = 0);
   // Logits [B, T, V] of the next tokens; they see the whole past and those before them, and become part of the past.
   at::Tensor answer(const at::Tensor& ids, AnswerPast& past);
 
