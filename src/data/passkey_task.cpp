@@ -86,4 +86,9 @@ void PasskeyTask::sample(int64_t index, std::span<int64_t> tokens, std::span<int
   targets.back() = end;
 }
 
+Slice PasskeyTask::sample_with_needle(int64_t index, std::span<int64_t> tokens, std::span<int64_t> targets) const {
+  sample(index, tokens, targets);
+  return {needle_start(index), needle_tokens};
+}
+
 }  // namespace braid

@@ -9,7 +9,7 @@
 #include <array>
 #include <optional>
 
-#include "data/dataset.h"
+#include "data/context_task.h"
 #include "data/recall_tasks.h"
 
 namespace braid {
@@ -28,13 +28,15 @@ struct PasskeyShape {
   std::optional<double> depth;  // where the needle begins, 0 to 1 of what is possible; else anywhere
 };
 
-class PasskeyTask final : public Dataset {
+class PasskeyTask final : public ContextTask {
  public:
   explicit PasskeyTask(const PasskeyShape& shape);  // UsageError: no room for the needle
   int64_t vocabulary() const override { return passkey::vocabulary; }
   int64_t length() const override { return shape_.context + passkey::question_tokens; }
   int64_t epoch_size() const override { return -1; }
   void sample(int64_t index, std::span<int64_t> tokens, std::span<int64_t> targets) const override;
+  int64_t context() const override { return shape_.context; }
+  Slice sample_with_needle(int64_t index, std::span<int64_t> tokens, std::span<int64_t> targets) const override;
 
   int64_t needle_start(int64_t index) const;
   std::array<int64_t, passkey::key_digits> key(int64_t index) const;

@@ -31,6 +31,17 @@ void GistConfig::describe(ConfigSection& s) {
           "distractors (share of digits in the filler) and share (of the steps that have them)");
   s.value("eval_length", eval_length, "context of held-out samples [tokens]", passkey::needle_tokens, 1 << 24);
   s.value("eval_answers", eval_answers, "held-out samples answered freely at each evaluation [samples]", 2, 1 << 20);
+  s.value("reconstruction", reconstruction,
+          "weight of writing a part of the context out again from the gists, behind a learned vector that asks for it; 0: "
+          "not asked for [1]",
+          0.0, 1e6);
+  s.choice("reconstructed", reconstructed, {"needle", "span"},
+           "that part: the sentence that holds the answer, or a random stretch of at least 16 tokens, named by its first 4");
+  s.value("reconstructed_tokens", reconstructed_tokens, "its longest; of longer needles the end [tokens]", 8, 4096);
+  s.value("distillation", distillation,
+          "weight of the divergence of answers from those that the model itself, without gists and adapters, gives with "
+          "the whole context; needs model.path and adapters [1]",
+          0.0, 1e6);
 }
 
 namespace {
@@ -89,6 +100,21 @@ GistPhase read_phase(const std::string& text) {
 }
 
 }  // namespace
+
+RepeatShape GistConfig::repeat_shape(uint64_t seed) const {
+  return {reconstructed == "needle", std::min<int64_t>(16, reconstructed_tokens), reconstructed_tokens, seed};
+}
+
+int64_t GistConfig::positions(int64_t question_tokens) const {
+  int64_t longest = segment, whole = 0;
+  for (const GistPhase& phase : read_phases()) {
+    const int64_t most = *std::ranges::max_element(phase.segments), times = *std::ranges::max_element(phase.counts);
+    longest = std::max(longest, most);
+    whole = std::max(whole, tokens_of_segments(times, most, times > 1 ? overlap : 0));
+  }
+  const int64_t compressed = longest + count + std::max(question_tokens, reconstructs() ? reconstructed_tokens : 0);
+  return std::max(compressed, distillation > 0 ? whole + question_tokens : 0);
+}
 
 std::vector<GistPhase> GistConfig::read_phases() const {
   std::vector<GistPhase> read;

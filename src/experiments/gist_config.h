@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/config.h"
+#include "data/repeated_spans.h"
 #include "nn/model_config.h"
 #include "train/curriculum.h"
 
@@ -28,8 +29,17 @@ struct GistConfig {
   bool shard_segments = false;
   std::vector<std::string> phases;
   int64_t eval_length = 512, eval_answers = 64;
+  double reconstruction = 0, distillation = 0;  // a and b of gist_loss.h
+  std::string reconstructed = "needle";         // needle | span
+  int64_t reconstructed_tokens = 64;            // at most
 
   bool enabled() const { return count > 0; }
+  bool reconstructs() const { return reconstruction > 0; }
+  RepeatShape repeat_shape(uint64_t seed) const;
+  // What training needs of the model: a segment, its gists and a question; to distil also a whole context and a question.
+  int64_t positions(int64_t question_tokens) const;
+  // Elements of the vectors.
+  int64_t elements(const ModelConfig& model) const { return enabled() ? (count + reconstructs()) * model.width : 0; }
   void describe(ConfigSection& section);
   // In order; UsageError: "gist.phases: …".
   std::vector<GistPhase> read_phases() const;
