@@ -10,21 +10,21 @@
 namespace braid {
 
 void DataConfig::describe(ConfigSection& s) {
-  s.choice("kind", kind, {"incrementing", "bytes", "tokens", "copy", "induction", "passkey", "examples"},
+  s.choice("kind", kind, {"incrementing", "bytes", "tokens", "copy", "induction", "passkey", "needles", "examples"},
            "what samples are made of: incrementing, counting up from a random token; bytes, text byte by byte; tokens, "
            "shards as they are; copy and induction, generated tasks that need context; passkey, a key of five digits in a long "
-           "text and the question for it; examples, prompts with answers, "
+           "text and the question for it; needles, texts with keys in sentences, made as [needles] says; examples, prompts with answers, "
            "one to a line of JSON");
   s.value("path", path,
           "kind = bytes: a folder of text, or of shards (train.h5 and held-out.h5); kind = tokens: the latter; kind = "
           "examples: a folder of train.jsonl and valid.jsonl, or one such file; else unused");
   s.value("held_out_fraction", held_out_fraction,
           "share of the text files kept for evaluation, where shards are made from text [1]", 0.0, 0.9);
-  s.value("tokenizer", tokenizer, "examples: a file tokenizer.json; empty: the one in model.path");
+  s.value("tokenizer", tokenizer, "examples and needles: a file tokenizer.json; empty: the one in model.path");
   s.choice("format", format, {"raw", "alpaca", "chatml", "zephyr", "llama3", "model"},
-           "examples: how prompt and answer are put together; raw: nothing between them; model: as the chat template in "
+           "examples and needles: how prompt and answer are put together; raw: nothing between them; model: as the chat template in "
            "model.path says");
-  s.value("end_token", end_token, "examples: the tokenizer's end token stands behind each answer");
+  s.value("end_token", end_token, "examples and needles: the tokenizer's end token stands behind each answer");
   s.value("apart", apart,
           "examples: prompt and answer are tokenised each by itself, so that an answer is asked for with the tokens that "
           "were trained");

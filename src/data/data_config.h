@@ -19,7 +19,7 @@ struct DataConfig {
   // valid.jsonl, or one file.
   std::string path;
   double held_out_fraction = 0.05;
-  // examples only:
+  // examples and needles:
   std::string tokenizer;        // tokenizer.json; "": the one in model.path
   std::string format = "raw";   // raw | alpaca | chatml | zephyr | llama3 | model: how prompt and answer are put together
   bool end_token = true;        // behind each answer, unless the format puts it there

@@ -96,9 +96,9 @@ std::string plural(int64_t count, const char* what) { return str(count, " ", wha
 
 // "134515008 parameters", "136957248 parameters, 2442240 of them (1.78 %) trained".
 std::string parameters_text(const RunConfig& config) {
-  const int64_t all = count_all(config.model, config.lora, config.memory) + config.gist.count * config.model.width;
-  if (config.gist.enabled()) return str(all, " parameters");
-  const int64_t trained = count_trainable(config.model, config.lora, config.memory);
+  const int64_t gists = config.gist.elements(config.model);
+  const int64_t all = count_all(config.model, config.lora, config.memory) + gists;
+  const int64_t trained = count_trainable(config.model, config.lora, config.memory) + gists;
   if (all == trained) return str(all, " parameters");
   return str(all, " parameters, ", trained, " of them (", share_text(trained, all), ") trained");
 }
@@ -225,7 +225,8 @@ RunModel make_model(const RunConfig& config, TaskData& data, const RunStart& sta
   if (made.adapters && start.checkpoint.empty()) load_adapter(*made.adapters, host);
   made.memory = memory_for(*made.model, config, site.ranks);
   if (config.gist.enabled()) {
-    made.gists = std::make_unique<GistModel>(*made.model, config.gist.count);
+    const GistSettings settings{config.gist.count, made.adapters.get(), config.gist.reconstructs(), config.train.recompute};
+    made.gists = std::make_unique<GistModel>(*made.model, settings);
     initialise_gist_model(*made.gists, config);
   }
   return made;

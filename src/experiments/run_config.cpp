@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "experiments/run_config.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include "base/error.h"
+#include "data/needle_stream.h"
 #include "data/passkey_task.h"
 #include "experiments/pretrained.h"
 
@@ -36,6 +38,7 @@ void RunConfig::describe(ConfigSection& s) {
   s.table("memory", memory, "hash memory: tables that layers look up by the last few tokens");
   s.table("gist", gist, "gist tokens: contexts compressed to the keys and values of a few learned vectors");
   s.table("data", data, "what it is trained on");
+  s.table("needles", needles, "texts with keys in sentences, and questions for them (data.kind = \"needles\")");
   s.table("optim", optim, "AdamW, its schedule and clipping");
   s.table("train", train, "the training loop: steps, batch, seed, precision, evaluation");
   s.table("eval", eval, "what is evaluated by itself when a run has ended");
@@ -83,6 +86,22 @@ void check_additions(const RunConfig& config, const ConfigDocument& document) {
   }
 }
 
+// Adapters on gists alone leave no use for what acts elsewhere; a distilled answer needs a model that gives one.
+void check_gist_adapters(const RunConfig& config, const auto& refuse) {
+  const LoraConfig& lora = config.lora;
+  const bool on_head = std::find(lora.targets.begin(), lora.targets.end(), "lm_head") != lora.targets.end();
+  if (config.gist.distillation > 0 && (config.model.path.empty() || !lora.enabled())) {
+    refuse("gist.distillation", "it needs model.path and lora.rank, so that the model as it was can be asked");
+  }
+  if (!lora.enabled()) return;
+  if (config.model.path.empty()) refuse("lora.rank", "adapters need model.path, the model they are put on");
+  if (lora.dropout > 0) refuse("lora.dropout", str("expected 0, found ", lora.dropout));
+  if (!lora.saved_modules.empty() && (lora.on_gists() || config.gist.distillation > 0)) {
+    refuse("lora.saved_modules", "lora.rows = \"gist\" or distillation, expected none");
+  }
+  if (lora.on_gists() && on_head) refuse("lora.targets", "lora.rows = \"gist\", expected no lm_head");
+}
+
 // The data of a gist run is made by its phases; what it is not built for is refused.
 void check_gist(const RunConfig& config, const ConfigDocument& document) {
   if (!config.eval.at_end.empty() && (!config.gist.enabled() || !config.checkpoint.at_end)) {
@@ -92,21 +111,36 @@ void check_gist(const RunConfig& config, const ConfigDocument& document) {
   const auto refuse = [&](const std::string& key, const std::string& problem) {
     throw UsageError(str(document.where(key), ": ", key, ": with [gist] ", problem));
   };
+  const bool needles = config.data.kind == "needles";
+  if (!config.gist.enabled() && needles) {
+    throw UsageError(str(document.where("data.kind"), ": data.kind: \"needles\" needs gist.count, found 0"));
+  }
+  if (!config.gist.enabled() && config.lora.on_gists()) {
+    throw UsageError(str(document.where("lora.rows"), ": lora.rows: \"gist\" needs gist.count, found 0"));
+  }
   if (!config.gist.enabled()) return;
   try {
     config.gist.check(config.model);
+    config.needles.check();
   } catch (const UsageError& problem) {
     const std::string what = problem.what();
     throw UsageError(str(document.where(what.substr(0, what.find(':'))), ": ", what));
   }
-  if (config.data.kind != "passkey") refuse("data.kind", str("expected passkey, found \"", config.data.kind, "\""));
-  if (config.model.vocabulary < passkey::vocabulary) {
-    refuse("model.vocabulary", str("expected at least ", passkey::vocabulary, ", found ", config.model.vocabulary));
+  if (config.data.kind != "passkey" && !needles) {
+    refuse("data.kind", str("expected passkey or needles, found \"", config.data.kind, "\""));
   }
-  if (!config.model.path.empty()) refuse("model.path", "a model is trained from its first values");
-  if (config.lora.enabled()) refuse("lora.rank", "adapters are not trained");
+  const bool bytes = needles && config.data.tokenizer.empty() && config.model.path.empty();
+  const int64_t least = bytes ? byte_vocabulary : passkey::vocabulary;
+  if (config.model.vocabulary < least && (bytes || !needles)) {
+    refuse("model.vocabulary", str("expected at least ", least, ", found ", config.model.vocabulary));
+  }
   if (config.memory.enabled()) refuse("memory.layers", "a hash memory is not trained");
-  if (config.train.recompute) refuse("train.recompute", "activations are always kept");
+  const int64_t positions = config.gist.positions(needles ? config.needles.question_tokens : passkey::question_tokens);
+  if (!config.model.path.empty() && positions > config.model.context) {
+    refuse("model.context", str("expected at least ", positions, ", what a segment, its gists and a question need, or with "
+                                "distillation the longest context and a question; found ", config.model.context));
+  }
+  check_gist_adapters(config, refuse);
 }
 
 void check_quantised(const RunConfig& config, const ConfigDocument& document) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "data/data_config.h"
+#include "data/needle_config.h"
 #include "experiments/gist_config.h"
 #include "nn/hash_memory_config.h"
 #include "nn/lora_config.h"
@@ -47,6 +48,7 @@ struct RunConfig {
   HashMemoryConfig memory;
   GistConfig gist;
   DataConfig data;
+  NeedleConfig needles;
   OptimConfig optim;
   TrainConfig train;
   EvalConfig eval;
