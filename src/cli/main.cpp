@@ -17,7 +17,7 @@ const std::vector<Command>& commands() {
       {"checkpoint", "look into checkpoints, verify, compare and convert them", command_checkpoint},
       {"eval", "what a model and its adapter answer to the Engram test", command_eval},
       {"gist", "compress contexts into a file once, and ask it many times", command_gist},
-      {"generate", "continue token ids with a model", command_generate},
+      {"generate", "continue texts or token ids with a model", command_generate},
       {"status", "how far runs and sweeps are, from their folders", command_status},
       {"doctor", "what this machine, its GPUs and its ranks can do", command_doctor},
       {"bench", "bandwidth and latency of collectives between ranks", command_bench},

@@ -6,6 +6,7 @@
 #include "kernels/add_norm_cuda.h"
 #include "kernels/connection_cuda.h"
 #include "kernels/cross_entropy_cuda.h"
+#include "kernels/draw_tokens_cuda.h"
 #include "kernels/dropout_cuda.h"
 #include "kernels/gelu_cuda.h"
 #include "kernels/nf4_cuda.h"
@@ -55,6 +56,7 @@ void adamw8bit_cuda(Launch, const AdamWFactors&, int64_t, float*, const float*, 
 void cross_entropy_cuda(Launch, Element, int64_t, int64_t, const void*, const int64_t*, double, LossSums*, void*) {
   missing();
 }
+void draw_tokens_cuda(Launch, int64_t, int64_t, const float*, const TokenDraw*, int64_t*, uint64_t*) { missing(); }
 void dropout_cuda(Launch, int64_t, Element, DropoutKey, uint64_t, const void*, void*) { missing(); }
 void gelu_cuda(Launch, int64_t, Element, const void*, void*, void*) { missing(); }
 void gelu_backward_cuda(Launch, int64_t, Element, const void*, const void*, void*) { missing(); }
