@@ -20,6 +20,7 @@ import bench_common as common  # noqa: E402
 import collectives_bench  # noqa: E402
 import finetune_bench  # noqa: E402
 import io_bench  # noqa: E402
+import mhc_bench  # noqa: E402
 import nf4_bench  # noqa: E402
 import step_bench  # noqa: E402
 import tokenizer_bench  # noqa: E402
@@ -39,7 +40,7 @@ def one_line(done, code, words):
 
 def test_the_script_names_what_there_is():
     done = subprocess.run([ROOT / "launch/bench", "--help"], capture_output=True, text=True)
-    words = ("step", "attention", "collectives", " io ", "tokenizer", " nf4 ", "finetune")
+    words = ("step", "attention", " mhc ", "collectives", " io ", "tokenizer", " nf4 ", "finetune")
     assert done.returncode == 0 and all(word in done.stdout for word in words)
     one_line(subprocess.run([ROOT / "launch/bench", "steps"], capture_output=True, text=True), 2, "unknown 'steps'")
     one_line(subprocess.run([ROOT / "launch/bench"], capture_output=True, text=True), 2, "say what to measure")
@@ -52,6 +53,9 @@ def test_the_script_names_what_there_is():
     ("step", ["--ranks", "3"], "not shared evenly by 3 ranks"),
     ("step", ["--rounds", "0"], "1 or more"),
     ("attention", ["--contexts", "100"], "not a multiple"),
+    ("mhc", ["--widths", "100"], "not a multiple of 64"),
+    ("mhc", ["--tokens", "1000"], "not a multiple of --context"),
+    ("mhc", ["--forms", "mhx"], "'mhx' is none of"),
     ("collectives", ["--sizes", "1MB"], "expected bytes"),
     ("collectives", ["--collectives", "all_reduc"], "is none of"),
     ("collectives", ["--ranks", "1"], "2 or more"),
@@ -127,6 +131,34 @@ def test_attention_starts_both_kinds_from_equal_weights(tmp_path):
         tolerance = 1e-5 if case["precision"] == "fp32" else 2e-2
         assert abs(case["loss_difference_first"]) < tolerance * 6
         assert all(kind["peak_memory_bytes"] > 100 * attention_bench.MIB for kind in case["kinds"].values())
+
+
+def test_mhc_is_timed_beside_the_residual_from_the_same_weights(tmp_path):
+    out = tmp_path / "mhc.json"
+    done = bench("mhc", "--quick", "--device", "cpu", "--precision", "fp32", "--against", "eager", "--json", out)
+    assert done.returncode == 0, done.stderr
+    (case,) = json.loads(out.read_text())["cases"]
+    programs = {(p["program"], p["form"]): p for p in case["programs"]}
+    assert set(programs) == {*(("braid", form) for form in mhc_bench.FORMS), ("eager", "residual"), ("eager", "mhc")}
+    for (program, form), p in programs.items():
+        plain = programs[program, "residual"]["seconds"]["median"]
+        assert p["overhead"]["median"] == pytest.approx(p["seconds"]["median"] / plain - 1)
+        assert p["tokens_per_second"] == pytest.approx(64 / p["seconds"]["median"])
+        assert p["peak_memory_bytes"] > 100 * attention_bench.MIB
+    first = {name: p["runs"][0]["loss_first"] for name, p in programs.items()}
+    assert first["braid", "residual"] == pytest.approx(first["eager", "residual"], rel=1e-5)
+    assert abs(first["braid", "mhc"] - first["braid", "residual"]) > 1e-4  # so that equal losses mean something
+
+
+def test_mhc_refuses_other_weights_and_takes_overheads_of_one_round():
+    run = {"seconds": 1.0, "step_seconds": [2.0, 1.0], "loss_first": 5.0, "loss_last": 4.0, "peak_memory_bytes": 1}
+    runs = {("braid", "residual"): run, ("braid", "mhc"): run, ("eager", "mhc"): run | {"loss_first": 5.0001}}
+    with pytest.raises(common.BenchError, match="width 64: not the same work: at step 0 the loss of braid mhc is 5, of eager mhc 5.0001"):
+        mhc_bench.require_same_start("width 64", runs, "fp32")
+    mhc_bench.require_same_start("width 64", runs, "bf16")
+    rounds = {("braid", "residual"): [run, run | {"seconds": 2.0}], ("braid", "mhc"): [run | {"seconds": 1.5}, run | {"seconds": 2.2}]}
+    overhead = mhc_bench.summarise(rounds, 64)[1]["overhead"]
+    assert overhead["rounds"] == pytest.approx([0.5, 0.1]) and overhead["median"] == pytest.approx(0.3)
 
 
 def test_collectives_are_timed_beside_gloo_with_nccl_tests_formulas(tmp_path):
