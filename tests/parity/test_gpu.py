@@ -20,11 +20,16 @@ from hf_models import make_folder, random_ids, load, words  # noqa: E402
 DEMO = braid_run.ROOT / "configs/mhc/demo_mhc.toml"
 POC = ["model.layers=4", "model.width=64", "model.mlp_width=128", "train.steps=20", "train.batch=10"]
 LLAMA = ["model.dialect=llama", "model.kv_heads=2", "model.attention=sdpa"] + POC
+PAPER = ["model.connection_form=paper"]
 FORMS = {
     "poc mhc": POC,
     "poc hc": POC + ["model.residual=hc"],
     "poc residual, standard attention": POC + ["model.residual=residual", "model.attention=standard"],
     "llama residual": LLAMA + ["model.residual=residual"],
+    "paper mhc": LLAMA + PAPER,
+    "paper mhc of 2, streams kept at every third sublayer": POC + PAPER + ["model.streams=2", "train.stream_interval=3"],
+    "paper permutations of a width of no whole chunks": LLAMA + PAPER + ["model.manifold=permutations", "model.width=72", "model.heads=2"],
+    "paper hc": LLAMA + PAPER + ["model.residual=hc"],
     "llama mhc, recomputed, small batches": LLAMA + ["train.recompute=true", "train.micro_batch=3"],
 }
 TUNINGS = {
