@@ -31,17 +31,20 @@ void GistConfig::describe(ConfigSection& s) {
           "distractors (share of digits in the filler) and share (of the steps that have them)");
   s.value("eval_length", eval_length, "context of held-out samples [tokens]", passkey::needle_tokens, 1 << 24);
   s.value("eval_answers", eval_answers, "held-out samples answered freely at each evaluation [samples]", 2, 1 << 20);
-  s.value("reconstruction", reconstruction,
-          "weight of writing a part of the context out again from the gists, behind a learned vector that asks for it; 0: "
-          "not asked for [1]",
-          0.0, 1e6);
-  s.choice("reconstructed", reconstructed, {"needle", "span"},
-           "that part: the sentence that holds the answer, or a random stretch of at least 16 tokens, named by its first 4");
+  s.value(
+      "reconstruction", reconstruction,
+      "weight of writing a part of the context out again from the gists, behind a learned vector that asks for it; 0: "
+      "not asked for [1]",
+      0.0, 1e6);
+  s.choice(
+      "reconstructed", reconstructed, {"needle", "span"},
+      "that part: the sentence that holds the answer, or a random stretch of at least 16 tokens, named by its first 4");
   s.value("reconstructed_tokens", reconstructed_tokens, "its longest; of longer needles the end [tokens]", 8, 4096);
-  s.value("distillation", distillation,
-          "weight of the divergence of answers from those that the model itself, without gists and adapters, gives with "
-          "the whole context; needs model.path and adapters [1]",
-          0.0, 1e6);
+  s.value(
+      "distillation", distillation,
+      "weight of the divergence of answers from those that the model itself, without gists and adapters, gives with "
+      "the whole context; needs model.path and adapters [1]",
+      0.0, 1e6);
 }
 
 namespace {
@@ -90,7 +93,8 @@ GistPhase read_phase(const std::string& text) {
         {"share", [&] { phase.share = share(1); }}};
     const auto known = keys.find(key);
     if (known == keys.end()) {
-      refuse(text, str("expected segments, counts, tokens, steps, gate, rate, decay, distractors or share, found ", key));
+      refuse(text,
+             str("expected segments, counts, tokens, steps, gate, rate, decay, distractors or share, found ", key));
     }
     known->second();
   }

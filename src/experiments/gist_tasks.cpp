@@ -26,7 +26,8 @@ NeedleForm needle_form_of(const DataConfig& data, const ModelConfig& model) {
   NeedleForm form;
   form.tokens = NeedleTokens::from_file(opened->tokenizer.file());
   form.ask = [opened, data](const NeedleSample& sample) {
-    const Conversation turns = {{"user", question_text(sample, data.format == "raw")}, {"assistant", answer_text(sample)}};
+    const Conversation turns = {{"user", question_text(sample, data.format == "raw")},
+                                {"assistant", answer_text(sample)}};
     TokenExample example = tokenise(turns, opened->form(data));
     const size_t size = example.ids.size();  // a format that ends its turns by itself has the token twice
     if (opened->end && example.ids[size - 2] == *opened->end) example.ids.pop_back();
@@ -39,7 +40,8 @@ NeedleForm needle_form_of(const DataConfig& data, const ModelConfig& model) {
 GistTasks::GistTasks(const RunConfig& config)
     : gist_(config.gist), seed_(static_cast<uint64_t>(config.train.seed)), kind_(config.data.kind) {
   if (kind_ != "needles") return;
-  needles_ = make_needle_source(config.needles, needle_form_of(config.data, config.model), config.model.vocabulary, seed_);
+  needles_ =
+      make_needle_source(config.needles, needle_form_of(config.data, config.model), config.model.vocabulary, seed_);
 }
 
 std::shared_ptr<const ContextTask> GistTasks::open(int64_t tokens, Split split, double distractors) const {

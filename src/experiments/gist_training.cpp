@@ -78,7 +78,8 @@ Row GistTraining::measure(int64_t step, const Dataset& held_out) const {
     const TextAnswers answers = answer_texts(gists_, dynamic_cast<const ContextTask&>(held_out), segments, mine);
     std::tie(right[0], right[1]) = std::pair(answers.gist, answers.shuffled);
   } else {
-    const PasskeyAnswers answers = answer_passkeys(gists_, held_out, segments, mine, answers_at_once(held_out.length()));
+    const PasskeyAnswers answers =
+        answer_passkeys(gists_, held_out, segments, mine, answers_at_once(held_out.length()));
     right[0] = exact_matches(answers.gist, answers.expected);
     right[1] = exact_matches(answers.shuffled, answers.expected);
   }

@@ -39,7 +39,7 @@ std::optional<RunConfig> with_another(const std::string& key) {
   for (const char* value :
        {"7", "0.25", "true", "false", "\"llama\"", "\"sdpa\"", "\"standard\"", "\"hc\"", "\"bytes\"", "\"matrices\"",
         "\"cosine\"", "\"bf16\"", "\"alpaca\"", "\"adamw8bit\"", "\"linear\"", "\"stop\"", "\"elsewhere\"", "\"plain\"",
-        "\"nf4\"", "\"paper\"", "\"permutations\"", "\"zeros\"", "\"mean\"", "[4]", "[\"hc\"]"}) {
+        "\"nf4\"", "\"paper\"", "\"permutations\"", "\"zeros\"", "\"mean\"", "\"gist\"", "\"span\"", "\"digits\"", "\"first\"", "[4]", "[\"hc\"]"}) {
     RunConfig config;
     try {
       ConfigDocument document = ConfigDocument::from_text(text_of(config), "test");
