@@ -17,7 +17,8 @@ std::pair<std::string, double> share_of(const std::string& key, const std::strin
   const char* end = text.data() + text.size();
   const auto [stop, problem] = std::from_chars(text.data() + sign + 1, end, share);
   if (problem == std::errc() && stop == end && share > 0 && share < 1e9) return {text.substr(0, sign), share};
-  throw UsageError(str("needles.", key, ": \"", text, "\": expected a name, or a name and its share such as single=0.8"));
+  throw UsageError(
+      str("needles.", key, ": \"", text, "\": expected a name, or a name and its share such as single=0.8"));
 }
 
 Shares shares_of(const std::string& key, const std::vector<std::string>& texts) {
@@ -32,11 +33,13 @@ Shares shares_of(const std::string& key, const std::vector<std::string>& texts) 
 }  // namespace
 
 void NeedleConfig::describe(ConfigSection& s) {
-  s.value("tasks", tasks, "what is asked: single, multikey, multivalue, multiquery, vt (docs/needles.md), each perhaps with "
-                          "its share of the samples, \"single=0.8\"");
+  s.value("tasks", tasks,
+          "what is asked: single, multikey, multivalue, multiquery, vt (docs/needles.md), each perhaps with "
+          "its share of the samples, \"single=0.8\"");
   s.value("languages", languages, "of the texts: en, ko, perhaps with shares");
   s.value("keys", keys, "of the tasks with several; vt: hops", 1, 64);
-  s.choice("characters", characters, {"alnum", "letters", "digits"}, "what keys are made of: [A-Z0-9], [A-Z] or digits");
+  s.choice("characters", characters, {"alnum", "letters", "digits"},
+           "what keys are made of: [A-Z0-9], [A-Z] or digits");
   s.value("key_length", key_length, "of a key [characters]", 2, 64);
   s.choice("wordings", wordings, {"all", "first", "rest"},
            "wordings and fillers that are drawn from: all, the first three quarters of each list, or the rest");
@@ -49,8 +52,10 @@ Shares NeedleConfig::language_shares() const { return shares_of("languages", lan
 
 void NeedleConfig::check() const {
   for (const auto& [name, share] : task_shares()) {
-    const bool known = name == "single" || name == "multikey" || name == "multivalue" || name == "multiquery" || name == "vt";
-    if (!known) throw UsageError(str("needles.tasks: expected single, multikey, multivalue, multiquery or vt, found ", name));
+    const bool known =
+        name == "single" || name == "multikey" || name == "multivalue" || name == "multiquery" || name == "vt";
+    if (!known)
+      throw UsageError(str("needles.tasks: expected single, multikey, multivalue, multiquery or vt, found ", name));
   }
   for (const auto& [name, share] : language_shares()) {
     if (name != "en" && name != "ko") throw UsageError(str("needles.languages: expected en or ko, found ", name));

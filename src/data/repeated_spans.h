@@ -14,11 +14,12 @@ struct RepeatShape {
   uint64_t seed = 0;
 };
 
-// The base's sample, then a block of `most` tokens: the span's, and ignored_target where it is shorter. The block has no
-// targets: how it is asked for is the loss's business.
+// The base's sample, then a block of `most` tokens: the span's, and ignored_target where it is shorter. The block has
+// no targets: how it is asked for is the loss's business.
 class RepeatedSpans final : public Dataset {
  public:
-  RepeatedSpans(std::shared_ptr<const ContextTask> base, const RepeatShape& shape) : base_(std::move(base)), shape_(shape) {}
+  RepeatedSpans(std::shared_ptr<const ContextTask> base, const RepeatShape& shape)
+      : base_(std::move(base)), shape_(shape) {}
   int64_t vocabulary() const override { return base_->vocabulary(); }
   int64_t length() const override { return base_->length() + shape_.most; }
   int64_t epoch_size() const override { return base_->epoch_size(); }

@@ -42,7 +42,8 @@ struct GistConfig {
   bool enabled() const { return count > 0; }
   bool reconstructs() const { return reconstruction > 0; }
   RepeatShape repeat_shape(uint64_t seed) const;
-  // What training needs of the model: a segment, its gists and a question; to distil also a whole context and a question.
+  // What training needs of the model: a segment, its gists and a question; to distil also a whole context and a
+  // question.
   int64_t positions(int64_t question_tokens) const;
   // Elements of the vectors.
   int64_t elements(const ModelConfig& model) const { return enabled() ? (count + reconstructs()) * model.width : 0; }

@@ -44,8 +44,12 @@ Texts texts_of(const Batch& batch, int64_t first, int64_t count, const GistForm&
     }
   }
   const at::Tensor tokens = token_tensor(batch.tokens, batch, first, count, device);
-  Texts texts{tokens.narrow(1, 0, context), tokens.narrow(1, context, longest), on_device(asked, device),
-              on_device(targets, device), {}, on_device(answers, device).to(at::kFloat)};
+  Texts texts{tokens.narrow(1, 0, context),
+              tokens.narrow(1, context, longest),
+              on_device(asked, device),
+              on_device(targets, device),
+              {},
+              on_device(answers, device).to(at::kFloat)};
   if (form.repeat_tokens > 0) texts.span = tokens.narrow(1, context + form.question_tokens, form.repeat_tokens);
   return texts;
 }
@@ -54,8 +58,11 @@ Texts texts_of(const Batch& batch, int64_t first, int64_t count, const GistForm&
 Texts part_of(const Texts& all, const Slice& part) {
   const int64_t width = all.question.size(1);
   const at::Tensor mine = all.asked.ge(part.first * width).logical_and(all.asked.lt((part.first + part.count) * width));
-  Texts texts{all.context.narrow(0, part.first, part.count), all.question.narrow(0, part.first, part.count),
-              all.asked.index({mine}) - part.first * width, all.targets.index({mine}), {},
+  Texts texts{all.context.narrow(0, part.first, part.count),
+              all.question.narrow(0, part.first, part.count),
+              all.asked.index({mine}) - part.first * width,
+              all.targets.index({mine}),
+              {},
               all.answer_tokens.narrow(0, part.first, part.count)};
   if (all.span.defined()) texts.span = all.span.narrow(0, part.first, part.count);
   return texts;
@@ -101,7 +108,8 @@ at::Tensor answer_loss(GistModel& gists, const at::Tensor& kept, const GistForm&
   std::vector<at::Tensor> terms;
   if (form.kl_weight > 0) terms.push_back(divergence(gists, texts, logits) * (form.kl_weight * scale));
   if (form.repeat_tokens > 0) {
-    terms.push_back(repeat_loss(gists, form, texts, past_of_gists(kept, first_position)) * (form.repeat_weight * scale));
+    terms.push_back(repeat_loss(gists, form, texts, past_of_gists(kept, first_position)) *
+                    (form.repeat_weight * scale));
   }
   at::Tensor loss = cross_entropy(logits, texts.targets, scale, totals);  // last: it takes the logits' memory
   for (const at::Tensor& term : terms) loss = loss + term;

@@ -16,11 +16,12 @@ namespace braid {
 struct GistForm {
   SegmentPlan segments;
   int64_t question_tokens = 0;
-  int64_t repeat_tokens = 0, cue = 0;    // of the span; its first `cue` tokens say which it is, and carry no loss
+  int64_t repeat_tokens = 0, cue = 0;       // of the span; its first `cue` tokens say which it is, and carry no loss
   double repeat_weight = 0, kl_weight = 0;  // a and b
 };
 
-// Only answers count in `totals`. Of a sample's span the mean of its tokens' losses counts as much as each answer token's.
+// Only answers count in `totals`. Of a sample's span the mean of its tokens' losses counts as much as each answer
+// token's.
 at::Tensor gist_loss(GistModel& gists, const GistForm& form, const Batch& batch, int64_t first, int64_t count,
                      double scale, LossTotals& totals);
 // The same where every rank has all samples: it compresses its part of the segments, receives all gists and answers its

@@ -10,8 +10,8 @@
 
 namespace braid {
 
-// Contexts and questions of needle samples as a configuration has them: the tokenizer of data.tokenizer or of model.path
-// and the form data.format with questions as the user's turn, or bytes without a tokenizer. UsageError.
+// Contexts and questions of needle samples as a configuration has them: the tokenizer of data.tokenizer or of
+// model.path and the form data.format with questions as the user's turn, or bytes without a tokenizer. UsageError.
 NeedleForm needle_form_of(const DataConfig& data, const ModelConfig& model);
 
 class GistTasks {

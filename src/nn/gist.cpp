@@ -110,13 +110,15 @@ bool GistModel::context_is_constant() const {
 
 // Compressing and answering each add to a weight's gradient in one backward pass, but for what only the answer reaches:
 // all of the last block that `projecting` does not name, and what is behind it. Repeating is one more answer.
-void GistModel::expect_passes(ParameterSet& set, const std::string& blocks, const std::vector<std::string>& projecting) {
+void GistModel::expect_passes(ParameterSet& set, const std::string& blocks,
+                              const std::vector<std::string>& projecting) {
   const std::string last = blocks + std::to_string(model_.config().layers - 1);
   for (Parameter& parameter : set.all()) {
     const std::string& name = parameter.name;
     const auto projects = [&](const std::string& part) { return name.starts_with(last + part); };
-    const bool answers_only = name.starts_with("ln_f") || name.starts_with("head") || name.starts_with("lm_head") ||
-                              (name.starts_with(last + ".") && std::none_of(projecting.begin(), projecting.end(), projects));
+    const bool answers_only =
+        name.starts_with("ln_f") || name.starts_with("head") || name.starts_with("lm_head") ||
+        (name.starts_with(last + ".") && std::none_of(projecting.begin(), projecting.end(), projects));
     if (repeat_) parameter.contributions *= 2;
     if (!answers_only) ++parameter.contributions;
   }
@@ -148,7 +150,8 @@ at::Tensor GistModel::run_segment(at::Tensor x, const at::Tensor& position_ids) 
       kept.push_back(keys_and_values(project_heads(rows, block.attention, gists_only), block.attention));
       break;
     }
-    const TensorFunction run = [&block, context, before, k](const std::vector<at::Tensor>& in) -> std::vector<at::Tensor> {
+    const TensorFunction run = [&block, context, before,
+                                k](const std::vector<at::Tensor>& in) -> std::vector<at::Tensor> {
       const at::Tensor packed = project_heads(normalise(in[0], block.norm1), block.attention, context);
       return {finish_block(in[0], attend_projected(packed, block.attention, context), block),
               keys_and_values(packed.narrow(1, before, k), block.attention)};
@@ -174,7 +177,8 @@ at::Tensor GistModel::run_behind_context(const at::Tensor& ids, const at::Tensor
     Past past = read_block(read, block, context, last);
     const AdaptersOn on(adapters_);
     if (last) {
-      kept.push_back(keys_and_values(project_heads(normalise(x, block.norm1), block.attention, gists), block.attention));
+      kept.push_back(
+          keys_and_values(project_heads(normalise(x, block.norm1), block.attention, gists), block.attention));
       break;
     }
     x = recompute_ ? recompute_gists(x, block, gists, past) : run_block_behind(x, block, gists, past);
@@ -183,7 +187,8 @@ at::Tensor GistModel::run_behind_context(const at::Tensor& ids, const at::Tensor
   return at::stack(kept, 1);
 }
 
-at::Tensor GistModel::recompute_gists(const at::Tensor& x, const Block& block, const AttentionContext& gists, Past& past) {
+at::Tensor GistModel::recompute_gists(const at::Tensor& x, const Block& block, const AttentionContext& gists,
+                                      Past& past) {
   LoraModel* adapters = adapters_;
   const auto on = [adapters] { return std::make_shared<AdaptersOn>(adapters); };
   return recompute_block_behind(x, block, gists, past, on);

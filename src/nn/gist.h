@@ -25,8 +25,8 @@ AnswerPast past_of_gists(const at::Tensor& gists, int64_t first_position);
 
 struct GistSettings {
   int64_t count = 1;  // k
-  // Already on the model. With lora.rows = "gist" they act on gists' columns in compression and nowhere else (Kim et al.,
-  // "Compressed Context Memory", arXiv 2312.03414), and are off otherwise.
+  // Already on the model. With lora.rows = "gist" they act on gists' columns in compression and nowhere else (Kim et
+  // al., "Compressed Context Memory", arXiv 2312.03414), and are off otherwise.
   LoraModel* adapters = nullptr;
   bool repeats = false;    // has a further vector, "gist.repeat" [1, D], behind which it writes contexts out again
   bool recompute = false;  // nn/recompute.h

@@ -28,8 +28,8 @@ at::Tensor run_block_behind(const at::Tensor& x, const Block& block, const Atten
   return finish_block(x, linear(y.reshape({x.size(0), x.size(1), layer.heads * layer.head_width}), layer.out), block);
 }
 
-at::Tensor recompute_block_behind(const at::Tensor& x, const Block& block, const AttentionContext& context,
-                                  Past& past, const Around& around) {
+at::Tensor recompute_block_behind(const at::Tensor& x, const Block& block, const AttentionContext& context, Past& past,
+                                  const Around& around) {
   const auto body = [&block, context, around](const std::vector<at::Tensor>& in) -> std::vector<at::Tensor> {
     const std::shared_ptr<void> held = around ? around() : nullptr;
     Past grown{in[1], in[2]};

@@ -53,7 +53,8 @@ TEST(NeedleStream, ASampleIsItsContextToTheLastTokenItsQuestionAndItsAnswer) {
     for (const Needle& one : made.sample.needles) {
       EXPECT_NE(needle.find(statement_of(made.sample, one)), std::string::npos) << index;
     }
-    const std::string question = "\n" + made.sample.question + "\n", rest = text_of(std::span(sample.tokens).subspan(900));
+    const std::string question = "\n" + made.sample.question + "\n",
+                      rest = text_of(std::span(sample.tokens).subspan(900));
     EXPECT_TRUE(rest.starts_with(question + made.sample.answers[0])) << index;
     std::string answer;
     for (size_t t = 0; t < sample.targets.size(); ++t) {
@@ -82,8 +83,10 @@ TEST(NeedleStream, IsAFunctionOfSeedSplitAndIndexAndKeysOfTheSplitsAreDisjoint) 
   NeedleConfig config;
   config.characters = "digits";
   config.key_length = 2;  // a hundred keys: they would soon meet
-  const NeedleStream train(source_of(config), {300, Split::train, 0}), held_out(source_of(config), {300, Split::held_out, 0});
-  const NeedleStream again(source_of(config), {300, Split::train, 0}), other(source_of(config, 4), {300, Split::train, 0});
+  const NeedleStream train(source_of(config), {300, Split::train, 0}),
+      held_out(source_of(config), {300, Split::held_out, 0});
+  const NeedleStream again(source_of(config), {300, Split::train, 0}),
+      other(source_of(config, 4), {300, Split::train, 0});
   std::set<std::string> trained, held;
   for (int64_t index = 0; index < 150; ++index) {
     trained.insert(train.make(index).sample.answers[0]);

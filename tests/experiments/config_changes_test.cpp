@@ -40,7 +40,7 @@ std::optional<RunConfig> with_another(const std::string& key) {
   for (const char* value :
        {"7", "0.25", "true", "false", "\"llama\"", "\"sdpa\"", "\"standard\"", "\"hc\"", "\"bytes\"", "\"matrices\"",
         "\"cosine\"", "\"bf16\"", "\"alpaca\"", "\"adamw8bit\"", "\"linear\"", "\"stop\"", "\"elsewhere\"", "\"plain\"",
-        "\"nf4\"", "\"paper\"", "\"permutations\"", "\"zeros\"", "\"mean\"", "\"vt\"", "[4]", "[\"hc\"]"}) {
+        "\"nf4\"", "\"paper\"", "\"permutations\"", "\"zeros\"", "\"mean\"", "\"vt\"", "\"gist\"", "\"span\"", "\"digits\"", "\"first\"", "[4]", "[\"hc\"]"}) {
     RunConfig config;
     try {
       ConfigDocument document = ConfigDocument::from_text(text_of(config), "test");

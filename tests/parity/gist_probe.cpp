@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Puts gists on a Hugging Face model folder with an adapter in peft's format and writes, for one batch, the loss, its
 // gradients of vectors and adapters, and the gists themselves.
-//   gist_probe --model DIR [--adapter DIR --rows gist|all] --inputs FILE --out FILE --segment S --overlap O --question Q
-//              [--repeat P --cue C] [--weights a,b] [--recompute] [--quantise single]
+//   gist_probe --model DIR [--adapter DIR --rows gist|all] --inputs FILE --out FILE --segment S --overlap O --question
+//   Q
+//              [--repeat P --cue C] --weights a --weights b [--recompute] [--quantise single]
 // FILE of --inputs has `vectors` [k, D] and `repeat` [1, D] float64, `tokens` and `targets` [B, n + Q + P] int64.
 #include <iostream>
 
@@ -33,7 +34,12 @@ Batch batch_of(const SafetensorsFile& inputs) {
     const int64_t* data = x.const_data_ptr<int64_t>();
     return std::vector<int64_t>(data, data + x.numel());
   };
-  return {tokens.size(0), tokens.size(1), list(tokens), list(targets), {}, (targets != ignored_target).sum().item<int64_t>()};
+  return {tokens.size(0),
+          tokens.size(1),
+          list(tokens),
+          list(targets),
+          {},
+          (targets != ignored_target).sum().item<int64_t>()};
 }
 
 GistForm form_of(const cxxopts::ParseResult& parsed, int64_t length) {
@@ -108,7 +114,7 @@ int main(int argc, char** argv) {
     options.add_options()(name, "", cxxopts::value<int64_t>()->default_value("0"));
   }
   options.add_options()("rows", "", cxxopts::value<std::string>()->default_value("gist"))(
-      "weights", "", cxxopts::value<std::vector<double>>()->default_value("0,0"))("recompute", "");
+      "weights", "", cxxopts::value<std::vector<double>>())("recompute", "");
   try {
     braid::probe(options.parse(argc, argv));
     return 0;

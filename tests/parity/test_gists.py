@@ -149,9 +149,10 @@ def test_a_run_that_goes_on_is_the_run_that_was_not_stopped(tmp_path):
         ('gist.phases=["segments=x steps=5"]', "segments: expected a number"),
         ('gist.phases=["segments=8 counts=2 steps=5"]', "gist.overlap: expected less than the shortest segment of 8"),
         ("model.dialect=poc", "gist.count"),
-        ("data.kind=copy", "data.kind: with [gist] expected passkey"),
+        ("data.kind=copy", "data.kind: with [gist] expected passkey or needles"),
         ("model.vocabulary=64", "model.vocabulary: with [gist] expected at least 79"),
-        ("train.recompute=true", "train.recompute"),
+        ("data.kind=needles", "model.vocabulary: with [gist] expected at least 257"),
+        ("lora.rank=2", "lora.rank: with [gist] adapters need model.path"),
     ],
 )
 def test_what_cannot_be_is_one_line(tmp_path, override, problem):
