@@ -41,8 +41,7 @@ The answers do not depend on the number of ranks. --demo shows ten answers with 
 on, side by side.
 
 braid eval OUT of a run with [gist], or of one of its checkpoints, asks what it answers from
-compressed contexts, beside controls. It takes --limit, --lengths, --depths, --segment,
---distractors, --no-full, --seed, --output and --device: braid eval OUT --help explains them.
+compressed contexts, beside controls: braid eval OUT --help explains its own options.
 Exit codes: 0 done; 1 failed; 2 wrong use, or files that cannot be taken.
 )";
 

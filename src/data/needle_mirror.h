@@ -51,4 +51,9 @@ class NeedleMirror {
 
 std::string answer_text(const NeedleSample& sample);  // answers joined by ", "
 
+// The samples of such a file as far as its arrays tell: texts as they decode, each needle's value the answer in its
+// statement, else the first word of capitals and digits there. UsageError "FILE: …": no mirror, a newer one, of another
+// tokenizer than `tokens`, or with offsets that do not fit.
+std::vector<NeedleSample> read_needle_mirror(const std::string& path, const NeedleTokens& tokens);
+
 }  // namespace braid

@@ -22,6 +22,7 @@ constexpr uint64_t draw_distractor = uint64_t{1} << 32, draw_digit = uint64_t{2}
 constexpr uint64_t draw_names = uint64_t{3} << 32, draw_values = draw_names + 1000, draw_places = draw_names + 2000;
 
 RandomStream stream_of(const PasskeyShape& shape, int64_t index) {
+  if (shape.samples > 0) index %= shape.samples;
   const char* name = shape.split == Split::train ? "passkey" : "passkey held-out";
   return RandomStream(shape.seed, RandomPurpose::task, name, index >> 32, index & 0xffffffff);
 }

@@ -39,6 +39,8 @@ struct PasskeyShape {
   int64_t keys = 1;             // statements; vt: links of the chain, so one statement more
   PasskeyKind kind = PasskeyKind::multikey;  // of one key: neither names nor kinds
 
+  int64_t samples = 0;  // so many, again and again; 0: without end
+
   bool has_names() const { return keys > 1 || kind != PasskeyKind::multikey; }
 };
 
@@ -62,7 +64,7 @@ class PasskeyTask final : public Dataset {
   explicit PasskeyTask(const PasskeyShape& shape);  // UsageError: no room for the needles
   int64_t vocabulary() const override { return passkey::vocabulary; }
   int64_t length() const override { return shape_.context + question_tokens(); }
-  int64_t epoch_size() const override { return -1; }
+  int64_t epoch_size() const override { return shape_.samples > 0 ? shape_.samples : -1; }
   void sample(int64_t index, std::span<int64_t> tokens, std::span<int64_t> targets) const override;
 
   PasskeyPlan plan(int64_t index) const;

@@ -32,6 +32,7 @@ struct JudgedAnswer {
 
 struct QuestionSet {
   std::string name;                // "passkey", "multikey-4", "global-test"
+  std::string language;            // "en", "ko"; "" for tokens
   int64_t size = -1;               // -1: without end
   int64_t answer_tokens = 16;      // at most so many are decoded
   std::vector<int64_t> stop_ids;   // an answer ends behind one of these

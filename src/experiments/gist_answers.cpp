@@ -31,10 +31,10 @@ at::Tensor compress_texts(GistModel& gists, const at::Tensor& context, const Seg
   return gists_by_text(at::cat(kept), context.size(0));
 }
 
-PasskeyAnswers answer_passkeys(GistModel& gists, const Dataset& data, const SegmentPlan& plan, Slice samples,
-                               int64_t at_once) {
+PasskeyAnswers answer_passkeys(GistModel& gists, const Dataset& data, const AskedTokens& asked, const SegmentPlan& plan,
+                               Slice samples, int64_t at_once) {
   const at::NoGradGuard no_gradient;
-  const int64_t context = data.length() - passkey::question_tokens, answer = passkey::question_tokens;
+  const int64_t context = data.length() - (asked.question + asked.answer - 1), answer = asked.answer;
   const at::Device& device = gists.model().device();
   std::vector<at::Tensor> expected, gist, shuffled;
   for (int64_t done = 0; done < samples.count; done += at_once) {
@@ -42,13 +42,13 @@ PasskeyAnswers answer_passkeys(GistModel& gists, const Dataset& data, const Segm
     const Batch batch = gather(data, samples.first + done, read);
     const at::Tensor tokens = token_tensor(batch.tokens, batch, 0, read, device);
     const at::Tensor kept = compress_texts(gists, tokens.narrow(1, 0, context), plan),
-                     question = tokens.narrow(0, 0, count).narrow(1, context, 1);
+                     question = tokens.narrow(0, 0, count).narrow(1, context, asked.question);
     const auto from = [&](const at::Tensor& past) {
       return decode_answers(gists, past_of_gists(past, plan.length + gists.count()), question, answer).cpu();
     };
     gist.push_back(from(kept.narrow(0, 0, count)));
     shuffled.push_back(from(kept.narrow(0, 1, count)));
-    expected.push_back(token_tensor(batch.targets, batch, 0, count, at::kCPU).narrow(1, context, answer));
+    expected.push_back(token_tensor(batch.targets, batch, 0, count, at::kCPU).narrow(1, data.length() - answer, answer));
   }
   if (expected.empty()) expected = gist = shuffled = {at::zeros({0, answer}, at::kLong)};
   return {at::cat(expected), at::cat(gist), at::cat(shuffled)};

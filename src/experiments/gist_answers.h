@@ -14,13 +14,17 @@ at::Tensor decode_answers(GistModel& gists, AnswerPast past, const at::Tensor& q
 // The gists of contexts [B, n]; without gradients some segments at a time, whatever the length.
 at::Tensor compress_texts(GistModel& gists, const at::Tensor& context, const SegmentPlan& plan);
 
-// Answers of held-out samples; each [N, 6]: five digits and what follows them.
+// Of what follows a context: the question's tokens, and the answer's with the end.
+struct AskedTokens {
+  int64_t question = 1, answer = passkey::question_tokens;
+};
+// Answers of held-out samples; each [N, A]: those of the answer and what follows them.
 struct PasskeyAnswers {
   at::Tensor expected, gist, shuffled;  // shuffled: from the next sample's gists
 };
 // Samples [first, first + count), `at_once` of them together. What is answered depends on neither.
-PasskeyAnswers answer_passkeys(GistModel& gists, const Dataset& data, const SegmentPlan& plan, Slice samples,
-                               int64_t at_once);
+PasskeyAnswers answer_passkeys(GistModel& gists, const Dataset& data, const AskedTokens& asked, const SegmentPlan& plan,
+                               Slice samples, int64_t at_once);
 
 // Rows of `given` that equal `expected` in every token.
 int64_t exact_matches(const at::Tensor& given, const at::Tensor& expected);

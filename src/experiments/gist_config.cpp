@@ -28,9 +28,14 @@ void GistConfig::describe(ConfigSection& s) {
           "training, one entry a phase: \"segments=64,128 counts=1,2,4 tokens=4096 steps=300\"; further gate (mean "
           "loss that "
           "ends it), rate (share of optim.learning_rate), decay (last share of steps over which the rate falls), "
-          "distractors (share of digits in the filler) and share (of the steps that have them)");
+          "distractors (share of digits in the filler), share (of the steps that have them), keys (numbers of statements, "
+          "as many as fit) and tasks (what is asked of several: multikey, multivalue, vt)");
+  s.value("samples", samples, "training samples of each length, again and again; 0: new ones every step [samples]", 0,
+          int64_t{1} << 40);
   s.value("eval_length", eval_length, "context of held-out samples [tokens]", passkey::needle_tokens, 1 << 24);
   s.value("eval_answers", eval_answers, "held-out samples answered freely at each evaluation [samples]", 2, 1 << 20);
+  s.value("eval_keys", eval_keys, "statements in each of them", 1, 32);
+  s.choice("eval_task", eval_task, {"multikey", "multivalue", "vt"}, "what is asked of several statements");
 }
 
 namespace {
@@ -49,14 +54,28 @@ T number_of(const std::string& phase, const std::string& key, std::string_view t
 }
 
 std::vector<int64_t> numbers_of(const std::string& phase, const std::string& key, const std::string& text,
-                                int64_t least) {
+                                int64_t least, int64_t most = int64_t{1} << 24) {
   std::vector<int64_t> numbers;
   std::stringstream list(text);
   for (std::string one; std::getline(list, one, ',');) {
-    numbers.push_back(number_of<int64_t>(phase, key, one, least, int64_t{1} << 24));
+    numbers.push_back(number_of<int64_t>(phase, key, one, least, most));
   }
   if (numbers.empty()) refuse(phase, key + ": expected numbers, found nothing");
   return numbers;
+}
+
+std::vector<PasskeyKind> kinds_of(const std::string& phase, const std::string& text) {
+  std::vector<PasskeyKind> kinds;
+  std::stringstream list(text);
+  for (std::string one; std::getline(list, one, ',');) {
+    try {
+      kinds.push_back(passkey_kind(one));
+    } catch (const UsageError& problem) {
+      refuse(phase, str("tasks: ", problem.what()));
+    }
+  }
+  if (kinds.empty()) refuse(phase, "tasks: expected multikey, multivalue or vt, found nothing");
+  return kinds;
 }
 
 GistPhase read_phase(const std::string& text) {
@@ -76,10 +95,13 @@ GistPhase read_phase(const std::string& text) {
         {"rate", [&] { phase.rate = share(1e6); }},
         {"decay", [&] { phase.decay = share(1); }},
         {"distractors", [&] { phase.distractors = share(1); }},
-        {"share", [&] { phase.share = share(1); }}};
+        {"share", [&] { phase.share = share(1); }},
+        {"keys", [&] { phase.keys = numbers_of(text, key, value, 1, 32); }},
+        {"tasks", [&] { phase.tasks = kinds_of(text, value); }}};
     const auto known = keys.find(key);
     if (known == keys.end()) {
-      refuse(text, str("expected segments, counts, tokens, steps, gate, rate, decay, distractors or share, found ", key));
+      refuse(text, str("expected segments, counts, tokens, steps, gate, rate, decay, distractors, share, keys or tasks, "
+                       "found ", key));
     }
     known->second();
   }
@@ -103,6 +125,10 @@ void GistConfig::check(const ModelConfig& model) const {
   }
   if (model.has_streams()) throw UsageError("gist.count: expected model.residual = \"residual\"");
   if (phases.empty()) throw UsageError("gist.phases: expected at least one phase, found none");
+  if (const PasskeyShape shape{eval_length, 0, Split::held_out, 0, {}, eval_keys, passkey_kind(eval_task)};
+      keys_that_fit(shape) < eval_keys) {
+    throw UsageError(str("gist.eval_keys: ", eval_keys, " do not fit into gist.eval_length of ", eval_length));
+  }
   int64_t shortest = segment;
   const std::vector<GistPhase> read = read_phases();
   for (const GistPhase& phase : read) {
@@ -127,6 +153,9 @@ GistShape gist_shape(const GistPhase& phase, int64_t overlap, uint64_t seed, int
   shape.tokens = tokens_of_segments(shape.segments, shape.segment, shape.segments > 1 ? overlap : 0);
   shape.samples = std::max<int64_t>(1, phase.tokens / shape.tokens);
   shape.distractors = random.uniform(2) < phase.share ? phase.distractors : 0;
+  shape.keys = phase.keys[static_cast<size_t>(random.below(3, std::ssize(phase.keys)))];
+  shape.kind = phase.tasks[static_cast<size_t>(random.below(4, std::ssize(phase.tasks)))];
+  if (shape.keys == 1) shape.kind = PasskeyKind::multikey;
   const double left = 1 - double(step_in_phase) / double(phase.steps);
   shape.rate = phase.rate * (left < phase.decay ? 0.1 + 0.9 * left / phase.decay : 1.0);
   return shape;

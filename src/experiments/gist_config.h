@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/config.h"
+#include "data/passkey_task.h"
 #include "nn/model_config.h"
 #include "train/curriculum.h"
 
@@ -20,6 +21,8 @@ struct GistPhase {
   double rate = 1;                              // of optim.learning_rate
   double decay = 0;                             // over this last share of the steps the rate falls to a tenth
   double distractors = 0, share = 1;            // share of digits in the filler, on this share of the steps
+  std::vector<int64_t> keys = {1};              // statements in a context, as many as fit
+  std::vector<PasskeyKind> tasks = {PasskeyKind::multikey};  // what is asked of several
 };
 
 struct GistConfig {
@@ -27,7 +30,9 @@ struct GistConfig {
   int64_t segment = 128, overlap = 8;
   bool shard_segments = false;
   std::vector<std::string> phases;
-  int64_t eval_length = 512, eval_answers = 64;
+  int64_t samples = 0;  // of training, again and again; 0: new ones in every step
+  int64_t eval_length = 512, eval_answers = 64, eval_keys = 1;
+  std::string eval_task = "multikey";
 
   bool enabled() const { return count > 0; }
   void describe(ConfigSection& section);
@@ -42,6 +47,8 @@ std::vector<PhaseLimits> limits_of(const std::vector<GistPhase>& phases);
 struct GistShape {
   int64_t segment = 0, segments = 0, tokens = 0, samples = 0;  // tokens: of one context
   double distractors = 0, rate = 1;
+  int64_t keys = 1;
+  PasskeyKind kind = PasskeyKind::multikey;
 };
 
 // Of the step that a run is at: a pure function of seed, step and place in the phases.

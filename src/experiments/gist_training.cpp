@@ -33,6 +33,10 @@ at::Tensor answer_loss(GistModel& gists, const at::Tensor& kept, const GistForm&
   return cross_entropy(logits.view({-1, logits.size(-1)}), texts.targets.reshape(-1), scale, totals);
 }
 
+PasskeyShape evaluated(const GistConfig& config, uint64_t seed, Split split) {
+  return {config.eval_length, seed, split, 0, {}, config.eval_keys, passkey_kind(config.eval_task)};
+}
+
 // The largest number of answers that fit beside the contexts of a step.
 int64_t answers_at_once(int64_t length) { return std::clamp<int64_t>(16384 / length, 2, 64); }
 
@@ -79,8 +83,7 @@ TableSpec GistTraining::table() {
 }
 
 std::unique_ptr<Dataset> GistTraining::open(const RunConfig& config, Split split) {
-  return std::make_unique<PasskeyTask>(
-      PasskeyShape{config.gist.eval_length, static_cast<uint64_t>(config.train.seed), split, 0, {}});
+  return std::make_unique<PasskeyTask>(evaluated(config.gist, static_cast<uint64_t>(config.train.seed), split));
 }
 
 StepPlan GistTraining::plan(const RunPosition& position) const {
@@ -88,11 +91,15 @@ StepPlan GistTraining::plan(const RunPosition& position) const {
   const GistShape shape =
       gist_shape(phases_[static_cast<size_t>(at.phase)], config_.overlap, seed_, position.step, at.steps);
   StepPlan plan;
-  plan.data = std::make_shared<PasskeyTask>(PasskeyShape{shape.tokens, seed_, Split::train, shape.distractors, {}});
+  PasskeyShape text{shape.tokens, seed_, Split::train, shape.distractors, {}, shape.keys, shape.kind,
+                    config_.samples};
+  text.keys = keys_that_fit(text);
+  const auto data = std::make_shared<PasskeyTask>(text);
+  plan.data = data;
   plan.samples = shape.samples;
   plan.rate = shape.rate;
   plan.whole = config_.shard_segments && ranks_.host.size() > 1;
-  const GistForm form{plan_segments(shape.tokens, shape.segment, config_.overlap), passkey::question_tokens};
+  const GistForm form{plan_segments(shape.tokens, shape.segment, config_.overlap), data->question_tokens()};
   plan.loss = [this, form, shared = plan.whole](const Batch& batch, int64_t first, int64_t count, double scale,
                                                 LossTotals& totals) {
     return shared ? shared_gist_loss(gists_, form, ranks_.data, batch, first, count, scale, totals)
@@ -105,7 +112,9 @@ Row GistTraining::measure(int64_t step, const Dataset& held_out) const {
   const Stopwatch watch;
   const Slice mine = slice_of(config_.eval_answers, ranks_.host.rank(), ranks_.host.size());
   const SegmentPlan segments = plan_segments(config_.eval_length, config_.segment, config_.overlap);
-  const PasskeyAnswers answers = answer_passkeys(gists_, held_out, segments, mine, answers_at_once(held_out.length()));
+  const PasskeyTask task(evaluated(config_, seed_, Split::held_out));
+  const PasskeyAnswers answers = answer_passkeys(gists_, held_out, {task.prefix_tokens(), task.answer_tokens()}, segments,
+                                                 mine, answers_at_once(held_out.length()));
   int64_t right[2] = {exact_matches(answers.gist, answers.expected), exact_matches(answers.shuffled, answers.expected)};
   ranks_.host.all_reduce({right, 2, Dtype::int64}, ReduceOp::sum).wait();
   const auto share = [&](int64_t count) { return double(count) / double(config_.eval_answers); };
@@ -119,7 +128,8 @@ Row GistTraining::measure(int64_t step, const Dataset& held_out) const {
 void GistTraining::add_to(TrainTask& task) const {
   task.plan = [this](const RunPosition& position) { return plan(position); };
   task.phases = limits_of(phases_);
-  const GistForm form{plan_segments(config_.eval_length, config_.segment, config_.overlap), passkey::question_tokens};
+  const int64_t question = PasskeyTask(evaluated(config_, seed_, Split::held_out)).question_tokens();
+  const GistForm form{plan_segments(config_.eval_length, config_.segment, config_.overlap), question};
   task.held_out_loss = [this, form](const Batch& batch, int64_t first, int64_t count, double scale,
                                     LossTotals& totals) {
     return gist_loss(gists_, form, batch, first, count, scale, totals);

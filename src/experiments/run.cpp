@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "comm/agreement.h"
 #include "experiments/gain.h"
+#include "experiments/gist_at_end.h"
 #include "experiments/gist_training.h"
 #include "experiments/pretrained.h"
 #include "experiments/run_folder.h"
@@ -254,7 +255,9 @@ TaskData open_data(const RunRequest& request, RunStart& start, Communicator& hos
 
 }  // namespace
 
-RunOutcome run_training(RunRequest request, RunSite site) {
+namespace {
+
+RunOutcome train_only(RunRequest request, RunSite site) {
   Communicator& host = site.ranks.host;
   RunConfig& config = request.config;
   if (request.label.empty()) request.label = std::filesystem::path(request.out).filename().string();
@@ -298,6 +301,14 @@ RunOutcome run_training(RunRequest request, RunSite site) {
   Trainer trainer(std::move(task), site.ranks, recorder, site.stop);
   if (!start.checkpoint.empty()) trainer.resume(start.checkpoint, start.manifest);
   return train_and_report(trainer, recorder, request, site);
+}
+
+}  // namespace
+
+RunOutcome run_training(RunRequest request, RunSite site) {
+  RunOutcome outcome = train_only(request, site);
+  if (outcome.state == "done") evaluate_at_end(request.config, request.out, site.world, site.ranks.host, site.logger);
+  return outcome;
 }
 
 }  // namespace braid

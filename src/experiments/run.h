@@ -28,7 +28,7 @@ struct RunSite {
   StopRequest& stop;
 };
 
-// Trains, or goes on with what OUT holds; a run that has ended already is left as it is and its outcome returned.
+// Trains, or goes on with what OUT holds, and makes the evaluations of eval.at_end when the run is done; a run that has ended already is left as it is and its outcome returned.
 // Collective over site.ranks. Errors that all ranks agree on are AgreedErrors; anything else must end the job.
 RunOutcome run_training(RunRequest request, RunSite site);
 

@@ -18,7 +18,16 @@ void SweepConfig::describe(ConfigSection& s) {
   s.value("seeds", seeds, "train.seed of each run; empty: the one of [train]");
   s.value("batch", batch,
           "train.batch of each entry of sweep.layers, in the same order; empty: the one of [train] [samples]");
+  s.value("variations", variations,
+          "runs that differ in a few keys each, \"NAME: KEY=VALUE; KEY=VALUE\"; \"NAME:\" is the file as it stands");
   s.value("side_by_side", side_by_side, "runs at the same time, on equal groups of the ranks [runs]", 1, 4096);
+}
+
+void EvalConfig::describe(ConfigSection& s) {
+  s.value("at_end", at_end,
+          "asked once training has ended and its memory is free, to OUT/eval_1.h5 and so on, of a run with [gist]: "
+          "\"lengths=1000,3000 depths=5 limit=64\"; further keys, task, distractors, dataset, segment, systems, seed, full");
+  s.value("targets", targets, "with the public gist experiment's six targets, as braid eval has them");
 }
 
 void RunConfig::describe(ConfigSection& s) {
@@ -29,6 +38,7 @@ void RunConfig::describe(ConfigSection& s) {
   s.table("data", data, "what it is trained on");
   s.table("optim", optim, "AdamW, its schedule and clipping");
   s.table("train", train, "the training loop: steps, batch, seed, precision, evaluation");
+  s.table("eval", eval, "what is evaluated by itself when a run has ended");
   s.table("checkpoint", checkpoint, "when the run's state is saved, and how much of it is kept");
   s.table("watchdog", watchdog, "how long ranks wait for each other");
   s.table("sweep", sweep, "several runs from one file (braid sweep): each combination of its lists");
@@ -75,6 +85,10 @@ void check_additions(const RunConfig& config, const ConfigDocument& document) {
 
 // The data of a gist run is made by its phases; what it is not built for is refused.
 void check_gist(const RunConfig& config, const ConfigDocument& document) {
+  if (!config.eval.at_end.empty() && (!config.gist.enabled() || !config.checkpoint.at_end)) {
+    throw UsageError(str(document.where("eval.at_end"), ": eval.at_end: expected a run with [gist] and with "
+                         "checkpoint.at_end = true, whose last checkpoint is asked"));
+  }
   const auto refuse = [&](const std::string& key, const std::string& problem) {
     throw UsageError(str(document.where(key), ": ", key, ": with [gist] ", problem));
   };

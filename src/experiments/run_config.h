@@ -26,7 +26,17 @@ struct SweepConfig {
   std::vector<int64_t> lora_ranks;
   std::vector<int64_t> seeds;
   std::vector<int64_t> batch;  // one per entry of layers; empty: train.batch
+  // "NAME: KEY=VALUE; KEY=VALUE", each a run that differs in just these; "NAME:" is the file as it stands.
+  std::vector<std::string> variations;
   int64_t side_by_side = 1;    // runs at the same time, on equal groups of ranks
+
+  void describe(ConfigSection& section);
+};
+
+// [eval]: what follows a training run.
+struct EvalConfig {
+  std::vector<std::string> at_end;  // a suite each (read_gist_test)
+  bool targets = false;             // with the public experiment's six targets
 
   void describe(ConfigSection& section);
 };
@@ -39,6 +49,7 @@ struct RunConfig {
   DataConfig data;
   OptimConfig optim;
   TrainConfig train;
+  EvalConfig eval;
   CheckpointConfig checkpoint;
   WatchdogConfig watchdog;
   SweepConfig sweep;
@@ -50,7 +61,7 @@ struct RunConfig {
 RunConfig read_run_config(const ConfigDocument& document);
 
 // "12l_mhc_s0", "30l_baseline_e3_lr2e-05_r16_s0": how a run is named in sweeps and reports. Epochs, rate and rank of
-// adapters are in it where `sweep` lists them.
+// adapters are in it where `sweep` lists them; a variation's name is put behind by plan_sweep.
 std::string run_name(const RunConfig& config, const SweepConfig& sweep);
 
 }  // namespace braid

@@ -3,6 +3,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
@@ -10,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/clock.h"
+#include "base/config.h"
 #include "base/error.h"
 #include "base/text_table.h"
 #include "store/checkpoint_folder.h"
@@ -101,6 +103,45 @@ std::vector<RunConfig> depths_of(RunConfig config, const SweepConfig& sweep) {
   return all;
 }
 
+struct Variation {
+  std::string name;
+  std::vector<std::string> changes;  // "KEY=VALUE"
+};
+
+std::string without_blanks_around(const std::string& text) {
+  const size_t first = text.find_first_not_of(' ');
+  return first == std::string::npos ? "" : text.substr(first, text.find_last_not_of(' ') - first + 1);
+}
+
+Variation read_variation(const std::string& text) {
+  const size_t colon = text.find(':');
+  Variation variation{without_blanks_around(text.substr(0, colon)), {}};
+  constexpr const char* allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+  if (colon == std::string::npos || variation.name.empty() || variation.name.find_first_not_of(allowed) != std::string::npos) {
+    throw UsageError(str("sweep.variations: expected \"NAME: KEY=VALUE; KEY=VALUE\" with a NAME that can be a folder's, found \"",
+                         text, "\""));
+  }
+  std::string rest = text.substr(colon + 1);
+  for (size_t end = 0; end != std::string::npos;) {
+    end = rest.find(';');
+    if (const std::string one = without_blanks_around(rest.substr(0, end)); !one.empty()) variation.changes.push_back(one);
+    if (end != std::string::npos) rest.erase(0, end + 1);
+  }
+  return variation;
+}
+
+RunConfig varied(const RunConfig& config, const Variation& variation) {
+  if (variation.changes.empty()) return config;
+  try {
+    ConfigDocument document = ConfigDocument::from_text(toml_of(config), "sweep.variations: " + variation.name);
+    for (const std::string& change : variation.changes) document.override_with(change);
+    return read_run_config(document);
+  } catch (const UsageError& problem) {
+    const std::string what = problem.what();
+    throw UsageError(what.starts_with("sweep.variations") ? what : str("sweep.variations: ", variation.name, ": ", what));
+  }
+}
+
 }  // namespace
 
 SweepPlan plan_sweep(const RunConfig& base, const std::string& out) {
@@ -112,7 +153,21 @@ SweepPlan plan_sweep(const RunConfig& base, const std::string& out) {
   all = along(all, sweep.lora_ranks, [](RunConfig& c) -> auto& { return c.lora.rank; });
   all = along(all, sweep.seeds, [](RunConfig& c) -> auto& { return c.train.seed; });
   SweepPlan plan{out, {}};
-  for (RunConfig& config : all) plan.runs.push_back({run_name(config, sweep), std::move(config), 0, "waiting", "", -1});
+  if (sweep.variations.empty()) {
+    for (RunConfig& config : all) plan.runs.push_back({run_name(config, sweep), std::move(config), 0, "waiting", "", -1});
+    return plan;
+  }
+  std::vector<Variation> variations;
+  for (const std::string& text : sweep.variations) variations.push_back(read_variation(text));
+  for (const RunConfig& config : all) {
+    for (const Variation& variation : variations) {
+      RunConfig one = varied(config, variation);
+      std::string name = str(run_name(one, sweep), "_", variation.name);
+      if (std::any_of(plan.runs.begin(), plan.runs.end(), [&](const SweepRun& run) { return run.name == name; }))
+        throw UsageError(str("sweep.variations: ", variation.name, " is there twice"));
+      plan.runs.push_back({std::move(name), std::move(one), 0, "waiting", "", -1});
+    }
+  }
   return plan;
 }
 

@@ -115,5 +115,97 @@ TEST(Passkey, ASampleDependsOnItsIndexAlone) {
 
 TEST(Passkey, AContextWithoutRoomIsRefused) { EXPECT_THROW(task(6), UsageError); }
 
+PasskeyTask several(PasskeyKind kind, int64_t keys, int64_t context, std::optional<double> depth = {}) {
+  return PasskeyTask({context, 3, Split::train, 0, depth, keys, kind});
+}
+
+std::vector<int64_t> row_of(const Dataset& data, int64_t index) { return gather(data, index, 1).tokens; }
+
+TEST(Passkey, StatementsOfSeveralKeysStandWhereThePlanSaysAndNeverOverlap) {
+  for (const PasskeyKind kind : {PasskeyKind::multikey, PasskeyKind::multivalue, PasskeyKind::vt}) {
+    for (const int64_t context : {32, 40, 200}) {
+      const PasskeyTask data = several(kind, 4, context);
+      for (int64_t i = 0; i < 30; ++i) {
+        const std::vector<int64_t> tokens = row_of(data, i);
+        int64_t marks_found = 0;
+        for (int64_t t = 0; t < context; ++t) marks_found += tokens[t] == (kind == PasskeyKind::vt ? chain : mark);
+        const PasskeyPlan plan = data.plan(i);
+        EXPECT_EQ(marks_found, std::ssize(plan.needles));
+        for (const PasskeyNeedle& needle : plan.needles) {
+          ASSERT_LE(needle.start + std::ssize(needle.tokens), context);
+          EXPECT_TRUE(std::equal(needle.tokens.begin(), needle.tokens.end(), tokens.begin() + needle.start));
+        }
+      }
+    }
+  }
+}
+
+TEST(Passkey, ANamedKeyIsTheOneThatIsAskedFor) {
+  const PasskeyTask data = several(PasskeyKind::multikey, 4, 64);
+  std::set<std::vector<int64_t>> orders;
+  for (int64_t i = 0; i < 50; ++i) {
+    const std::vector<int64_t> tokens = row_of(data, i);
+    const std::vector<int64_t> question(tokens.begin() + 64, tokens.end());
+    ASSERT_EQ(question.size(), 7u);
+    EXPECT_EQ(question[0], query);
+    int64_t asked = 0;
+    for (int64_t t = 0; t + 8 <= 64; ++t) {
+      if (tokens[t] != mark || tokens[t + 1] != question[1]) continue;
+      EXPECT_TRUE(std::equal(question.begin() + 2, question.end(), tokens.begin() + t + 2));
+      ++asked;
+    }
+    EXPECT_EQ(asked, 1);
+    const Batch b = gather(data, i, 1);
+    EXPECT_EQ(b.target_count, key_digits + 1);
+  }
+}
+
+TEST(Passkey, AllValuesOfANameAreAnsweredInTheTextsOrder) {
+  const PasskeyTask data = several(PasskeyKind::multivalue, 3, 64);
+  const Batch b = gather(data, 5, 1);
+  std::vector<int64_t> said;
+  for (int64_t t = 0; t < 64; ++t) {
+    if (b.tokens[t] == mark) said.insert(said.end(), b.tokens.begin() + t + 2, b.tokens.begin() + t + 7);
+  }
+  EXPECT_EQ(b.tokens[64], ask_all);
+  EXPECT_TRUE(std::equal(said.begin(), said.end(), b.targets.end() - 16));
+  EXPECT_EQ(b.target_count, 16);
+}
+
+TEST(Passkey, AChainLeadsFromTheValueToEveryName) {
+  const PasskeyTask data = several(PasskeyKind::vt, 4, 64);
+  const Batch b = gather(data, 7, 1);
+  std::vector<int64_t> value(b.tokens.begin() + 65, b.tokens.begin() + 70), names;
+  for (int64_t t = 0; t + 3 < 64; ++t) {
+    if (b.tokens[t] != chain) continue;
+    const bool first = b.tokens[t + 2] < digits;
+    if (first) EXPECT_TRUE(std::equal(value.begin(), value.end(), b.tokens.begin() + t + 2));
+    if (!first) EXPECT_EQ(b.tokens[t + 2], names.back());
+    names.push_back(b.tokens[t + 1]);
+  }
+  ASSERT_EQ(names.size(), 5u);
+  EXPECT_TRUE(std::equal(names.begin(), names.end(), b.targets.end() - 6));
+}
+
+TEST(Passkey, TheKeyAskedForBeginsAtItsDepth) {
+  EXPECT_EQ(several(PasskeyKind::multikey, 4, 100, 0.0).needle_start(3), 0);
+  EXPECT_EQ(several(PasskeyKind::multikey, 2, 100, 1.0).needle_start(3), 92);
+}
+
+TEST(Passkey, SamplesComeAgainWhereTheyAreLimited) {
+  PasskeyShape shape{32, 3, Split::train};
+  shape.samples = 5;
+  const PasskeyTask data(shape);
+  EXPECT_EQ(row_of(data, 2), row_of(data, 7));
+  EXPECT_NE(row_of(data, 2), row_of(data, 3));
+  EXPECT_EQ(row_of(data, 2), row_of(task(32), 2));
+}
+
+TEST(Passkey, AsManyKeysAsFit) {
+  EXPECT_EQ(keys_that_fit({16, 0, Split::train, 0, {}, 4, PasskeyKind::multikey}), 2);
+  EXPECT_EQ(keys_that_fit({32, 0, Split::train, 0, {}, 4, PasskeyKind::multikey}), 4);
+  EXPECT_THROW(several(PasskeyKind::multikey, 4, 31), UsageError);
+}
+
 }  // namespace
 }  // namespace braid

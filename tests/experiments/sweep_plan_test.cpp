@@ -70,5 +70,32 @@ TEST(SweepConfig, RefusesWhatIsNotAboveZero) {
   }
 }
 
+TEST(SweepPlan, VariationsDifferInJustTheirKeys) {
+  RunConfig base;
+  base.sweep.seeds = {0, 1};
+  base.sweep.variations = {"plain:", "faster: optim.learning_rate=0.5; train.steps=7"};
+  const SweepPlan plan = plan_sweep(base, "out");
+  ASSERT_EQ(plan.runs.size(), 4u);
+  EXPECT_EQ(plan.runs[0].name, "12l_baseline_s0_plain");
+  EXPECT_EQ(plan.runs[3].name, "12l_baseline_s1_faster");
+  EXPECT_EQ(plan.runs[3].config.train.steps, 7);
+  EXPECT_EQ(plan.runs[3].config.train.seed, 1);
+  RunConfig same = plan.runs[3].config;
+  same.optim.learning_rate = plan.runs[2].config.optim.learning_rate;
+  same.train.steps = plan.runs[2].config.train.steps;
+  EXPECT_EQ(to_toml(same), to_toml(RunConfig(plan.runs[2].config)));
+}
+
+TEST(SweepPlan, VariationsThatCannotBeAreRefused) {
+  for (const char* text : {"no colon", ": train.steps=7", "a/b: train.steps=7", "x: train.stepps=7", "x: train.steps=\"many\""}) {
+    RunConfig base;
+    base.sweep.variations = {text};
+    EXPECT_THROW(plan_sweep(base, "out"), UsageError) << text;
+  }
+  RunConfig twice;
+  twice.sweep.variations = {"a:", "a: train.steps=7"};
+  EXPECT_THROW(plan_sweep(twice, "out"), UsageError);
+}
+
 }  // namespace
 }  // namespace braid
