@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 #include "comm/agreement.h"
-#include "experiments/gain.h"
+#include "experiments/depth_metrics.h"
 #include "experiments/gist_training.h"
 #include "experiments/pretrained.h"
 #include "experiments/run_folder.h"
@@ -271,7 +271,7 @@ RunOutcome run_training(RunRequest request, RunSite site) {
 
   const auto [owned, adapters, memory, gists] = make_model(config, data, start, site);
   Transformer& model = *owned;
-  const ExtraMetrics extra = gain_metrics(model.residual(), config.model.has_streams());
+  const ExtraMetrics extra = depth_metrics(model, site.ranks, config.train.layer_metrics_every);
   const RunRecord record = gather_run_record(site.world, host, start.session);
   const auto training = gists ? std::make_unique<GistTraining>(*gists, config, site.ranks) : nullptr;
   const TableSpec more = training ? training->table() : TableSpec();

@@ -23,6 +23,10 @@ void TrainConfig::describe(ConfigSection& s) {
           "slower, and an operation that has none fails");
   s.value("log_every", log_every,
           "steps between printed lines where the output is no terminal; run.h5 has every step [steps]", 1);
+  s.value("layer_metrics_every", layer_metrics_every,
+          "steps between rows of /layers in run.h5, which look at the residual stream behind each sublayer; 0: none "
+          "[steps]",
+          0);
   s.value("eval_every", eval_every, "steps between evaluations on held-out samples; 0: never [steps]", 0);
   s.value("eval_samples", eval_samples, "held-out samples of one evaluation, over all ranks [samples]", 1);
   s.value("patience", patience,

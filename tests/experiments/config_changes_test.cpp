@@ -28,7 +28,7 @@ std::map<std::string, bool> keys_that_may_change() {
                           "train.eval_samples", "train.deterministic", "train.nonfinite", "train.nonfinite_limit",
                           "train.outlier", "train.outlier_zscore", "train.outlier_window", "train.rewind_limit",
                           "train.patience", "train.recompute", "optim.paged", "train.epochs",
-                          "gist.eval_length", "gist.eval_answers"}) {
+                          "gist.eval_length", "gist.eval_answers", "train.layer_metrics_every"}) {
     keys.at(key) = true;
   }
   return keys;
