@@ -10,16 +10,19 @@
 namespace braid {
 
 void DataConfig::describe(ConfigSection& s) {
-  s.choice("kind", kind, {"incrementing", "bytes", "tokens", "copy", "induction", "passkey", "examples"},
+  s.choice("kind", kind, {"incrementing", "bytes", "tokens", "copy", "induction", "modular_sum", "passkey", "examples"},
            "what samples are made of: incrementing, counting up from a random token; bytes, text byte by byte; tokens, "
-           "shards as they are; copy and induction, generated tasks that need context; passkey, a key of five digits in a long "
-           "text and the question for it; examples, prompts with answers, "
+           "shards as they are; copy, induction and modular_sum, generated tasks that need context; passkey, a key of "
+           "five digits in a long text and the question for it; examples, prompts with answers, "
            "one to a line of JSON");
   s.value("path", path,
           "kind = bytes: a folder of text, or of shards (train.h5 and held-out.h5); kind = tokens: the latter; kind = "
           "examples: a folder of train.jsonl and valid.jsonl, or one such file; else unused");
   s.value("held_out_fraction", held_out_fraction,
           "share of the text files kept for evaluation, where shards are made from text [1]", 0.0, 0.9);
+  s.value("terms", modular_sum.terms, "modular_sum: how many of the last digits are added [tokens]", 1, 1 << 20);
+  s.value("modulus", modular_sum.modulus, "modular_sum: digits are below it, and their sum is taken modulo it [1]", 2,
+          1 << 20);
   s.value("tokenizer", tokenizer, "examples: a file tokenizer.json; empty: the one in model.path");
   s.choice("format", format, {"raw", "alpaca", "chatml", "zephyr", "llama3", "model"},
            "examples: how prompt and answer are put together; raw: nothing between them; model: as the chat template in "
@@ -65,6 +68,7 @@ std::unique_ptr<Dataset> open_dataset(const DataConfig& config, const DataShape&
   const RecallShape recall{shape.vocabulary, shape.length, shape.seed, split};
   if (config.kind == "copy") return std::make_unique<CopyTask>(recall);
   if (config.kind == "induction") return std::make_unique<InductionTask>(recall);
+  if (config.kind == "modular_sum") return std::make_unique<ModularSumTask>(recall, config.modular_sum);
   if (config.kind == "passkey") return open_passkey(shape, split);
   if (config.reads_shards()) return open_shards(shape, split, shard_folder);
   throw UsageError(str("data.kind: \"", config.kind, "\" needs the model's generator and cannot be opened by itself"));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "experiments/run_config.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include "base/error.h"
@@ -12,6 +13,20 @@ namespace braid {
 void SweepConfig::describe(ConfigSection& s) {
   s.value("layers", layers, "model.layers of each run; empty: the one of [model] [blocks]");
   s.value("residual", residual, "model.residual of each run: residual, hc, mhc; empty: the one of [model]");
+  s.value("tasks", tasks, "data.kind of each run; empty: the one of [data]");
+  s.value("vocabulary", vocabulary,
+          "model.vocabulary of each entry of sweep.tasks, in the same order; empty: the one of [model] [tokens]");
+  s.value("forms", forms, "model.connection_form of each run with streams: poc, paper; empty: the one of [model]");
+  s.value("manifolds", manifolds,
+          "model.manifold of each run with mhc in the paper's form: sinkhorn, permutations; empty: the one of [model]");
+  s.value("starts", starts,
+          "model.connection_start of each run with mhc in the paper's form: home, zeros, identity; empty: the one of "
+          "[model]");
+  s.value("streams", streams, "model.streams of each run with streams; empty: the one of [model] [streams]");
+  s.value("iterations", iterations,
+          "model.sinkhorn_iterations of each run whose mixing is made by Sinkhorn; empty: the one of [model] "
+          "[iterations]");
+  s.value("precisions", precisions, "train.precision of each run: fp32, bf16; empty: the one of [train]");
   s.value("epochs", epochs, "train.epochs of each run; empty: the one of [train] [epochs]");
   s.value("learning_rates", learning_rates, "optim.learning_rate of each run; empty: the one of [optim] [1]");
   s.value("lora_ranks", lora_ranks, "lora.rank of each run; empty: the one of [lora] [1]");
@@ -44,19 +59,55 @@ void require_positive(const char* key, const std::vector<T>& values, const Confi
   }
 }
 
-void check_sweep(const SweepConfig& sweep, const ConfigDocument& document) {
-  for (const std::string& residual : sweep.residual) {
-    if (residual == "residual" || residual == "hc" || residual == "mhc") continue;
-    throw UsageError(str(document.where("sweep.residual"), ": sweep.residual: expected residual, hc or mhc, found \"",
-                         residual, "\""));
+using Words = std::vector<std::string>;
+
+// "residual, hc or mhc".
+std::string choices_text(const Words& choices) {
+  std::string text = choices.front();
+  for (size_t i = 1; i < choices.size(); ++i) text += (i + 1 < choices.size() ? ", " : " or ") + choices[i];
+  return text;
+}
+
+void require_choices(const char* key, const Words& values, const Words& choices, const ConfigDocument& document) {
+  for (const std::string& value : values) {
+    if (std::find(choices.begin(), choices.end(), value) != choices.end()) continue;
+    throw UsageError(
+        str(document.where(key), ": ", key, ": expected ", choices_text(choices), ", found \"", value, "\""));
   }
+}
+
+// A list that has an entry for each of another one.
+void require_as_many(const char* key, size_t found, size_t expected, const char* of_what,
+                     const ConfigDocument& document) {
+  if (found == 0 || found == expected) return;
+  throw UsageError(str(document.where(key), ": ", key, ": expected one number for each of the ", expected, " ", of_what,
+                       ", found ", found));
+}
+
+void check_connections(const SweepConfig& sweep, const ConfigDocument& document) {
+  require_choices("sweep.residual", sweep.residual, {"residual", "hc", "mhc"}, document);
+  require_choices("sweep.forms", sweep.forms, {"poc", "paper"}, document);
+  require_choices("sweep.manifolds", sweep.manifolds, {"sinkhorn", "permutations"}, document);
+  require_choices("sweep.starts", sweep.starts, {"home", "zeros", "identity"}, document);
+  require_positive("sweep.iterations", sweep.iterations, document);
+  for (const int64_t streams : sweep.streams) {
+    if (streams >= 1 && streams <= 8) continue;
+    throw UsageError(
+        str(document.where("sweep.streams"), ": sweep.streams: expected numbers from 1 to 8, found ", streams));
+  }
+}
+
+void check_sweep(const SweepConfig& sweep, const ConfigDocument& document) {
+  check_connections(sweep, document);
+  require_choices("sweep.tasks", sweep.tasks,
+                  {"incrementing", "bytes", "tokens", "copy", "induction", "modular_sum", "passkey"}, document);
+  require_choices("sweep.precisions", sweep.precisions, {"fp32", "bf16"}, document);
+  require_positive("sweep.vocabulary", sweep.vocabulary, document);
   require_positive("sweep.epochs", sweep.epochs, document);
   require_positive("sweep.learning_rates", sweep.learning_rates, document);
   require_positive("sweep.lora_ranks", sweep.lora_ranks, document);
-  if (!sweep.batch.empty() && sweep.batch.size() != sweep.layers.size()) {
-    throw UsageError(str(document.where("sweep.batch"), ": sweep.batch: expected one number for each of the ",
-                         sweep.layers.size(), " depths in sweep.layers, found ", sweep.batch.size()));
-  }
+  require_as_many("sweep.batch", sweep.batch.size(), sweep.layers.size(), "depths in sweep.layers", document);
+  require_as_many("sweep.vocabulary", sweep.vocabulary.size(), sweep.tasks.size(), "tasks in sweep.tasks", document);
 }
 
 // Both begin their messages with the key: "lora.targets: expected …".
@@ -136,11 +187,26 @@ std::string shortest(double value) {
   return std::string(text, end);
 }
 
+// "_paper_permutations_n2" of what is listed and concerns these connections.
+std::string connection_name(const ModelConfig& model, const SweepConfig& sweep) {
+  std::string name;
+  if (model.residual == "residual") return name;
+  if (!sweep.forms.empty()) name += "_" + model.connection_form;
+  if (!sweep.manifolds.empty() && model.has_manifold()) name += "_" + model.manifold;
+  if (!sweep.starts.empty() && model.has_manifold()) name += "_" + model.connection_start;
+  if (!sweep.streams.empty()) name += str("_n", model.streams);
+  if (!sweep.iterations.empty() && model.iterates()) name += str("_k", model.sinkhorn_iterations);
+  return name;
+}
+
 }  // namespace
 
 std::string run_name(const RunConfig& config, const SweepConfig& sweep) {
   const std::string& residual = config.model.residual;
   std::string name = str(config.model.layers, "l_", residual == "residual" ? "baseline" : residual);
+  name += connection_name(config.model, sweep);
+  if (!sweep.tasks.empty()) name += "_" + config.data.kind;
+  if (!sweep.precisions.empty()) name += "_" + config.train.precision;
   if (!sweep.epochs.empty()) name += str("_e", config.train.epochs);
   if (!sweep.learning_rates.empty()) name += "_lr" + shortest(config.optim.learning_rate);
   if (!sweep.lora_ranks.empty()) name += str("_r", config.lora.rank);

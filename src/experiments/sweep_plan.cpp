@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -94,6 +95,24 @@ std::vector<RunConfig> along(const std::vector<RunConfig>& configs, const std::v
   return all;
 }
 
+// The fields of connections that `sweep` lists but this run does not have go back to one value, so that it is made once.
+RunConfig without_what_means_nothing(RunConfig config, const SweepConfig& sweep) {
+  ModelConfig& m = config.model;
+  const ModelConfig usual;
+  if (!sweep.forms.empty() && m.residual == "residual") m.connection_form = usual.connection_form;
+  if (!sweep.forms.empty() && !m.is_paper_form() && m.stream_exit == "learned") m.stream_exit = usual.stream_exit;
+  if (!m.has_manifold() && !(sweep.forms.empty() && sweep.manifolds.empty() && sweep.starts.empty())) {
+    m.manifold = usual.manifold;
+    m.connection_start = usual.connection_start;
+  }
+  if (!sweep.streams.empty() && m.residual == "residual") m.streams = usual.streams;
+  if (!sweep.iterations.empty() && !m.iterates()) m.sinkhorn_iterations = usual.sinkhorn_iterations;
+  return config;
+}
+
+// There are too many permutations of more streams.
+bool can_be(const ModelConfig& m) { return !m.has_manifold() || m.manifold != "permutations" || m.streams <= 4; }
+
 std::vector<RunConfig> depths_of(RunConfig config, const SweepConfig& sweep) {
   config.sweep = SweepConfig{};
   std::vector<RunConfig> all = along({config}, sweep.layers, [](RunConfig& c) -> auto& { return c.model.layers; });
@@ -103,16 +122,43 @@ std::vector<RunConfig> depths_of(RunConfig config, const SweepConfig& sweep) {
 
 }  // namespace
 
+namespace {
+
+std::vector<RunConfig> tasks_of(const std::vector<RunConfig>& configs, const SweepConfig& sweep) {
+  std::vector<RunConfig> all = along(configs, sweep.tasks, [](RunConfig& c) -> auto& { return c.data.kind; });
+  if (sweep.vocabulary.empty()) return all;
+  for (size_t i = 0; i < all.size(); ++i) all[i].model.vocabulary = sweep.vocabulary[i % sweep.vocabulary.size()];
+  return all;
+}
+
+std::vector<RunConfig> connections_of(std::vector<RunConfig> all, const SweepConfig& sweep) {
+  all = along(all, sweep.residual, [](RunConfig& c) -> auto& { return c.model.residual; });
+  all = along(all, sweep.forms, [](RunConfig& c) -> auto& { return c.model.connection_form; });
+  all = along(all, sweep.manifolds, [](RunConfig& c) -> auto& { return c.model.manifold; });
+  all = along(all, sweep.starts, [](RunConfig& c) -> auto& { return c.model.connection_start; });
+  all = along(all, sweep.streams, [](RunConfig& c) -> auto& { return c.model.streams; });
+  all = along(all, sweep.iterations, [](RunConfig& c) -> auto& { return c.model.sinkhorn_iterations; });
+  std::erase_if(all, [](const RunConfig& c) { return !can_be(c.model); });
+  for (RunConfig& config : all) config = without_what_means_nothing(std::move(config), sweep);
+  return all;
+}
+
+}  // namespace
+
 SweepPlan plan_sweep(const RunConfig& base, const std::string& out) {
   const SweepConfig& sweep = base.sweep;
-  std::vector<RunConfig> all = depths_of(base, sweep);
-  all = along(all, sweep.residual, [](RunConfig& c) -> auto& { return c.model.residual; });
+  std::vector<RunConfig> all = connections_of(tasks_of(depths_of(base, sweep), sweep), sweep);
+  all = along(all, sweep.precisions, [](RunConfig& c) -> auto& { return c.train.precision; });
   all = along(all, sweep.epochs, [](RunConfig& c) -> auto& { return c.train.epochs; });
   all = along(all, sweep.learning_rates, [](RunConfig& c) -> auto& { return c.optim.learning_rate; });
   all = along(all, sweep.lora_ranks, [](RunConfig& c) -> auto& { return c.lora.rank; });
   all = along(all, sweep.seeds, [](RunConfig& c) -> auto& { return c.train.seed; });
   SweepPlan plan{out, {}};
-  for (RunConfig& config : all) plan.runs.push_back({run_name(config, sweep), std::move(config), 0, "waiting", "", -1});
+  std::set<std::string> names;
+  for (RunConfig& config : all) {
+    const std::string name = run_name(config, sweep);
+    if (names.insert(name).second) plan.runs.push_back({name, std::move(config), 0, "waiting", "", -1});
+  }
   return plan;
 }
 
