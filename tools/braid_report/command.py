@@ -16,13 +16,15 @@ from .reading import READ_TIMEOUT
 from .trouble import Failure, Trouble, seconds
 
 COMMANDS = {"page": "page_command", "compare": "compare", "export": "export", "clean": "clean", "engram": "engram",
-            "watch": "watch"}  # fmt: skip
+            "depth": "depth", "platforms": "platforms", "watch": "watch"}  # fmt: skip
 PURPOSE = {
     "page": "PNG plots and one self-contained HTML page (the default)",
     "compare": "what two or more runs have in common and where they part",
     "export": "CSV or JSON lines",
     "clean": "a plain closed copy of a run file, readable by anything",
     "engram": "what fine-tuning did to the answers of the Engram test",
+    "depth": "how residual connections hold with depth: a study's tables, plots and answer",
+    "platforms": "the public experiment's numbers beside braid's on CPUs and GPUs",
     "watch": "a live view of a run or a sweep in the terminal",
 }
 
