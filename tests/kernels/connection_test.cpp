@@ -157,8 +157,8 @@ void expect_the_formulas(Place place, const ConnectionShape& shape, bool writes)
 }
 
 // Widths beside the vectors' sizes (16 floats, 8, 4, 2) and the CPU's chunks (128 columns), tokens beside its tiles
-// (64, 32, 16) and vectors. On devices widths of whole chunks of 16 have kernels of their own, whose blocks take 64 tokens
-// and whose ranges 256.
+// (64, 32, 16) and vectors. On devices widths of whole chunks of 16 have kernels of their own, whose blocks take 64
+// tokens and whose ranges 256.
 std::vector<ConnectionShape> shapes() {
   std::vector<ConnectionShape> all;
   for (const int64_t streams : {2, 4, 8}) {
@@ -354,7 +354,8 @@ TEST(ConnectionGpu, LeavesFrozenWeightsGradientsAlone) {
   expect_frozen_weights_to_change_nothing_else(Place::cuda);
 }
 
-// What is added to the logits of a column, or to all of a softmax, changes nothing, also where exp of them would overflow.
+// What is added to the logits of a column, or to all of a softmax, changes nothing, also where exp of them would
+// overflow.
 void expect_shifts_to_change_nothing(Place place) {
   Random random;
   for (const Mixing mixing : {Mixing::sinkhorn, Mixing::permutations}) {
