@@ -2,8 +2,8 @@
 // The connections on GPUs. Each pass over the streams is one kernel that moves all it can while they are in registers:
 // forward the write with the projection and the norm (connection_project.cuh), then the read; backward the read's
 // coefficients, then all gradients of the streams (connection_gradient.cuh), then the projection's
-// (connection_weights.cuh). What is small, a few numbers a token, goes through memory between them. Products run on tensor
-// cores near fp32 where the width is a multiple of 16; other widths and float64 take plain kernels.
+// (connection_weights.cuh). What is small, a few numbers a token, goes through memory between them. Products run on
+// tensor cores near fp32 where the width is a multiple of 16; other widths and float64 take plain kernels.
 #include <initializer_list>
 #include <type_traits>
 
@@ -38,8 +38,9 @@ struct Connection {
   static constexpr bool has_products = !std::is_same_v<T, double>;
   static constexpr bool has_gradient = has_products && S <= 4;  // eight streams have more sums than registers
   static constexpr Element coefficients = has_products ? Element::float32 : Element::float64;
-  static constexpr Element element =
-      !has_products ? Element::float64 : sizeof(T) == 2 ? Element::bfloat16 : Element::float32;
+  static constexpr Element element = !has_products    ? Element::float64
+                                     : sizeof(T) == 2 ? Element::bfloat16
+                                                      : Element::float32;
 
   Launch launch;
   ConnectionShape shape;
@@ -94,7 +95,7 @@ struct Connection {
   void project_on_tensor_cores(const T* X, const ConnectionWrite& in, const float* P, const ConnectionOutputs& out,
                                bool with_write, const ForwardScratch<A>& scratch) const {
     pack_projection<<<blocks(packed_words(shape, tiles), pack_threads), pack_threads, 0, stream>>>(rows(), K, tiles, P,
-                                                                                                  scratch.packed);
+                                                                                                   scratch.packed);
     const ProjectArrays<T> arrays{X,
                                   static_cast<const T*>(in.f),
                                   static_cast<const float*>(in.mix),
@@ -127,29 +128,29 @@ struct Connection {
                       const ConnectionOutputGradients& given, const ConnectionInputGradients& out,
                       const BackwardScratch<A>& scratch) const {
     const A *const y = static_cast<const A*>(saved.projected), *const scale = static_cast<const A*>(weights.scale),
-            *const bias = static_cast<const A*>(weights.bias);
+                   *const bias = static_cast<const A*>(weights.bias);
     const unsigned grid = blocks(shape.tokens, gate_threads);
     if constexpr (mixing == Mixing::sinkhorn) {
       logits_kernel<S, A><<<grid, gate_threads, 0, stream>>>(shape.tokens, y, scale, bias, scratch.logits);
       sinkhorn_backward_cuda(launch, sinkhorn_of(shape), coefficients, scratch.logits, given.mix, scratch.d_logits);
     }
-    const GateGradientArrays<A> arrays{
-        y,
-        static_cast<const A*>(saved.rstd),
-        scale,
-        bias,
-        static_cast<const A*>(saved.read),
-        static_cast<const A*>(saved.write),
-        scratch.d_read,
-        static_cast<const A*>(given.write),
-        mixing == Mixing::sinkhorn ? scratch.d_logits : static_cast<const A*>(given.mix),
-        scratch.d_projected,
-        scratch.along,
-        scratch.of_gates};
+    const GateGradientArrays<A> arrays{y,
+                                       static_cast<const A*>(saved.rstd),
+                                       scale,
+                                       bias,
+                                       static_cast<const A*>(saved.read),
+                                       static_cast<const A*>(saved.write),
+                                       scratch.d_read,
+                                       static_cast<const A*>(given.write),
+                                       mixing == Mixing::sinkhorn ? scratch.d_logits : static_cast<const A*>(given.mix),
+                                       scratch.d_projected,
+                                       scratch.along,
+                                       scratch.of_gates};
     gate_backward_kernel<S, mixing, A><<<grid, gate_threads, 0, stream>>>(shape, arrays);
     if (!out.projection) return;
     const GateWeightGradients<K, A> sums{static_cast<A*>(out.bias), static_cast<A*>(out.scale)};
-    add_partials<A, GateWeightGradients<K, A>><<<sums.count, add_threads, 0, stream>>>(int(grid), scratch.of_gates, sums);
+    add_partials<A, GateWeightGradients<K, A>>
+        <<<sums.count, add_threads, 0, stream>>>(int(grid), scratch.of_gates, sums);
   }
 
   void streams_backward(const ConnectionWrite& in, const ConnectionWeights& weights, const ConnectionSaved& saved,
@@ -174,8 +175,8 @@ struct Connection {
                                       static_cast<A*>(out.write)};
     if constexpr (has_gradient) {
       if (fits({in.f ? in.X : nullptr, in.f, saved.X, given.X, given.m, out.X, in.f ? out.f : nullptr})) {
-        pack_transposed<<<blocks(packed_words(shape, tiles), pack_threads), pack_threads, 0, stream>>>(rows(), K, tiles, P,
-                                                                                                      scratch.packed);
+        pack_transposed<<<blocks(packed_words(shape, tiles), pack_threads), pack_threads, 0, stream>>>(
+            rows(), K, tiles, P, scratch.packed);
         const auto kernel = in.f ? gradient_kernel<S, tiles, true, T> : gradient_kernel<S, tiles, false, T>;
         kernel<<<blocks(shape.tokens, 16), gradient_threads, 0, stream>>>(shape, arrays);
         return;
@@ -196,20 +197,23 @@ struct Connection {
         const dim3 grid(blocks(rows(), weight_columns), unsigned(ranges.count));
         weight_kernel<tiles, T><<<grid, weight_threads, 0, stream>>>(shape.tokens, rows(), K, ranges.each, X,
                                                                      scratch.d_projected, scratch.of_weights);
-        add_weights_kernel<<<entries, add_weight_threads, 0, stream>>>(rows() * K, ranges.count, scratch.of_weights, dP);
+        add_weights_kernel<<<entries, add_weight_threads, 0, stream>>>(rows() * K, ranges.count, scratch.of_weights,
+                                                                       dP);
         return;
       }
     }
-    weight_plain_kernel<T, A><<<entries, add_weight_threads, 0, stream>>>(shape.tokens, rows(), K, 8 * tiles, X,
-                                                                          scratch.d_projected, dP);
+    weight_plain_kernel<T, A>
+        <<<entries, add_weight_threads, 0, stream>>>(shape.tokens, rows(), K, 8 * tiles, X, scratch.d_projected, dP);
   }
 };
 
 template <class T, class Act>
 void with_streams(Launch launch, const ConnectionShape& shape, const Act& act) {
   if (shape.mixing == Mixing::permutations) {
-    if (shape.streams == 2) act(Connection<2, Mixing::permutations, T>{launch, shape});
-    else act(Connection<4, Mixing::permutations, T>{launch, shape});
+    if (shape.streams == 2)
+      act(Connection<2, Mixing::permutations, T>{launch, shape});
+    else
+      act(Connection<4, Mixing::permutations, T>{launch, shape});
   } else if (shape.streams == 2) {
     act(Connection<2, Mixing::sinkhorn, T>{launch, shape});
   } else if (shape.streams == 4) {
@@ -223,9 +227,15 @@ template <class Act>
 void with_types(Launch launch, const ConnectionShape& shape, Element element, const Act& act) {
   if (shape.tokens == 0 || shape.width == 0) return;
   switch (element) {
-    case Element::float32: with_streams<float>(launch, shape, act); break;
-    case Element::bfloat16: with_streams<__nv_bfloat16>(launch, shape, act); break;
-    case Element::float64: with_streams<double>(launch, shape, act); break;
+    case Element::float32:
+      with_streams<float>(launch, shape, act);
+      break;
+    case Element::bfloat16:
+      with_streams<__nv_bfloat16>(launch, shape, act);
+      break;
+    case Element::float64:
+      with_streams<double>(launch, shape, act);
+      break;
   }
   check_cuda(cudaGetLastError(), "connections");
 }

@@ -10,7 +10,7 @@ namespace braid::kernels {
 constexpr int gate_threads = 128;
 
 template <int n>
-constexpr int permutations_of = n * permutations_of<n - 1>;
+constexpr int permutations_of = n* permutations_of<n - 1>;
 template <>
 inline constexpr int permutations_of<0> = 1;
 
@@ -44,7 +44,9 @@ __device__ __forceinline__ double exponential_of(double x) { return exp(x); }
 __device__ __forceinline__ float root_of(float x) { return sqrtf(x); }
 __device__ __forceinline__ double root_of(double x) { return sqrt(x); }
 template <class A>
-__device__ __forceinline__ A sigmoid(A x) { return A(1) / (A(1) + exponential_of(-x)); }
+__device__ __forceinline__ A sigmoid(A x) {
+  return A(1) / (A(1) + exponential_of(-x));
+}
 
 template <class A>
 struct GateArrays {
@@ -88,7 +90,8 @@ __global__ void __launch_bounds__(gate_threads) gate_kernel(ConnectionShape shap
   if (token >= M) return;
   const auto summed = [&](int column) {
     A sum = 0;
-    for (int slice = 0; slice < p.sum_slices; ++slice) sum += p.sums[(int64_t(slice) * (L::padded + 1) + column) * M + token];
+    for (int slice = 0; slice < p.sum_slices; ++slice)
+      sum += p.sums[(int64_t(slice) * (L::padded + 1) + column) * M + token];
     return sum;
   };
   const A rstd = A(1) / root_of(summed(L::padded) / A(S * shape.width) + A(shape.epsilon));
@@ -196,9 +199,8 @@ __global__ void __launch_bounds__(gate_threads) gate_backward_kernel(ConnectionS
     }
     p.along[token] = rstd * rstd * along / A(S * shape.width);
   }
-  block_sums<gate_threads, L::count + 3>(sums, shared, [&](int i, A total) {
-    p.partial[int64_t(blockIdx.x) * (L::count + 3) + i] = total;
-  });
+  block_sums<gate_threads, L::count + 3>(
+      sums, shared, [&](int i, A total) { p.partial[int64_t(blockIdx.x) * (L::count + 3) + i] = total; });
 }
 
 // Where the blocks' sums go: add_partials of stream_mix_reduce.cuh.

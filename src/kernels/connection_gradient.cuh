@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Backward through the streams. With G the whole gradient of X',
 //   G[s] = dX'[s] + w[s] dm + (r dy) P[s]' - along X'[s]
-// the write's are dX[t] = sum_s H[s,t] G[s], df = sum_s c[s] G[s], dH[s,t] = G[s].X[t], dc[s] = G[s].f, taken while G is in
-// registers. Nothing written: dX = G.
+// the write's are dX[t] = sum_s H[s,t] G[s], df = sum_s c[s] G[s], dH[s,t] = G[s].X[t], dc[s] = G[s].f, taken while G
+// is in registers. Nothing written: dX = G.
 #pragma once
 
 #include "kernels/connection_mma.cuh"
@@ -13,9 +13,9 @@ constexpr int gradient_warps = 4, gradient_threads = gradient_warps * warp_size;
 
 template <class T, class A>
 struct GradientArrays {
-  const T *X, *f;       // before the write
+  const T *X, *f;  // before the write
   const T *X_out, *dX_out, *dm;
-  const A *H, *c;       // of the write
+  const A *H, *c;  // of the write
   const A *read, *d_projected, *along;
   const A* projection;  // the plain kernel's
   const Right* packed;  // pack_transposed's
@@ -71,8 +71,10 @@ struct WriteSums {
       if (first + row >= tokens) continue;
       float sum = 0;
       for (int w = 0; w < gradient_warps; ++w) sum += of_warps[w][row][i];
-      if (i < S * S) dH[(first + row) * S * S + i] = sum;
-      else dc[(first + row) * S + i - S * S] = sum;
+      if (i < S * S)
+        dH[(first + row) * S * S + i] = sum;
+      else
+        dc[(first + row) * S + i - S * S] = sum;
     }
   }
 };
@@ -109,10 +111,11 @@ __device__ __forceinline__ void write_gradient(const GradientArrays<T, float>& p
   }
 }
 
-// Sixteen tokens a block, whose warps share out the columns. Lanes of tokens past the last compute the last one's and store
-// nothing.
+// Sixteen tokens a block, whose warps share out the columns. Lanes of tokens past the last compute the last one's and
+// store nothing.
 template <int S, int steps, bool writes, class T>
-__global__ void __launch_bounds__(gradient_threads, 3) gradient_kernel(ConnectionShape shape, GradientArrays<T, float> p) {
+__global__ void __launch_bounds__(gradient_threads, 3)
+    gradient_kernel(ConnectionShape shape, GradientArrays<T, float> p) {
   __shared__ TokenCoefficientsShared<S> k;
   const int lane = int(threadIdx.x) % warp_size, warp = int(threadIdx.x) / warp_size, g = lane / 4, t = lane % 4;
   const int64_t D = shape.width, chunks = D / chunk, first = int64_t(blockIdx.x) * 16, last = shape.tokens - 1;
@@ -123,8 +126,9 @@ __global__ void __launch_bounds__(gradient_threads, 3) gradient_kernel(Connectio
   Left<false> dy[steps];
 #pragma unroll
   for (int i = 0; i < steps; ++i) {
-    const float *const upper = p.d_projected + rows[0] * 8 * steps + 8 * i + t,
-                *const lower = p.d_projected + rows[1] * 8 * steps + 8 * i + t;
+    const float *const upper = p.d_projected + rows[0] * 8 * steps + 8 * i + t, *const lower = p.d_projected +
+                                                                                               rows[1] * 8 * steps +
+                                                                                               8 * i + t;
     dy[i] = Left<false>(upper[0], lower[0], upper[4], lower[4]);
   }
   WriteSums<S> sums;
@@ -211,8 +215,10 @@ __global__ void __launch_bounds__(plain_gradient_threads)
   }
   if (!p.f) return;
   block_sums<plain_gradient_threads, S * S + S>(sums, shared, [&](int i, A total) {
-    if (i < S * S) p.dH[token * S * S + i] = total;
-    else p.dc[token * S + i - S * S] = total;
+    if (i < S * S)
+      p.dH[token * S * S + i] = total;
+    else
+      p.dc[token * S + i - S * S] = total;
   });
 }
 

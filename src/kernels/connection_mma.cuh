@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Products on tensor cores for the connections' skinny matrices, near fp32: each number is split into a high and a low
-// part of TF32 (11 bits each), and a b is taken as a_high b_high + a_high b_low + a_low b_high. A bf16 number is its own
-// high part. One mma.m16n8k8 multiplies 16 x 8 by 8 x 8; lane l of the warp, with g = l / 4 and t = l % 4, holds
+// part of TF32 (11 bits each), and a b is taken as a_high b_high + a_high b_low + a_low b_high. A bf16 number is its
+// own high part. One mma.m16n8k8 multiplies 16 x 8 by 8 x 8; lane l of the warp, with g = l / 4 and t = l % 4, holds
 //   of a [16, 8]: (g, t), (g + 8, t), (g, t + 4), (g + 8, t + 4)
 //   of b [8, 8]:  (t, g), (t + 4, g)
 //   of d [16, 8]: (g, 2t), (g, 2t + 1), (g + 8, 2t), (g + 8, 2t + 1)
@@ -98,8 +98,8 @@ inline __global__ void __launch_bounds__(pack_threads)
 }
 
 // P as the right side of dy P', whose columns are P's rows: of each chunk two tiles of eight, of each tile `steps` of
-// eight numbers of K; [E / 16, 2, steps, 32 lanes]. The tiles are laid out so that a lane's numbers of the result are of
-// four neighbouring columns.
+// eight numbers of K; [E / 16, 2, steps, 32 lanes]. The tiles are laid out so that a lane's numbers of the result are
+// of four neighbouring columns.
 inline __global__ void __launch_bounds__(pack_threads)
     pack_transposed(int64_t rows, int K, int steps, const float* P, Right* packed) {
   const int64_t i = int64_t(blockIdx.x) * pack_threads + threadIdx.x;

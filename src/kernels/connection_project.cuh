@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// q = vec(X') P and the sum of squares of X', the write of the sublayer before it on the way. What comes out are sums over
-// slices of the columns, [slices, K rounded up + 1, M], the squares last; whoever reads them adds them in order, so that a
-// token's result depends on nothing but the token.
+// q = vec(X') P and the sum of squares of X', the write of the sublayer before it on the way. What comes out are sums
+// over slices of the columns, [slices, K rounded up + 1, M], the squares last; whoever reads them adds them in order,
+// so that a token's result depends on nothing but the token.
 #pragma once
 
 #include "kernels/connection_mma.cuh"
@@ -112,7 +112,8 @@ __device__ void store_sums(ProjectSums<tiles>& sums, int64_t first, int64_t toke
 
 // blockIdx.x: 64 tokens; blockIdx.y: the slice. Lanes of tokens past the last compute the last one's and store nothing.
 template <int S, int tiles, bool writes, class T>
-__global__ void __launch_bounds__(project_threads, S < 8 ? 2 : 1) project_kernel(ConnectionShape shape, ProjectArrays<T> p) {
+__global__ void __launch_bounds__(project_threads, S < 8 ? 2 : 1)
+    project_kernel(ConnectionShape shape, ProjectArrays<T> p) {
   constexpr bool exact = sizeof(T) == 2;
   const int lane = int(threadIdx.x) % warp_size, warp = int(threadIdx.x) / warp_size;
   const int64_t D = shape.width, first = (int64_t(blockIdx.x) * token_warps + warp % token_warps) * 16;
@@ -174,7 +175,8 @@ __global__ void __launch_bounds__(plain_threads)
   }
   A squares[1] = {};
   for (int64_t e = threadIdx.x; e < E; e += plain_threads) squares[0] += widen(x[e]) * widen(x[e]);
-  block_sums<plain_threads, 1>(squares, shared, [&](int, A total) { sums[int64_t(rows - 1) * shape.tokens + token] = total; });
+  block_sums<plain_threads, 1>(squares, shared,
+                               [&](int, A total) { sums[int64_t(rows - 1) * shape.tokens + token] = total; });
 }
 
 }  // namespace braid::kernels

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// dP += X'^T (r dy), another skinny product: long in tokens. Blocks take ranges of tokens, whose sums are added in order.
+// dP += X'^T (r dy), another skinny product: long in tokens. Blocks take ranges of tokens, whose sums are added in
+// order.
 #pragma once
 
 #include "kernels/connection_mma.cuh"
@@ -25,17 +26,18 @@ struct TokenRanges {
 
 // Four neighbouring numbers of a token's streams, zeros past the last token.
 template <class T>
-__device__ __forceinline__ void load_or_zero(const T* X, int64_t token, int64_t end, int64_t E, int64_t e, float (&x)[4]) {
+__device__ __forceinline__ void load_or_zero(const T* X, int64_t token, int64_t end, int64_t E, int64_t e,
+                                             float (&x)[4]) {
   if (token < end) return load<4>(X + token * E + e, x);
 #pragma unroll
   for (int i = 0; i < 4; ++i) x[i] = 0;
 }
 
-// blockIdx.x: columns; blockIdx.y: the range. Warps take eight tokens in turn, lanes four columns 4g to 4g + 3 of two tokens.
-// partial [ranges, S D, K].
+// blockIdx.x: columns; blockIdx.y: the range. Warps take eight tokens in turn, lanes four columns 4g to 4g + 3 of two
+// tokens. partial [ranges, S D, K].
 template <int tiles, class T>
-__global__ void __launch_bounds__(weight_threads)
-    weight_kernel(int64_t tokens, int64_t E, int K, int64_t each, const T* X, const float* d_projected, float* partial) {
+__global__ void __launch_bounds__(weight_threads) weight_kernel(int64_t tokens, int64_t E, int K, int64_t each,
+                                                                const T* X, const float* d_projected, float* partial) {
   constexpr bool exact = sizeof(T) == 2;
   __shared__ float of_warps[weight_warps][4][warp_size];
   const int lane = int(threadIdx.x) % warp_size, warp = int(threadIdx.x) / warp_size, g = lane / 4, t = lane % 4;

@@ -92,8 +92,8 @@ void expect_the_formulas(Place place, const ConnectionShape& shape, bool writes)
 }
 
 // Widths beside the vectors' sizes (16 floats, 8, 4, 2) and the CPU's chunks (128 columns), tokens beside its tiles
-// (64, 32, 16) and vectors. On devices widths of whole chunks of 16 have kernels of their own, whose blocks take 64 tokens
-// and whose ranges 256.
+// (64, 32, 16) and vectors. On devices widths of whole chunks of 16 have kernels of their own, whose blocks take 64
+// tokens and whose ranges 256.
 std::vector<ConnectionShape> shapes() {
   std::vector<ConnectionShape> all;
   for (const int64_t streams : {2, 4, 8}) {
