@@ -69,10 +69,13 @@ def test_an_evaluation_tells_gists_from_their_controls(learned, tmp_path):
         share = {row["system"].decode(): float(row["share"]) for row in f["scores"] if np.isnan(row["depth"])}
         answers = f["answers"][:]
         gist = next(row for row in f["scores"] if row["system"] == b"gist")
+        reads = {row["system"].decode(): float(row["read_tokens"]) for row in f["scores"] if np.isnan(row["depth"])}
     assert ("gist", 0.0) in scores and ("gist", 1.0) in scores
     assert share["gist"] >= 0.8 and share["oracle"] >= 0.8 and share["search"] == 1.0
     assert max(share[name] for name in ("shuffled", "none", "truncated")) <= 0.02
-    assert len(answers) == 9 * 64
+    assert max(share[name] for name in ("pooled", "bm25", "window")) <= 0.05  # as much, of the raw text
+    assert reads["pooled"] == reads["snapkv"] == reads["window"] == 1 and reads["bm25"] == 0 and reads["hybrid"] == 1 + 64
+    assert len(answers) == 14 * 64
     right = [row["answer"] == row["expected"] for row in answers if row["system"] == b"gist" and np.isnan(row["depth"])]
     assert np.mean(right) == share["gist"]
     assert gist["read_tokens"] == 1 and gist["read_bytes"] == 2 * 4 * 64 * 4
