@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // braid generate: continuations of texts or token ids, the likeliest or drawn.
+#include "infer/generate.h"
+
 #include <algorithm>
 #include <iostream>
 
@@ -10,7 +12,6 @@
 #include "cli/options.h"
 #include "experiments/fine_tuning.h"
 #include "experiments/run.h"
-#include "infer/generate.h"
 #include "text/tokenizer_config.h"
 
 namespace braid {
@@ -149,15 +150,16 @@ Arguments with_n_spelled_out(Arguments arguments) {
 
 int command_generate(const Arguments& given) {
   const Arguments arguments = with_n_spelled_out(given);
-  cxxopts::Options options("braid generate",
-                           "Continues texts or token ids by a model, its adapter, or a run: the likeliest way, or drawn.");
+  cxxopts::Options options(
+      "braid generate", "Continues texts or token ids by a model, its adapter, or a run: the likeliest way, or drawn.");
   add_generate_options(options);
   add_model_options(options);
   options.add_options()("timings", "seconds to the first token and tokens per second from there on, on standard error")(
       "h,help", "this text");
   GenerateRequest request;
   if (!parse_arguments(
-          options, arguments, [&](const auto& parsed) { request = read_generate_request(parsed); }, generate_examples)) {
+          options, arguments, [&](const auto& parsed) { request = read_generate_request(parsed); },
+          generate_examples)) {
     return exit_done;
   }
   return with_world(request.model.world, [&](World& world, Logger&) { return generate_command(world, request); });

@@ -13,7 +13,9 @@ namespace {
 
 using OrderedJson = nlohmann::ordered_json;
 
-std::string line_of(const OrderedJson& object) { return object.dump(-1, ' ', false, OrderedJson::error_handler_t::replace) + "\n"; }
+std::string line_of(const OrderedJson& object) {
+  return object.dump(-1, ' ', false, OrderedJson::error_handler_t::replace) + "\n";
+}
 
 OrderedJson logprob_json(int64_t id, double logprob, const Tokenizer* tokenizer) {
   OrderedJson one = {{"id", id}, {"logprob", logprob}};

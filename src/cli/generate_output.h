@@ -15,8 +15,9 @@ struct Told {
   std::span<const Answer> answers;
 };
 
-// One line: {"prompt", "prompt_tokens", "seed", "answers": [{"index", "text", "tokens", "finish_reason", "stop", "logprobs"}]}.
-// Without a tokenizer (null) there is no text; seed is null where nothing was drawn, logprobs only where asked for.
+// One line: {"prompt", "prompt_tokens", "seed", "answers": [{"index", "text", "tokens", "finish_reason", "stop",
+// "logprobs"}]}. Without a tokenizer (null) there is no text; seed is null where nothing was drawn, logprobs only where
+// asked for.
 std::string answers_as_json(const Told& told, const Tokenizer* tokenizer);
 
 // A token on its way: {"prompt", "index", "id", "text"}.

@@ -47,8 +47,9 @@ std::vector<std::string> texts(const cxxopts::ParseResult& parsed, const char* n
 int64_t whole(const cxxopts::ParseResult& parsed, const char* name, int64_t least, int64_t most) {
   const auto value = parsed[name].as<int64_t>();
   if (value >= least && value <= most) return value;
-  throw UsageError(most == INT64_MAX ? str("--", name, ": expected ", least, " or more")
-                                     : str("--", name, " ", value, ": expected a whole number from ", least, " to ", most));
+  throw UsageError(most == INT64_MAX
+                       ? str("--", name, ": expected ", least, " or more")
+                       : str("--", name, " ", value, ": expected a whole number from ", least, " to ", most));
 }
 
 GivenSampling read_sampling(const cxxopts::ParseResult& parsed) {
@@ -65,7 +66,8 @@ GivenSampling read_sampling(const cxxopts::ParseResult& parsed) {
   for (const SamplingProblem& problem : sampling_problems(sampling.over({}))) {
     throw UsageError(str(option_of(problem.field), " ", problem.value, ": expected ", problem.expected));
   }
-  if (sampling.logprobs == -1) throw UsageError(str("--logprobs -1: expected a whole number from 0 to ", most_logprobs));
+  if (sampling.logprobs == -1)
+    throw UsageError(str("--logprobs -1: expected a whole number from 0 to ", most_logprobs));
   return sampling;
 }
 
@@ -74,8 +76,10 @@ void read_output(const cxxopts::ParseResult& parsed, GenerateRequest& request) {
   request.stream = parsed.count("stream") > 0;
   request.timings = parsed.count("timings") > 0;
   if (request.sampling.logprobs && !request.json) throw UsageError("--logprobs: expected with --json");
-  if (request.stream && request.answers > 1 && !request.json) throw UsageError("--stream with several answers: expected with --json");
-  if (request.stream && !request.ids.empty() && !request.json) throw UsageError("--stream with --ids: expected with --json");
+  if (request.stream && request.answers > 1 && !request.json)
+    throw UsageError("--stream with several answers: expected with --json");
+  if (request.stream && !request.ids.empty() && !request.json)
+    throw UsageError("--stream with --ids: expected with --json");
 }
 
 }  // namespace
@@ -96,7 +100,8 @@ SamplingOptions GivenSampling::over(SamplingOptions defaults) const {
   return defaults;
 }
 
-SamplingOptions sampling_for(const GenerateRequest& request, const std::string& generation_text, const std::string& folder) {
+SamplingOptions sampling_for(const GenerateRequest& request, const std::string& generation_text,
+                             const std::string& folder) {
   const std::string where = folder + "/generation_config.json";
   const SamplingDefaults defaults = sampling_defaults(generation_text, where);
   for (const std::string& field : defaults.left_out) {
@@ -105,8 +110,10 @@ SamplingOptions sampling_for(const GenerateRequest& request, const std::string& 
   const GivenSampling& said = request.sampling;
   SamplingOptions options = said.over(defaults.options);
   if (!options.draws() && (said.top_k || said.top_p || said.min_p)) {
-    throw UsageError(str(said.top_k ? "--top-k" : said.top_p ? "--top-p" : "--min-p", ": expected with --temperature above 0, ",
-                         "since at 0 the likeliest token is taken"));
+    throw UsageError(str(said.top_k   ? "--top-k"
+                         : said.top_p ? "--top-p"
+                                      : "--min-p",
+                         ": expected with --temperature above 0, ", "since at 0 the likeliest token is taken"));
   }
   if (options.draws() && !said.seed) options.seed = std::random_device{}();
   return options;
@@ -123,18 +130,19 @@ void add_generate_options(cxxopts::Options& options) {
       "min-new-tokens", "before so many nothing ends an answer", whole("0"), "N")(
       "stop", "an answer ends before this text (repeatable)", list(), "TEXT")(
       "n,answers", "so many answers to each prompt; also --n", whole("1"), "N");
-  options.add_options()("temperature", "0: the likeliest token; above: drawn, from logits divided by it", number(), "T")(
-      "top-k", "from the K likeliest; 0: all", cxxopts::value<int64_t>(), "K")(
+  options.add_options()("temperature", "0: the likeliest token; above: drawn, from logits divided by it", number(),
+                        "T")("top-k", "from the K likeliest; 0: all", cxxopts::value<int64_t>(), "K")(
       "top-p", "from the fewest likeliest whose probabilities add up to P", number(), "P")(
       "min-p", "from those at least P times as likely as the likeliest", number(), "P")(
-      "repetition-penalty", "above 1: logits of the prompt's and the answer's tokens are lowered by this factor", number(), "X")(
-      "presence-penalty", "taken off the logits of the answer's tokens", number(), "X")(
+      "repetition-penalty", "above 1: logits of the prompt's and the answer's tokens are lowered by this factor",
+      number(), "X")("presence-penalty", "taken off the logits of the answer's tokens", number(), "X")(
       "frequency-penalty", "likewise, for each time they came", number(), "X")(
-      "seed", "what is drawn depends on it alone (default: another one each time, told by --json)", cxxopts::value<uint64_t>(), "N");
+      "seed", "what is drawn depends on it alone (default: another one each time, told by --json)",
+      cxxopts::value<uint64_t>(), "N");
   options.add_options()("json", "an object for each prompt: texts, tokens, why they ended")(
       "logprobs", "with --json: log-probabilities of each token and of the N likeliest, as the model gives them",
-      cxxopts::value<int64_t>(), "N")(
-      "stream", "with --json: a line for each token as it comes, too; texts alone always come so");
+      cxxopts::value<int64_t>(),
+      "N")("stream", "with --json: a line for each token as it comes, too; texts alone always come so");
 }
 
 GenerateRequest read_generate_request(const cxxopts::ParseResult& parsed) {
@@ -156,7 +164,8 @@ GenerateRequest read_generate_request(const cxxopts::ParseResult& parsed) {
   for (const std::string& text : request.stop_strings) {
     if (text.empty()) throw UsageError("--stop: expected a text of at least one character");
   }
-  if (!request.stop_strings.empty() && !request.ids.empty()) throw UsageError("--stop: expected with --prompt, since --ids has no text");
+  if (!request.stop_strings.empty() && !request.ids.empty())
+    throw UsageError("--stop: expected with --prompt, since --ids has no text");
   request.sampling = read_sampling(parsed);
   read_output(parsed, request);
   return request;

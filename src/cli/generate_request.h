@@ -33,6 +33,7 @@ GenerateRequest read_generate_request(const cxxopts::ParseResult& parsed);  // U
 
 // The options of one request to a model whose generation_config.json is `generation_text`; those of its fields that are
 // not built are told of on standard error. UsageError: a filter without a temperature, a file that cannot be taken.
-SamplingOptions sampling_for(const GenerateRequest& request, const std::string& generation_text, const std::string& folder);
+SamplingOptions sampling_for(const GenerateRequest& request, const std::string& generation_text,
+                             const std::string& folder);
 
 }  // namespace braid

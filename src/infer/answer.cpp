@@ -16,9 +16,12 @@ SamplingOptions sampling_of(const GenerationRequest& request) {
 
 const char* name_of(FinishReason reason) {
   switch (reason) {
-    case FinishReason::none: return "none";
-    case FinishReason::stop: return "stop";
-    case FinishReason::length: return "length";
+    case FinishReason::none:
+      return "none";
+    case FinishReason::stop:
+      return "stop";
+    case FinishReason::length:
+      return "length";
   }
   return "";
 }

@@ -28,8 +28,8 @@ void check_request(const GenerationRequest& request, size_t index, const ModelCo
   }
   const auto length = static_cast<int64_t>(request.prompt.size());
   if (length + request.max_tokens <= config.context) return;
-  throw UsageError(str(which, length, " tokens and ", request.max_tokens, " new ones are more than the model's context of ",
-                       config.context));
+  throw UsageError(str(which, length, " tokens and ", request.max_tokens,
+                       " new ones are more than the model's context of ", config.context));
 }
 
 // Texts at the right: how many slots before each are filled with anything.

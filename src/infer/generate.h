@@ -22,7 +22,7 @@ using OnToken = std::function<void(size_t request, const SampledToken& token, co
 
 // UsageError names the text: it is empty, has ids that the model does not know, or would grow longer than the model's
 // context; or options cannot be. Error: the model's logits are NaN or infinite.
-Generated generate(Transformer& model, std::span<const GenerationRequest> requests, const Tokenizer* tokenizer = nullptr,
-                   const OnToken& on_token = {});
+Generated generate(Transformer& model, std::span<const GenerationRequest> requests,
+                   const Tokenizer* tokenizer = nullptr, const OnToken& on_token = {});
 
 }  // namespace braid

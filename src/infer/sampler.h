@@ -62,8 +62,8 @@ class Sampler {
   int64_t vocabulary_;
   at::Device device_;
   std::vector<Slot> slots_;
-  at::Tensor prompt_;   // [slots, V] bool: is in the prompt; undefined until a request has penalties
-  at::Tensor counts_;   // [slots, V] int32: how often in the answer; likewise
+  at::Tensor prompt_;  // [slots, V] bool: is in the prompt; undefined until a request has penalties
+  at::Tensor counts_;  // [slots, V] int32: how often in the answer; likewise
 };
 
 }  // namespace braid

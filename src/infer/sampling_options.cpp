@@ -21,12 +21,23 @@ struct Checked {
 
 // What generate would do otherwise, with the values at which it does nothing.
 const json& not_built() {
-  static const json fields = {{"num_beams", 1},          {"no_repeat_ngram_size", 0}, {"typical_p", 1.0},
-                              {"epsilon_cutoff", 0.0},   {"eta_cutoff", 0.0},         {"top_h", nullptr},
-                              {"bad_words_ids", nullptr}, {"sequence_bias", nullptr},  {"suppress_tokens", nullptr},
-                              {"guidance_scale", 1},     {"penalty_alpha", 0},        {"begin_suppress_tokens", nullptr},
-                              {"min_new_tokens", 0},     {"stop_strings", nullptr},   {"forced_bos_token_id", nullptr},
-                              {"forced_eos_token_id", nullptr}, {"exponential_decay_length_penalty", nullptr}};
+  static const json fields = {{"num_beams", 1},
+                              {"no_repeat_ngram_size", 0},
+                              {"typical_p", 1.0},
+                              {"epsilon_cutoff", 0.0},
+                              {"eta_cutoff", 0.0},
+                              {"top_h", nullptr},
+                              {"bad_words_ids", nullptr},
+                              {"sequence_bias", nullptr},
+                              {"suppress_tokens", nullptr},
+                              {"guidance_scale", 1},
+                              {"penalty_alpha", 0},
+                              {"begin_suppress_tokens", nullptr},
+                              {"min_new_tokens", 0},
+                              {"stop_strings", nullptr},
+                              {"forced_bos_token_id", nullptr},
+                              {"forced_eos_token_id", nullptr},
+                              {"exponential_decay_length_penalty", nullptr}};
   return fields;
 }
 
@@ -51,7 +62,8 @@ std::vector<SamplingProblem> sampling_problems(const SamplingOptions& options) {
       {"repetition_penalty", options.repetition_penalty, std::numeric_limits<float>::min(), any, "a number above 0"},
       {"presence_penalty", options.presence_penalty, -2, 2, "a number from -2 to 2"},
       {"frequency_penalty", options.frequency_penalty, -2, 2, "a number from -2 to 2"},
-      {"logprobs", double(options.logprobs), -1, double(most_logprobs), str("a whole number from 0 to ", most_logprobs)},
+      {"logprobs", double(options.logprobs), -1, double(most_logprobs),
+       str("a whole number from 0 to ", most_logprobs)},
   };
   std::vector<SamplingProblem> problems;
   for (const Checked& one : all) {

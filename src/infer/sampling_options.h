@@ -14,14 +14,14 @@ struct SamplingOptions {
   int64_t top_k = 0;       // the k likeliest, and those as likely as the k-th; 0: all
   double top_p = 1;        // of those the fewest whose probabilities add up to it
   double min_p = 0;        // of those the ones at least this part as likely as the likeliest
-  // Logits of tokens of the prompt or the answer are divided by it where positive, multiplied where negative (CTRL, arXiv
-  // 1909.05858), as transformers does.
+  // Logits of tokens of the prompt or the answer are divided by it where positive, multiplied where negative (CTRL,
+  // arXiv 1909.05858), as transformers does.
   double repetition_penalty = 1;
   // Taken off the logits of the answer's tokens: once, and once for each time (OpenAI's API reference).
   double presence_penalty = 0, frequency_penalty = 0;
   // Draw s is philox(seed, answer, s): nothing beside these has a say.
   uint64_t seed = 0;
-  int64_t answer = 0;     // of several to one prompt
+  int64_t answer = 0;      // of several to one prompt
   int64_t logprobs = -1;   // so many of the likeliest tokens are told beside each chosen one; -1: nothing is told
   int64_t barred_for = 0;  // steps in which none of `barred` is chosen
   std::vector<int64_t> barred;

@@ -101,7 +101,8 @@ int64_t drawn(const Row& row, double uniform) {
 
 void draw_tokens(Launch launch, int64_t rows, int64_t vocabulary, const float* logits, const TokenDraw* draws,
                  int64_t* ids, uint64_t* chances) {
-  if (vocabulary > most_drawn_tokens) throw Error(str("drawing among ", vocabulary, " tokens, of ", most_drawn_tokens, " at most"));
+  if (vocabulary > most_drawn_tokens)
+    throw Error(str("drawing among ", vocabulary, " tokens, of ", most_drawn_tokens, " at most"));
   if (launch.place == Place::cuda) return draw_tokens_cuda(launch, rows, vocabulary, logits, draws, ids, chances);
 #pragma omp parallel for schedule(dynamic)
   for (int64_t r = 0; r < rows; ++r) {

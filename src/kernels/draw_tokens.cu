@@ -140,8 +140,8 @@ __device__ void draw(const Row& row, double uniform, int64_t* id, Shared& shared
   *id = i;
 }
 
-__global__ void __launch_bounds__(threads) draw_kernel(int64_t vocabulary, const float* logits, const TokenDraw* draws,
-                                                       int64_t* ids, uint64_t* chances) {
+__global__ void __launch_bounds__(threads)
+    draw_kernel(int64_t vocabulary, const float* logits, const TokenDraw* draws, int64_t* ids, uint64_t* chances) {
   __shared__ Shared shared;
   const TokenDraw numbers = draws[blockIdx.x];
   const int64_t likeliest = ids[blockIdx.x];

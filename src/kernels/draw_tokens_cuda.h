@@ -6,7 +6,7 @@
 
 namespace braid::kernels {
 
-void draw_tokens_cuda(Launch, int64_t rows, int64_t vocabulary, const float* logits, const TokenDraw* draws, int64_t* ids,
-                      uint64_t* chances);
+void draw_tokens_cuda(Launch, int64_t rows, int64_t vocabulary, const float* logits, const TokenDraw* draws,
+                      int64_t* ids, uint64_t* chances);
 
 }  // namespace braid::kernels

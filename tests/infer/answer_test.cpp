@@ -15,14 +15,17 @@ class AnswerText : public testing::TestWithParam<const char*> {
  protected:
   AnswerText() : tokenizer(Tokenizer::from_file(folder + GetParam() + ".json")) {}
 
-  std::vector<TokenId> tokens_of(const std::string& text) const { return tokenizer.encode(text, SpecialTokens::leave_out); }
+  std::vector<TokenId> tokens_of(const std::string& text) const {
+    return tokenizer.encode(text, SpecialTokens::leave_out);
+  }
 
   // The pieces that come until the answer ends.
   std::vector<std::string> run(GenerationRequest request, const std::vector<TokenId>& tokens) {
     request.max_tokens = std::min<int64_t>(request.max_tokens, static_cast<int64_t>(tokens.size()));
     GrowingAnswer growing(request, &tokenizer);
     std::vector<std::string> pieces;
-    for (size_t i = 0; !growing.finished(); ++i) pieces.push_back(growing.push({static_cast<int64_t>(tokens[i]), 0, {}}));
+    for (size_t i = 0; !growing.finished(); ++i)
+      pieces.push_back(growing.push({static_cast<int64_t>(tokens[i]), 0, {}}));
     answer = growing.answer();
     std::string whole;
     for (const std::string& piece : pieces) whole += piece;
@@ -34,7 +37,9 @@ class AnswerText : public testing::TestWithParam<const char*> {
   Answer answer;
 };
 
-constexpr const char* texts[] = {"The capital of Peru is Lima.", "한국어 문장과 이모지 🦙🇰🇷👨‍👩‍👧‍👦!", "a\tb\n\n  c ☃ 𝔘𝔫𝔦", "日本語、中文"};
+constexpr const char* texts[] = {"The capital of Peru is Lima.",
+                                 "한국어 문장과 이모지 🦙🇰🇷👨‍👩‍👧‍👦!",
+                                 "a\tb\n\n  c ☃ 𝔘𝔫𝔦", "日本語、中文"};
 
 TEST_P(AnswerText, PiecesJoinToTheDecodeOfAllTokens) {
   for (const char* text : texts) {

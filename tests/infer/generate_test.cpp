@@ -26,8 +26,12 @@ class Generate : public testing::Test {
     config.context = context;
     return config;
   }
-  explicit Generate(int64_t context = 6) : model(config(context), Precision::fp32, at::kCPU) { test::randomise(model, 4, 0.5); }
-  std::vector<Answer> answers(const std::vector<GenerationRequest>& requests) { return generate(model, requests).answers; }
+  explicit Generate(int64_t context = 6) : model(config(context), Precision::fp32, at::kCPU) {
+    test::randomise(model, 4, 0.5);
+  }
+  std::vector<Answer> answers(const std::vector<GenerationRequest>& requests) {
+    return generate(model, requests).answers;
+  }
   std::string refusal(const std::vector<GenerationRequest>& requests) {
     return thrown_message([&] { generate(model, requests); });
   }
@@ -63,7 +67,8 @@ TEST_F(Generate, RefusesTextsThatCannotBe) {
   EXPECT_EQ(refusal({request_of({1}, 1), request_of({}, 1)}), "text 2: expected at least one token id");
   EXPECT_EQ(refusal({request_of({1, 11}, 1)}), "text 1: expected token ids from 0 to 10, found 11");
   EXPECT_EQ(refusal({request_of({-1}, 1)}), "text 1: expected token ids from 0 to 10, found -1");
-  EXPECT_EQ(refusal({request_of({1, 2, 3}, 4)}), "text 1: 3 tokens and 4 new ones are more than the model's context of 6");
+  EXPECT_EQ(refusal({request_of({1, 2, 3}, 4)}),
+            "text 1: 3 tokens and 4 new ones are more than the model's context of 6");
   GenerationRequest request = request_of({1}, 1);
   request.sampling.top_p = 2;
   EXPECT_EQ(refusal({request}), "top_p: expected a number from 0 to 1, found 2");
@@ -103,10 +108,11 @@ TEST_F(GenerateLonger, TellsEachTokenAsItComes) {
   std::vector<GenerationRequest> requests = {request_of({1, 2}, 5), request_of({3}, 2)};
   requests[0].sampling.logprobs = 1;
   std::vector<Ids> told(2);
-  const Generated done = generate(model, requests, nullptr, [&](size_t text, const SampledToken& token, const std::string& piece) {
-    told[text].push_back(token.id);
-    EXPECT_EQ(piece, "");
-  });
+  const Generated done =
+      generate(model, requests, nullptr, [&](size_t text, const SampledToken& token, const std::string& piece) {
+        told[text].push_back(token.id);
+        EXPECT_EQ(piece, "");
+      });
   for (size_t b = 0; b < 2; ++b) EXPECT_EQ(told[b], done.answers[b].ids());
   for (const SampledToken& token : done.answers[0].tokens) {
     EXPECT_EQ(token.top.at(0).id, token.id);

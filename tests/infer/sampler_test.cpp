@@ -74,7 +74,9 @@ TEST(Sampler, DrawsFromTheDistribution) {
 TEST(Sampler, DrawsFromTheDistributionOfWhatAFilterKeeps) {
   const at::Tensor logits = random_logits(1, 24, 2)[0];
   const at::Tensor order = logits.argsort(-1, true);
-  const auto likeliest = [&](int64_t count) { return at::zeros({24}, at::kBool).index_fill(0, order.slice(0, 0, count), true); };
+  const auto likeliest = [&](int64_t count) {
+    return at::zeros({24}, at::kBool).index_fill(0, order.slice(0, 0, count), true);
+  };
   SamplingOptions options = drawing(1, 10);
   options.top_k = 6;
   expect_distribution(options, logits, likeliest(6));
@@ -250,14 +252,19 @@ std::string refusal(void (*change)(SamplingOptions&)) {
 
 TEST(SamplingOptions, RefusesWhatCannotBe) {
   EXPECT_EQ(refusal([](SamplingOptions& o) { o.temperature = -1; }), "temperature: expected a number from 0, found -1");
-  EXPECT_EQ(refusal([](SamplingOptions& o) { o.temperature = NAN; }), "temperature: expected a number from 0, found nan");
-  EXPECT_EQ(refusal([](SamplingOptions& o) { o.temperature = INFINITY; }), "temperature: expected a number from 0, found inf");
+  EXPECT_EQ(refusal([](SamplingOptions& o) { o.temperature = NAN; }),
+            "temperature: expected a number from 0, found nan");
+  EXPECT_EQ(refusal([](SamplingOptions& o) { o.temperature = INFINITY; }),
+            "temperature: expected a number from 0, found inf");
   EXPECT_EQ(refusal([](SamplingOptions& o) { o.top_k = -2; }), "top_k: expected a whole number from 0, found -2");
   EXPECT_EQ(refusal([](SamplingOptions& o) { o.top_p = 1.5; }), "top_p: expected a number from 0 to 1, found 1.5");
   EXPECT_EQ(refusal([](SamplingOptions& o) { o.min_p = -0.5; }), "min_p: expected a number from 0 to 1, found -0.5");
-  EXPECT_EQ(refusal([](SamplingOptions& o) { o.repetition_penalty = 0; }), "repetition_penalty: expected a number above 0, found 0");
-  EXPECT_EQ(refusal([](SamplingOptions& o) { o.presence_penalty = 3; }), "presence_penalty: expected a number from -2 to 2, found 3");
-  EXPECT_EQ(refusal([](SamplingOptions& o) { o.logprobs = 21; }), "logprobs: expected a whole number from 0 to 20, found 21");
+  EXPECT_EQ(refusal([](SamplingOptions& o) { o.repetition_penalty = 0; }),
+            "repetition_penalty: expected a number above 0, found 0");
+  EXPECT_EQ(refusal([](SamplingOptions& o) { o.presence_penalty = 3; }),
+            "presence_penalty: expected a number from -2 to 2, found 3");
+  EXPECT_EQ(refusal([](SamplingOptions& o) { o.logprobs = 21; }),
+            "logprobs: expected a whole number from 0 to 20, found 21");
   SamplingOptions two;
   two.top_p = 2, two.min_p = 2;
   EXPECT_EQ(sampling_problems(two).size(), 2u);
@@ -274,9 +281,12 @@ TEST(SamplingDefaults, AreThoseOfTransformers) {
   EXPECT_EQ(sampled.min_p, 0.1);
   EXPECT_EQ(sampled.repetition_penalty, 1.1);
   EXPECT_EQ(of(R"({"do_sample": true, "top_k": 0, "temperature": 0.7})").options.top_k, 0);
-  EXPECT_EQ(of(R"({"num_beams": 4, "typical_p": 1.0, "max_length": 9})").left_out, std::vector<std::string>{"num_beams"});
-  EXPECT_EQ(thrown_message([&] { of(R"({"top_p": 1.2})"); }), "x.json: top_p: expected a number from 0 to 1, found 1.2");
-  EXPECT_TRUE(contains(thrown_message([&] { of(R"({"do_sample": 1})"); }), "x.json: do_sample: expected true or false"));
+  EXPECT_EQ(of(R"({"num_beams": 4, "typical_p": 1.0, "max_length": 9})").left_out,
+            std::vector<std::string>{"num_beams"});
+  EXPECT_EQ(thrown_message([&] { of(R"({"top_p": 1.2})"); }),
+            "x.json: top_p: expected a number from 0 to 1, found 1.2");
+  EXPECT_TRUE(
+      contains(thrown_message([&] { of(R"({"do_sample": 1})"); }), "x.json: do_sample: expected true or false"));
 }
 
 }  // namespace

@@ -94,7 +94,8 @@ void expect_kept(Place place) {
   for (int64_t r = 0; r < rows; ++r) draws.push_back(any_draw(random));
   const Drawn found = draw(place, logits, draws);
   for (int64_t r = 0; r < rows; ++r) {
-    const std::vector<bool> kept = kept_by_sorting({logits.begin() + r * vocabulary, logits.begin() + (r + 1) * vocabulary}, draws[r]);
+    const std::vector<bool> kept =
+        kept_by_sorting({logits.begin() + r * vocabulary, logits.begin() + (r + 1) * vocabulary}, draws[r]);
     uint64_t total = 0, before = 0;
     for (int64_t i = 0; i < vocabulary; ++i) {
       const uint64_t chance = found.chances[r * vocabulary + i];
@@ -118,7 +119,8 @@ TEST(DrawTokens, ARowIsTheSameBesideOthers) {
   for (int64_t r = 0; r < rows; ++r) draws.push_back(any_draw(random));
   const Drawn together = draw(Place::cpu, logits, draws);
   for (int64_t r = 0; r < rows; ++r) {
-    const Drawn alone = draw(Place::cpu, {logits.begin() + r * vocabulary, logits.begin() + (r + 1) * vocabulary}, {draws[r]});
+    const Drawn alone =
+        draw(Place::cpu, {logits.begin() + r * vocabulary, logits.begin() + (r + 1) * vocabulary}, {draws[r]});
     EXPECT_EQ(alone.ids[0], together.ids[r]);
   }
 }

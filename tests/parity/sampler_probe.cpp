@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What Braid makes of logits, for Python to compare: sampler_probe COMMAND IN OUT, where COMMAND is
 //   filter    logits [R, V], draws [R, 5] float64 (kernels/draw_tokens.h) → chances [R, V] int64
-//   penalise  logits [R, V], penalties [R, 3] float64 (repetition, presence, frequency), prompt [R, P] and answer [R, A]
+//   penalise  logits [R, V], penalties [R, 3] float64 (repetition, presence, frequency), prompt [R, P] and answer [R,
+//   A]
 //             int64 → penalised [R, V]
 #include <iostream>
 
@@ -25,8 +26,9 @@ Arrays filter(const Arrays& in) {
   Arrays out;
   Array& chances = out["chances"] = zeros(h5::Element::int64, logits.shape);
   at::Tensor ids = likeliest.clone();
-  kernels::draw_tokens({}, logits.shape[0], logits.shape[1], logits.as<float>(), in.at("draws").as<kernels::TokenDraw>(),
-                       ids.mutable_data_ptr<int64_t>(), chances.as<uint64_t>());
+  kernels::draw_tokens({}, logits.shape[0], logits.shape[1], logits.as<float>(),
+                       in.at("draws").as<kernels::TokenDraw>(), ids.mutable_data_ptr<int64_t>(),
+                       chances.as<uint64_t>());
   return out;
 }
 
@@ -40,7 +42,8 @@ Arrays penalise(const Arrays& in) {
   for (int64_t r = 0; r < rows; ++r) {
     const double* penalty = in.at("penalties").as<double>() + 3 * r;
     SamplingOptions options;
-    options.repetition_penalty = penalty[0], options.presence_penalty = penalty[1], options.frequency_penalty = penalty[2];
+    options.repetition_penalty = penalty[0], options.presence_penalty = penalty[1],
+    options.frequency_penalty = penalty[2];
     sampler.begin(r, options, {in.at("prompt").as<int64_t>() + r * prompt, size_t(prompt)});
     slots.push_back(r);
   }

@@ -119,8 +119,11 @@ def test_fine_tuning_has_the_losses_of_cpus(places, tmp_path, name, ranks):
     require_close(found, expected, norm=5e-5 if name == "hash memory" else 1e-5)  # its rows' rate is five times as high
 
 
-@pytest.mark.parametrize("more", [[], ["--quantise", "nf4"]], ids=["fp32", "nf4"])
-def test_greedy_tokens_are_those_of_cpus(tmp_path, more):
+SAMPLED = ["--temperature", 0.8, "--top-k", 40, "--top-p", 0.9, "--repetition-penalty", 1.1, "--presence-penalty", 0.5, "--seed", 3]
+
+
+@pytest.mark.parametrize("more", [[], ["--quantise", "nf4"], SAMPLED], ids=["fp32", "nf4", "sampled"])
+def test_tokens_are_those_of_cpus(tmp_path, more):
     folder = make_folder(tmp_path / "model")
     prompts = words(random_ids(load(folder), 3, 12).tolist())
     answers = [start(["generate", "--model", folder, "--max-new-tokens", 32, "--device", d, *prompts, *more], 1, tmp_path) for d in ("cuda", "cpu")]
