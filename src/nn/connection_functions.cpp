@@ -101,10 +101,11 @@ class StreamSegment {
     return int64_t(inputs_.size()) - 1;
   }
 
-  // Backward asks for the last one first, and for each once.
+  // Backward asks for the last one first, and for each once: what it has got is let go.
   std::pair<ConnectionInput, ConnectionResult> take(int64_t index) {
     if (!results_[size_t(index)].X.defined()) compute_again(index);
     const std::pair<ConnectionInput, ConnectionResult> taken = {input(index), results_[size_t(index)]};
+    inputs_[size_t(index)] = {};
     results_[size_t(index)] = {};
     return taken;
   }
