@@ -85,6 +85,12 @@ void require_folder(const ModelConfig& model) {
   throw UsageError(str("model.quantise: \"", model.quantise, "\" needs model.path, whose weights are held in 4 bits"));
 }
 
+// Adapters of a compressing model are for one that can read.
+void require_adapted_model(const RunConfig& config) {
+  if (!config.gist.enabled() || !config.lora.enabled() || !config.model.path.empty()) return;
+  throw UsageError("lora.rank: with [gist] adapters need model.path, the model they are put on");
+}
+
 // A memory alone would learn to serve a model of drawn weights.
 void require_trained_model(const RunConfig& config) {
   const bool alone = config.memory.enabled() && !config.memory.trains_model && !config.lora.enabled();
@@ -238,6 +244,7 @@ void check_run(RunConfig& config, RunSite site) {
     require_samples(config, site.ranks.host.size());
     require_folder(config.model);
     require_trained_model(config);
+    require_adapted_model(config);
     follow_epochs(config);
     follow_phases(config);
     require_room(config, site);

@@ -140,11 +140,10 @@ void check_additions(const RunConfig& config, const ConfigDocument& document) {
 void check_gist_adapters(const RunConfig& config, const auto& refuse) {
   const LoraConfig& lora = config.lora;
   const bool on_head = std::find(lora.targets.begin(), lora.targets.end(), "lm_head") != lora.targets.end();
-  if (config.gist.distillation > 0 && (config.model.path.empty() || !lora.enabled())) {
-    refuse("gist.distillation", "it needs model.path and lora.rank, so that the model as it was can be asked");
+  if (config.gist.distillation > 0 && !lora.enabled()) {
+    refuse("gist.distillation", "it needs adapters (lora.rank), so that the model as it was can be asked");
   }
   if (!lora.enabled()) return;
-  if (config.model.path.empty()) refuse("lora.rank", "adapters need model.path, the model they are put on");
   if (lora.dropout > 0) refuse("lora.dropout", str("expected 0, found ", lora.dropout));
   if (!lora.saved_modules.empty() && (lora.on_gists() || config.gist.distillation > 0)) {
     refuse("lora.saved_modules", "lora.rows = \"gist\" or distillation, expected none");

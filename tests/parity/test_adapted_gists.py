@@ -131,10 +131,10 @@ rank = 2
 rows = "gist"
 [gist]
 count = 2
-segment = 64
-overlap = 32
-phases = ["segments=96 tokens=300 steps=3", "segments=64 counts=2,3 tokens=200 steps=3 distractors=0.5"]
-eval_length = 96
+segment = 144
+overlap = 96
+phases = ["segments=160 tokens=480 steps=3", "segments=144 counts=2,3 tokens=400 steps=3 distractors=0.5"]
+eval_length = 160
 eval_answers = 3
 [data]
 kind = "needles"
@@ -143,6 +143,7 @@ format = "llama3"
 languages = ["en", "ko"]
 tasks = ["single=0.8", "vt=0.2"]
 keys = 1
+question_tokens = 160
 [optim]
 learning_rate = 0.01
 warmup_steps = 0
