@@ -106,7 +106,8 @@ TEST(NeedleQuestions, ThePublicExperimentsLinesHaveNoSpans) {
 
 TEST(NeedleQuestions, AMirrorOfAnotherTokenizerIsRefused) {
   const Files files(NeedleTask::single, "en");
-  const NeedleTokens other = NeedleTokens::from_file(std::string(BRAID_SOURCE_DIR) + "/tests/text/data/smol.json");
+  const std::filesystem::path tests = std::filesystem::path(__FILE__).parent_path().parent_path();
+  const NeedleTokens other = NeedleTokens::from_file((tests / "text/data/smol.json").string());
   EXPECT_THROW(needle_questions(files.path("h5"), other, {}), UsageError);
 }
 

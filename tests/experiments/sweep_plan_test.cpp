@@ -135,7 +135,8 @@ TEST(SweepPlan, VariationsDifferInJustTheirKeys) {
   RunConfig same = plan.runs[3].config;
   same.optim.learning_rate = plan.runs[2].config.optim.learning_rate;
   same.train.steps = plan.runs[2].config.train.steps;
-  EXPECT_EQ(to_toml(same), to_toml(RunConfig(plan.runs[2].config)));
+  RunConfig plain = plan.runs[2].config;
+  EXPECT_EQ(to_toml(same), to_toml(plain));
 }
 
 TEST(SweepPlan, VariationsThatCannotBeAreRefused) {
