@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/eval_gist_tables.h"
 
+#include <algorithm>
 #include <cstdio>
 
 #include "base/error.h"
@@ -53,10 +54,10 @@ std::string score_text(const std::vector<GistLine>& lines) {
 
 // Every system has its row, the searched text as well: what it gets wrong is said, too.
 std::string kind_text(const std::vector<GistLine>& lines) {
-  Cells rows = {{"suite", "context", "system"}};
-  for (size_t kind = 0; kind < answer_kinds; ++kind) rows[0].push_back(name_of(static_cast<AnswerKind>(kind)));
-  rows[0].push_back("hallucination rate");
-  rows[0].push_back("95 % interval");
+  std::vector<std::string> head = {"suite", "context", "system"};
+  for (size_t kind = 0; kind < answer_kinds; ++kind) head.emplace_back(name_of(static_cast<AnswerKind>(kind)));
+  head.insert(head.end(), {"hallucination rate", "95 % interval"});
+  Cells rows = {head};
   for (const GistLine& line : lines) {
     if (line.depth) continue;
     const AnswerTally tally = line.result.tally();

@@ -74,7 +74,8 @@ std::string bare(const std::string& word) {
   return text;
 }
 
-// Maximal runs of letters and digits.
+}  // namespace
+
 std::vector<std::string> runs_of(const std::string& text) {
   std::vector<std::string> runs;
   std::string run;
@@ -87,6 +88,8 @@ std::vector<std::string> runs_of(const std::string& text) {
   }
   return runs;
 }
+
+namespace {
 
 bool contains_word(const std::string& text, const std::string& word) {
   const std::vector<std::string> runs = runs_of(text);

@@ -56,6 +56,9 @@ struct AnswerTally {
   Interval contains_interval() const { return wilson_interval(contains, answers); }
 };
 
+// Maximal runs of letters and digits of ASCII.
+std::vector<std::string> runs_of(const std::string& text);
+
 // The first `count` words of an answer without what surrounds and follows the key in each; shorter where it has fewer.
 std::vector<std::string> first_words(const std::string& answer, size_t count);
 

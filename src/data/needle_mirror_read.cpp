@@ -65,10 +65,10 @@ std::vector<std::string> split_answers(const std::string& text) {
 }
 
 std::string value_in(const std::string& said, const std::vector<std::string>& answers) {
-  for (const std::string& word : first_words(said, 64)) {
+  for (const std::string& word : runs_of(said)) {
     if (std::find(answers.begin(), answers.end(), word) != answers.end()) return word;
   }
-  for (const std::string& word : first_words(said, 64)) {
+  for (const std::string& word : runs_of(said)) {
     if (key_form("alnum", std::clamp<int64_t>(std::ssize(word), 2, 64)).fits(word)) return word;
   }
   return said;

@@ -60,7 +60,7 @@ std::string search(const NeedleSample& sample, const KeyForm& form) {
   std::string found;
   for (const Needle* needle : asked_needles(sample)) {
     const std::string said(statement_of(sample, *needle));
-    for (const std::string& word : first_words(said, 64)) {
+    for (const std::string& word : runs_of(said)) {
       const bool named = sample.task == "vt" && word == needle->key;
       if (!form.fits(word) || (sample.task == "vt" && !named)) continue;
       found += (found.empty() ? "" : ", ") + word;

@@ -68,7 +68,7 @@ std::vector<Digits> values_of(const PasskeyShape& shape, const RandomStream& ran
 }
 
 std::vector<int64_t> names_of(const RandomStream& random, int64_t count) {
-  const auto order = static_cast<uint64_t>(random.below(draw_names, int64_t{1} << 40));
+  const auto order = static_cast<uint64_t>(random.below(draw_names, int64_t{1} << 31));
   std::vector<int64_t> names;
   for (int64_t i = 0; i < count; ++i)
     names.push_back(first_word + static_cast<int64_t>(permuted_index(static_cast<uint64_t>(i), words, order, 0)));

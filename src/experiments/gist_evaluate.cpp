@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "comm/agreement.h"
 #include "data/needle_questions.h"
 #include "data/passkey_questions.h"
 #include "nn/precompiled.h"
@@ -122,6 +123,14 @@ std::vector<GistLine> evaluate_gists(GistRun& run, const GistTest& test, Communi
   const at::NoGradGuard no_gradient;
   GistTest asked = test;
   if (asked.lengths.empty()) asked.lengths = {run.config.gist.eval_length};
+  agree(comm, [&] {
+    for (const int64_t length : asked.lengths) {
+      const QuestionSet set = questions_of(run, asked, length, {});
+      const SystemNeeds needs{run.loaded, set, segment_of(run, asked), run.config.gist.overlap};
+      needs.plan(std::ssize(set.question(0).context));
+      chosen_systems(needs, asked);
+    }
+  });
   Evaluation evaluation(run, asked, comm);
   return asked.dataset.empty() ? evaluation.of_task() : evaluation.of_file();
 }

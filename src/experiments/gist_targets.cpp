@@ -2,6 +2,7 @@
 #include "experiments/gist_targets.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <limits>
 

@@ -106,8 +106,8 @@ TEST(NeedleQuestions, ThePublicExperimentsLinesHaveNoSpans) {
 
 TEST(NeedleQuestions, AMirrorOfAnotherTokenizerIsRefused) {
   const Files files(NeedleTask::single, "en");
-  const std::filesystem::path tests = std::filesystem::path(__FILE__).parent_path().parent_path();
-  const NeedleTokens other = NeedleTokens::from_file((tests / "text/data/smol.json").string());
+  const NeedleTokens other = NeedleTokens::from_file(
+      (std::filesystem::path(__FILE__).parent_path().parent_path() / "text/data/smol.json").string());
   EXPECT_THROW(needle_questions(files.path("h5"), other, {}), UsageError);
 }
 

@@ -59,11 +59,11 @@ def test_the_page_has_maps_systems_steps_and_targets(run, tmp_path):
 def test_cells_count_every_answer(run):
     each = gist_results.read_evaluation(run / "eval_1.h5")
     answers = [row for row in each.answers if row["system"] == "gist"]
-    bins, right, of = gist_plots.cells_of(answers)
-    assert bins == [(40, 40), (80, 80)] and of.sum() == len(answers) == 2 * 4 * 3
-    assert right.sum() == sum(row["right"] for row in answers)
-    at_the_end = [row for row in answers if row["depth"] == 1]
-    assert len(at_the_end) == 6 and of[:, 10].sum() >= 6
+    bins, depths, right, of = gist_plots.cells_of(answers)
+    assert bins == [(40, 40), (80, 80)] and depths == [0, 0.5, 1] and (of == 3).all() and len(answers) == 2 * 4 * 3
+    assert right.sum() == sum(row["right"] for row in answers if np.isfinite(row["depth"]))
+    anywhere = [row for row in answers if np.isnan(row["depth"])]
+    assert gist_plots.cells_of(anywhere)[3].shape == (2, 11) and gist_plots.cells_of(anywhere)[3].sum() == 6
 
 
 def test_every_checkpoint_has_its_rows(run):
@@ -73,8 +73,8 @@ def test_every_checkpoint_has_its_rows(run):
 
 
 def test_lengths_that_are_many_share_rows():
-    answers = [{"tokens": n, "at": 0.5, "right": 1} for n in range(1000, 1100)]
-    bins, right, of = gist_plots.cells_of(answers)
+    answers = [{"tokens": n, "at": 0.5, "depth": np.nan, "right": 1} for n in range(1000, 1100)]
+    bins, _, right, of = gist_plots.cells_of(answers)
     assert len(bins) == gist_plots.LENGTHS and of.sum() == 100 and np.array_equal(right, of)
 
 

@@ -4,7 +4,9 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
-DEPTHS = 10  # tenths of the context
+from .style import color
+
+TENTHS = [tenth / 10 for tenth in range(11)]
 LENGTHS = 6  # rows at most where lengths are many
 CAPTIONS = {
     "map": "Across: where the (first) statement stands in the context. Up: length of the context in tokens. In each cell "
@@ -25,15 +27,18 @@ def length_bins(lengths):
 
 
 def cells_of(answers):
-    """(length bins, right [length, depth], of [length, depth])."""
+    """(length bins, depths, right [length, depth], of [length, depth]): the depths that were asked for, else tenths."""
+    placed = [row for row in answers if np.isfinite(row["depth"])]
+    depths = sorted({row["depth"] for row in placed}) or TENTHS
+    answers = placed or answers
     bins = length_bins(np.array([row["tokens"] for row in answers]))
-    right, of = np.zeros((len(bins), DEPTHS + 1)), np.zeros((len(bins), DEPTHS + 1))
+    right, of = np.zeros((len(bins), len(depths))), np.zeros((len(bins), len(depths)))
     for row in answers:
         line = next(i for i, (low, high) in enumerate(bins) if low <= row["tokens"] <= high)
-        column = int(round(row["at"] * DEPTHS))
+        column = int(np.abs(np.array(depths) - (row["depth"] if placed else row["at"])).argmin())
         of[line, column] += 1
         right[line, column] += row["right"]
-    return bins, right, of
+    return bins, depths, right, of
 
 
 def heat_map(each, suite):
@@ -41,14 +46,15 @@ def heat_map(each, suite):
     answers = [row for row in each.answers if row["system"] == "gist" and row["suite"] == suite and np.isfinite(row["at"])]
     if not answers or len({row["step"] for row in answers}) > 1:
         return None
-    bins, right, of = cells_of(answers)
+    bins, depths, right, of = cells_of(answers)
     share = np.divide(right, of, out=np.full_like(of, np.nan), where=of > 0)
     figure, axes = plt.subplots(figsize=(9.2, 0.62 * len(bins) + 1.9))
     image = axes.imshow(share, vmin=0, vmax=1, cmap="RdYlGn", aspect="auto", origin="lower")
     for line, column in zip(*np.nonzero(of)):
         words = f"{100 * share[line, column]:.0f} %\n{int(right[line, column])}/{int(of[line, column])}"
-        axes.text(column, line, words, ha="center", va="center", fontsize=7.5, color="black")
-    axes.set_xticks(range(DEPTHS + 1), [f"{100 * tenth // DEPTHS} %" for tenth in range(DEPTHS + 1)])
+        axes.text(column, line, words, ha="center", va="center", fontsize=7.5,
+                  color="black" if 0.15 < share[line, column] < 0.85 else "white")
+    axes.set_xticks(range(len(depths)), [f"{100 * depth:.0f} %" for depth in depths])
     axes.set_yticks(range(len(bins)), [f"{low:,}" if low == high else f"{low:,}–{high:,}" for low, high in bins])
     axes.grid(visible=False)
     axes.set_xlabel("depth")
@@ -67,8 +73,8 @@ def systems(each):
     places = np.arange(len(rows))[::-1]
     share = np.array([row["share"] for row in rows])
     errors = 100 * np.array([[row["share"] - row["low"] for row in rows], [row["high"] - row["share"] for row in rows]]).clip(0)
-    axes.barh(places, 100 * share, xerr=errors, color="#4a7ab8", edgecolor="black", linewidth=0.5, height=0.65,
-              error_kw={"elinewidth": 1, "capsize": 2.5, "ecolor": "#222222"})  # fmt: skip
+    axes.barh(places, 100 * share, xerr=errors, color=color("mhc"), edgecolor="black", linewidth=0.5, height=0.65,
+              error_kw={"elinewidth": 1, "capsize": 2.5, "ecolor": color("hc")})  # fmt: skip
     several = len({row["length"] for row in rows}) > 1
     axes.set_yticks(places, [f"{row['system']}, {row['length']:,}" if several else row["system"] for row in rows])
     for place, row in zip(places, rows):

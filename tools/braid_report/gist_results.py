@@ -73,6 +73,15 @@ def interval(row, low="low", high="high"):
     return f"{percent(row[low])} to {percent(row[high])}"
 
 
+def with_steps(each, table):
+    """The step of each row where there is more than one."""
+    steps = [row["step"] for row in each.anywhere()]
+    if len(set(steps)) > 1:
+        table.headings.insert(0, "step")
+        table.rows = [[str(step), *row] for step, row in zip(steps, table.rows)]
+    return table
+
+
 def score_table(each):
     headings = ["suite", "context", "system", "strict", "95 % interval", "of", "contains", "recall", "stored", "read",
                 "ratio", "KV read", "compress", "answer"]  # fmt: skip
@@ -83,7 +92,7 @@ def score_table(each):
             for row in each.anywhere()]  # fmt: skip
     note = ("Strict: what was asked for, and then the end. Contains: it stands somewhere in the answer. Positions stored of "
             "a context, and read before a question; the ratio is raw tokens for each that is read.")  # fmt: skip
-    return Table("Scores", headings, rows, note)
+    return with_steps(each, Table("Scores", headings, rows, note))
 
 
 def kind_table(each):
@@ -92,7 +101,7 @@ def kind_table(each):
              percent(row["hallucination"]), interval(row, "hallucination_low", "hallucination_high")]
             for row in each.anywhere()]  # fmt: skip
     note = "Every answer has one kind, by rule. A hallucination is a well-formed key that occurs nowhere in the context."
-    return Table("What answers were", headings, rows, note)
+    return with_steps(each, Table("What answers were", headings, rows, note))
 
 
 def target_table(each):
