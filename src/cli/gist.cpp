@@ -15,6 +15,7 @@
 #include "data/needle_files.h"
 #include "data/passkey_task.h"
 #include "experiments/gist_cache.h"
+#include "experiments/gist_tasks.h"
 #include "experiments/run.h"
 #include "store/checkpoint_manifest.h"
 #include "train/memory.h"
@@ -49,7 +50,7 @@ struct GistCommand {
 struct Opened {
   AdaptedModel loaded;
   RunConfig config;
-  std::optional<NeedleTokens> text;
+  std::optional<NeedleForm> text;
 };
 
 Opened open_run(const std::string& run, const World& world) {
@@ -58,10 +59,14 @@ Opened open_run(const std::string& run, const World& world) {
   Opened opened{load_adapted_model(source, Precision::fp32, device_of(world)), {}, {}};
   if (!opened.loaded.gists) throw UsageError(str(run, ": expected a run with [gist], whose model compresses contexts"));
   opened.config = run_config_of(read_manifest(opened.loaded.checkpoint), opened.loaded.checkpoint);
-  const std::string tokenizer = opened.loaded.shape.path + "/tokenizer.json";
+  const ModelConfig& shape = opened.loaded.shape;
+  const std::string tokenizer = shape.path + "/tokenizer.json";
   std::error_code problem;
-  const bool has_one = !opened.loaded.shape.path.empty() && std::filesystem::is_regular_file(tokenizer, problem);
-  if (has_one) opened.text = NeedleTokens::from_file(tokenizer);
+  if (opened.config.data.kind == "needles") {
+    opened.text = needle_form_of(opened.config.data, shape);
+  } else if (!shape.path.empty() && std::filesystem::is_regular_file(tokenizer, problem)) {
+    opened.text = NeedleForm{NeedleTokens::from_file(tokenizer), {}};
+  }
   return opened;
 }
 
@@ -87,7 +92,7 @@ std::vector<int64_t> encoded(const NeedleTokens& tokens, const std::string& text
 std::vector<std::vector<int64_t>> contexts_of_file(const std::string& path, const Opened& opened) {
   std::ifstream in(path, std::ios::binary);
   if (!in) throw UsageError(str(path, ": no such file, or it cannot be read"));
-  if (opened.text) return {encoded(*opened.text, {std::istreambuf_iterator<char>(in), {}})};
+  if (opened.text) return {encoded(opened.text->tokens, {std::istreambuf_iterator<char>(in), {}})};
   std::vector<std::vector<int64_t>> contexts;
   int64_t number = 0;
   for (std::string line; std::getline(in, line);) contexts.push_back(ids_of(line, str(path, ":", ++number)));
@@ -97,7 +102,7 @@ std::vector<std::vector<int64_t>> contexts_of_file(const std::string& path, cons
 std::vector<std::vector<int64_t>> contexts_of_dataset(const std::string& path, const Opened& opened) {
   if (!opened.text) throw UsageError("--dataset: needs a run whose model has a tokenizer");
   std::vector<std::vector<int64_t>> contexts;
-  for (const NeedleSample& sample : read_needles(path)) contexts.push_back(encoded(*opened.text, sample.context));
+  for (const NeedleSample& sample : read_needles(path)) contexts.push_back(encoded(opened.text->tokens, sample.context));
   return contexts;
 }
 
@@ -143,6 +148,16 @@ int compress(World& world, const GistCommand& command) {
   return exit_done;
 }
 
+// As the run was trained to be asked.
+std::vector<int64_t> asked(const std::string& text, const NeedleForm& form) {
+  if (!form.ask) return encoded(form.tokens, text);
+  NeedleSample sample;
+  sample.question = text;
+  sample.answers = {"-"};  // not looked at
+  const std::vector<TokenId> ids = form.ask(sample).question;
+  return {ids.begin(), ids.end()};
+}
+
 // Ids, or text.
 std::vector<std::vector<int64_t>> questions_of(const GistCommand& command, const Opened& opened) {
   std::vector<std::vector<int64_t>> questions;
@@ -150,7 +165,7 @@ std::vector<std::vector<int64_t>> questions_of(const GistCommand& command, const
   if (!command.questions.empty() && !opened.text) {
     throw UsageError("--question: the run has no tokenizer; expected --ids");
   }
-  for (const std::string& text : command.questions) questions.push_back(encoded(*opened.text, text));
+  for (const std::string& text : command.questions) questions.push_back(asked(text, *opened.text));
   for (const auto& question : questions) {
     if (question.empty()) throw UsageError("--question: expected a text");
     for (const int64_t id : question) {
@@ -170,7 +185,7 @@ std::string answer_line(const std::vector<int64_t>& answer, const Opened& opened
   for (const int64_t id : answer) {
     if (std::find(stop.begin(), stop.end(), id) == stop.end()) ids.push_back(static_cast<TokenId>(id));
   }
-  return on_one_line(opened.text->decode(ids));
+  return on_one_line(opened.text->tokens.decode(ids));
 }
 
 int ask(World& world, const GistCommand& command) {
@@ -183,6 +198,7 @@ int ask(World& world, const GistCommand& command) {
   }
   std::vector<int64_t> stop = opened.loaded.stop_ids;
   if (opened.config.data.kind == "passkey") stop.push_back(passkey::end);
+  if (opened.text && opened.text->ask && opened.text->tokens.name() == "bytes") stop.push_back(byte_end);
   const int64_t first = std::max<int64_t>(command.context, 0), end = command.context < 0 ? cache.size() : first + 1;
   for (const auto& question : questions_of(command, opened)) {
     for (int64_t i = first; i < end; ++i) {
