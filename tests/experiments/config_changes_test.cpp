@@ -37,7 +37,7 @@ std::map<std::string, bool> keys_that_may_change() {
 // The configuration with one key set to another value of its kind; nothing where none was found.
 std::optional<RunConfig> with_another(const std::string& key) {
   for (const char* value :
-       {"7", "0.25", "true", "false", "\"llama\"", "\"sdpa\"", "\"standard\"", "\"hc\"", "\"bytes\"", "\"matrices\"",
+       {"7", "6", "0.25", "true", "false", "\"llama\"", "\"sdpa\"", "\"standard\"", "\"hc\"", "\"bytes\"", "\"matrices\"",
         "\"cosine\"", "\"bf16\"", "\"alpaca\"", "\"adamw8bit\"", "\"linear\"", "\"stop\"", "\"elsewhere\"", "\"plain\"",
         "\"nf4\"", "\"paper\"", "\"permutations\"", "\"zeros\"", "\"mean\"", "[4]", "[\"hc\"]"}) {
     RunConfig config;

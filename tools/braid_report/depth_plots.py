@@ -17,6 +17,7 @@ LOOKS = [{"color": color, "linestyle": dashes, "marker": marker} for color, dash
     ("#9c9c9c", "-", "o"), ("#d62f2a", (0, (1.2, 1.2)), "s"), ("#5aa7c7", (0, (1.2, 1.2)), "^"), ("#d62f2a", (0, (5, 1.5)), "s"),
     ("#10305e", "-", "^"), ("#3c8d5a", (0, (7, 1.5, 1.5, 1.5)), "D"), ("#dfa02b", "-", "v"), ("#8a63b8", (0, (5, 1.5)), "P"))]  # fmt: skip
 MOST_MAPS = 6
+ROUNDING = 0.01  # a map whose log10 gains stay within this of 0 is of one colour: less is rounding
 CAPTIONS = {
     "depth_loss": "Across: layers, logarithmic. Up: held-out loss at the end of training in nats per token, mean over seeds; bars: "
                   "one standard deviation. A cross at the top: no run of the form there ended with a finite loss. Dotted: the loss "
@@ -140,7 +141,7 @@ def draw_map(axes, metric, values, limits):
     axes.add_patch(Rectangle((x[0], y[0]), x[-1] - x[0], y[-1] - y[0], zorder=0.5, **HATCH))
     image = axes.pcolormesh(x, y, np.ma.masked_invalid(values.T), vmin=limits[0], vmax=limits[1], cmap="cividis",
                             rasterized=True, zorder=1)  # fmt: skip
-    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.grid(False)
     axes.set_xlabel("step")
@@ -161,8 +162,8 @@ def depth_maps(study):
             values = np.log10(metric.values)
         finite = values[np.isfinite(values)]
         broken = broken or len(finite) < values.size
-        metric_like = type(metric)(values, metric.steps, metric.axis)
-        image = draw_map(axes, metric, values, colour_range([metric_like]))
+        low, high = colour_range([type(metric)(values, metric.steps, metric.axis)])
+        image = draw_map(axes, metric, values, (min(low, -ROUNDING), max(high, ROUNDING)))
         axes.set_title(f"{form}\n{run.name}", fontsize=9)
         figure.colorbar(image, ax=axes, fraction=0.05)
     all_axes[0].set_ylabel("mixing matrix")
