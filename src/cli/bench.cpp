@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "cli/bench_collectives.h"
+#include "cli/bench_gist.h"
 #include "cli/bench_io.h"
 #include "cli/command.h"
 #include "cli/options.h"
@@ -21,6 +22,7 @@ Examples:
   mpirun -n 2 --bind-to none braid bench collectives --device cpu
   mpirun -n 8 --bind-to none braid bench collectives --collectives all_reduce --sizes 1MiB,25MiB
   mpirun -n 2 --bind-to none braid bench io --bytes 512MiB --folder /scratch/me
+  braid bench gist --config configs/gist/passkey_small.toml    # --help tells its options
   launch/bench collectives                # the same beside gloo, as a table
   launch/bench io                         # 1 and 2 ranks, as a table
 
@@ -177,19 +179,23 @@ void add_bench_options(cxxopts::Options& options) {
 }  // namespace
 
 int command_bench(const Arguments& arguments) {
+  if (!arguments.empty() && arguments.front() == "gist") {
+    return command_bench_gist(Arguments(arguments.begin() + 1, arguments.end()));
+  }
   cxxopts::Options options("braid bench",
                            "collectives: bandwidth and latency of each collective by message size, between the ranks it is\n"
                            "started with: MPI for CPU memory, NCCL for GPU memory.\n"
-                           "io: checkpoints beside plain files of the same bytes, and what training waits for.");
+                           "io: checkpoints beside plain files of the same bytes, and what training waits for.\n"
+                           "gist: compressing contexts and answering from gists, beside the whole context.");
   add_bench_options(options);
   const std::string what = arguments.empty() || arguments.front().starts_with("-") ? "" : arguments.front();
   if (!what.empty() && what != "collectives" && what != "io") {
-    throw UsageError(str("braid bench: unknown '", what, "'; there are: collectives, io"));
+    throw UsageError(str("braid bench: unknown '", what, "'; there are: collectives, io, gist"));
   }
   BenchRequest request;
   const Arguments rest(arguments.begin() + (what.empty() ? 0 : 1), arguments.end());
   const auto use = [&](const cxxopts::ParseResult& parsed) {
-    if (what.empty()) throw UsageError("braid bench: say what to measure: collectives or io (launch/bench has more)");
+    if (what.empty()) throw UsageError("braid bench: say what to measure: collectives, io or gist (launch/bench has more)");
     request = read_request(what, parsed);
   };
   if (!parse_arguments(options, rest, use, bench_examples)) return exit_done;

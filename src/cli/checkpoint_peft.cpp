@@ -24,6 +24,9 @@ RunConfig config_of(const Manifest& manifest, const std::string& checkpoint) {
 void export_peft_folder(const std::string& checkpoint, const std::string& folder) {
   const CheckpointReader reader(checkpoint, verify_checkpoint(checkpoint));
   const RunConfig config = config_of(reader.manifest(), checkpoint);
+  if (config.lora.on_gists()) {
+    throw UsageError(str(checkpoint, ": its adapters act on gists alone (lora.rows), which peft's files cannot say"));
+  }
   write_peft_adapter(folder, config.model.path, config.model, config.lora,
                      [&](const AdapterTensor& tensor, std::span<float> out) {
                        reader.read(whole_tensor("model/" + tensor.name, h5::Element::float32, tensor.shape),

@@ -37,6 +37,7 @@ int command_status(const Arguments& arguments);
 int command_generate(const Arguments& arguments);
 int command_bench(const Arguments& arguments);
 int command_eval(const Arguments& arguments);
+int command_gist(const Arguments& arguments);
 
 // --set, --out, --device, --share-gpu, --dry-run and the configuration file itself.
 struct CommonOptions {

@@ -35,8 +35,9 @@ void print_plan(RunConfig config, int ranks) {
   const Slice mine = slice_of(config.train.batch, 0, ranks);
   const MemoryPlan plan =
       plan_memory(config.model, config.lora, config.memory, config.optim, config.train, mine.count, ranks);
-  const int64_t all = count_all(config.model, config.lora, config.memory);
-  const int64_t trained = count_trainable(config.model, config.lora, config.memory);
+  const int64_t gists = config.gist.elements(config.model);
+  const int64_t all = count_all(config.model, config.lora, config.memory) + gists;
+  const int64_t trained = count_trainable(config.model, config.lora, config.memory) + gists;
   std::cout << "parameters   " << all << "\n";
   if (trained < all) std::cout << "trained      " << trained << " (" << share_text(trained, all) << ")\n";
   if (const QuantisedSize nf4 = quantised_size(config.model); nf4.elements > 0) {

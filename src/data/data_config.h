@@ -12,14 +12,15 @@
 namespace braid {
 
 struct DataConfig {
-  // incrementing | copy | induction: made up as they are read; bytes: text, byte by byte; tokens: shards as they are;
-  // examples: prompts with answers.
+  // incrementing | copy | induction | modular_sum: made up as they are read; bytes: text, byte by byte; tokens: shards as
+  // they are; examples: prompts with answers.
   std::string kind = "incrementing";
   // bytes: a folder of text, or of train.h5 and held-out.h5; tokens: the latter; examples: a folder of train.jsonl and
   // valid.jsonl, or one file.
   std::string path;
   double held_out_fraction = 0.05;
-  // examples only:
+  ModularSum modular_sum;  // keys terms and modulus
+  // examples and needles:
   std::string tokenizer;        // tokenizer.json; "": the one in model.path
   std::string format = "raw";   // raw | alpaca | chatml | zephyr | llama3 | model: how prompt and answer are put together
   bool end_token = true;        // behind each answer, unless the format puts it there
@@ -37,7 +38,7 @@ struct DataShape {
   uint64_t seed = 0;
 };
 
-// copy, induction, bytes and tokens; `shard_folder` holds train.h5 and held-out.h5. UsageError.
+// copy, induction, modular_sum, bytes and tokens; `shard_folder` holds train.h5 and held-out.h5. UsageError.
 std::unique_ptr<Dataset> open_dataset(const DataConfig& config, const DataShape& shape, Split split,
                                       const std::string& shard_folder);
 

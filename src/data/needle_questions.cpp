@@ -42,11 +42,18 @@ std::vector<const Needle*> asked_needles(const NeedleSample& sample) {
   return asked;
 }
 
-Question question_of(const NeedleSample& sample, const NeedleTokens& tokens, int64_t index) {
+Tokens asked_text(const NeedleSample& sample, const NeedleForm& form) {
+  if (!form.ask) return ids_of(form.tokens, question_text(sample));
+  const std::vector<TokenId> ids = form.ask(sample).question;
+  return {ids.begin(), ids.end()};
+}
+
+Question question_of(const NeedleSample& sample, const NeedleForm& form, int64_t index) {
+  const NeedleTokens& tokens = form.tokens;
   Question question;
   question.index = index;
   question.context = ids_of(tokens, sample.context);
-  question.question = ids_of(tokens, question_text(sample));
+  question.question = asked_text(sample, form);
   for (const Needle* needle : asked_needles(sample)) {
     if (needle->tok_end > needle->tok_start && sample.tokenizer == tokens.name())
       question.asked.push_back({needle->tok_start, needle->tok_end});
@@ -72,26 +79,27 @@ std::string search(const NeedleSample& sample, const KeyForm& form) {
 
 struct NeedleSet {
   std::function<NeedleSample(int64_t)> sample;
-  NeedleTokens tokens;
+  NeedleForm form;
   Tokens stop_ids;
-  KeyForm form;
+  KeyForm keys;
 };
 
-QuestionSet set_of(std::shared_ptr<const NeedleSet> needles, const std::string& name, int64_t size, int64_t answer_bytes) {
+QuestionSet set_of(std::shared_ptr<const NeedleSet> needles, const std::string& name, int64_t size,
+                   int64_t answer_bytes) {
   QuestionSet set;
   set.name = name;
   set.size = size;
   set.answer_tokens = std::max<int64_t>(16, answer_bytes + 8);
   set.stop_ids = needles->stop_ids;
-  set.question = [needles](int64_t i) { return question_of(needles->sample(i), needles->tokens, i); };
+  set.question = [needles](int64_t i) { return question_of(needles->sample(i), needles->form, i); };
   set.judge = [needles](const Question& question, const Tokens& ids) {
     const NeedleSample sample = needles->sample(question.index);
-    const std::string answer = text_of(needles->tokens, ids, needles->stop_ids);
+    const std::string answer = text_of(needles->form.tokens, ids, needles->stop_ids);
     return JudgedAnswer{answer_text(sample), answer, score_answer(answer, sample),
-                        kind_of_answer(answer, sample, needles->form)};
+                        kind_of_answer(answer, sample, needles->keys)};
   };
   set.search = [needles](const Question& question) {
-    return ids_of(needles->tokens, search(needles->sample(question.index), needles->form));
+    return ids_of(needles->form.tokens, search(needles->sample(question.index), needles->keys));
   };
   return set;
 }
@@ -119,35 +127,37 @@ KeyForm form_of(const std::vector<std::string>& keys, const std::string& path) {
 
 }  // namespace
 
-QuestionSet needle_questions(const std::string& path, const NeedleTokens& tokens, std::vector<int64_t> stop_ids) {
+QuestionSet needle_questions(const std::string& path, const NeedleForm& form, std::vector<int64_t> stop_ids) {
   const bool is_mirror = path.ends_with(".h5");
-  const auto samples = std::make_shared<const Samples>(is_mirror ? read_needle_mirror(path, tokens) : read_needles(path));
+  const auto samples =
+      std::make_shared<const Samples>(is_mirror ? read_needle_mirror(path, form.tokens) : read_needles(path));
   std::vector<std::string> keys;
   int64_t longest = 0;
   for (const NeedleSample& sample : *samples) {
     keys.insert(keys.end(), sample.answers.begin(), sample.answers.end());
-    longest = std::max<int64_t>(longest, std::ssize(tokens.encode(answer_text(sample))));
+    longest = std::max<int64_t>(longest, std::ssize(form.tokens.encode(answer_text(sample))));
   }
   const auto needles = std::make_shared<const NeedleSet>(
-      NeedleSet{[samples](int64_t i) { return samples->at(static_cast<size_t>(i)); }, tokens,
-                stops_of(tokens, std::move(stop_ids)), form_of(keys, path)});
+      NeedleSet{[samples](int64_t i) { return samples->at(static_cast<size_t>(i)); }, form,
+                stops_of(form.tokens, std::move(stop_ids)), form_of(keys, path)});
   QuestionSet set = set_of(needles, std::filesystem::path(path).stem().string(), std::ssize(*samples), longest);
   set.language = samples->front().language == "ko" ? "ko" : "en";
   return set;
 }
 
-QuestionSet generated_needle_questions(const NeedleSpec& spec, const std::string& language, const NeedleTokens& tokens,
+QuestionSet generated_needle_questions(const NeedleSpec& spec, const std::string& language, const NeedleForm& form,
                                        std::vector<int64_t> stop_ids) {
   const NeedleTexts& texts = own_needle_texts(language);
-  const auto sample = [spec, &texts, tokens](int64_t i) {
+  const auto sample = [spec, &texts, tokens = form.tokens](int64_t i) {
     return make_needle_sample(spec, texts, tokens, NeedleSplit::test, i).sample;
   };
   const NeedleSample first = sample(0);
   const auto needles = std::make_shared<const NeedleSet>(
-      NeedleSet{sample, tokens, stops_of(tokens, std::move(stop_ids)),
+      NeedleSet{sample, form, stops_of(form.tokens, std::move(stop_ids)),
                 spec.task == NeedleTask::vt ? key_form("letters", std::ssize(first.answers.front())) : spec.form});
-  const std::string name = spec.task == NeedleTask::single ? name_of(spec.task) : str(name_of(spec.task), "-", spec.keys);
-  return set_of(needles, name, -1, std::ssize(tokens.encode(answer_text(first))));
+  const std::string name =
+      spec.task == NeedleTask::single ? name_of(spec.task) : str(name_of(spec.task), "-", spec.keys);
+  return set_of(needles, name, -1, std::ssize(form.tokens.encode(answer_text(first))));
 }
 
 }  // namespace braid

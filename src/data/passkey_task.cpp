@@ -17,7 +17,7 @@ constexpr int64_t sentences = 24, sentence_words = 8, words = vocabulary - first
 constexpr int64_t all_keys = 100000, held_out_keys = all_keys / 10;
 
 // What a sample draws, by element of its stream.
-constexpr uint64_t draw_key = 0, draw_place = 1, draw_phase = 2, draw_order = 1000;
+constexpr uint64_t draw_key = 0, draw_place = 1, draw_phase = 2, draw_end = 3, draw_order = 1000;
 constexpr uint64_t draw_distractor = uint64_t{1} << 32, draw_digit = uint64_t{2} << 32;
 constexpr uint64_t draw_names = uint64_t{3} << 32, draw_values = draw_names + 1000, draw_places = draw_names + 2000;
 
@@ -81,10 +81,16 @@ std::vector<int64_t> statement(std::vector<int64_t> before, std::span<const int6
   return before;
 }
 
+int64_t first_gap(const PasskeyShape& shape, const RandomStream& random, int64_t free) {
+  if (shape.depth) return std::llround(*shape.depth * double(free));
+  const double drawn = shape.ends > 0 ? random.uniform(draw_end) : 1;
+  if (drawn < shape.ends) return 2 * drawn < shape.ends ? 0 : free;
+  return random.below(draw_place, free + 1);
+}
+
 // Places in what is left of the context when all needles are taken out of it: so none reach into each other.
 std::vector<int64_t> gaps_of(const PasskeyShape& shape, const RandomStream& random, size_t count, int64_t free) {
-  std::vector<int64_t> gaps = {shape.depth ? std::llround(*shape.depth * double(free))
-                                           : random.below(draw_place, free + 1)};
+  std::vector<int64_t> gaps = {first_gap(shape, random, free)};
   const bool follow = shape.kind == PasskeyKind::vt;
   for (size_t i = 1; i < count; ++i) {
     const int64_t least = follow && shape.depth ? gaps.front() : 0;
@@ -175,9 +181,11 @@ int64_t key_number(Split split, int64_t n) {
 }
 
 PasskeyTask::PasskeyTask(const PasskeyShape& shape) : shape_(shape) {
-  if (shape.keys < 1 || shape.keys >= words) throw UsageError(str("expected 1 to ", words - 1, " keys, found ", shape.keys));
+  if (shape.keys < 1 || shape.keys >= words)
+    throw UsageError(str("expected 1 to ", words - 1, " keys, found ", shape.keys));
   if (shape.context >= needles_length(shape)) return;
-  throw UsageError(str("a passkey of ", needles_length(shape), " tokens does not fit into a context of ", shape.context));
+  throw UsageError(
+      str("a passkey of ", needles_length(shape), " tokens does not fit into a context of ", shape.context));
 }
 
 int64_t PasskeyTask::prefix_tokens() const {
@@ -216,6 +224,17 @@ void PasskeyTask::sample(int64_t index, std::span<int64_t> tokens, std::span<int
   std::fill(targets.begin(), targets.end(), ignored_target);
   std::copy(made.answer.begin(), made.answer.end(), targets.end() - answer_tokens());
   targets.back() = end;
+}
+
+Slice PasskeyTask::sample_with_needle(int64_t index, std::span<int64_t> tokens, std::span<int64_t> targets) const {
+  sample(index, tokens, targets);
+  const PasskeyPlan planned = plan(index);
+  int64_t first = context(), behind = 0;
+  for (size_t i = 0; i < planned.asked; ++i) {
+    first = std::min(first, planned.needles[i].start);
+    behind = std::max(behind, planned.needles[i].start + std::ssize(planned.needles[i].tokens));
+  }
+  return {first, behind - first};
 }
 
 }  // namespace braid

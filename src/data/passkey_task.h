@@ -14,7 +14,7 @@
 #include <optional>
 #include <string>
 
-#include "data/dataset.h"
+#include "data/context_task.h"
 #include "data/recall_tasks.h"
 
 namespace braid {
@@ -38,8 +38,8 @@ struct PasskeyShape {
   std::optional<double> depth;  // where the (first) needle asked for begins, 0 to 1 of what is possible; else anywhere
   int64_t keys = 1;             // statements; vt: links of the chain, so one statement more
   PasskeyKind kind = PasskeyKind::multikey;  // of one key: neither names nor kinds
-
   int64_t samples = 0;  // so many, again and again; 0: without end
+  double ends = 0;      // share of samples whose (first) needle asked for is the first or the last thing in the text
 
   bool has_names() const { return keys > 1 || kind != PasskeyKind::multikey; }
 };
@@ -59,13 +59,15 @@ struct PasskeyPlan {
   std::vector<int64_t> question, answer;   // without the end behind the answer
 };
 
-class PasskeyTask final : public Dataset {
+class PasskeyTask final : public ContextTask {
  public:
   explicit PasskeyTask(const PasskeyShape& shape);  // UsageError: no room for the needles
   int64_t vocabulary() const override { return passkey::vocabulary; }
   int64_t length() const override { return shape_.context + question_tokens(); }
   int64_t epoch_size() const override { return shape_.samples > 0 ? shape_.samples : -1; }
   void sample(int64_t index, std::span<int64_t> tokens, std::span<int64_t> targets) const override;
+  int64_t context() const override { return shape_.context; }
+  Slice sample_with_needle(int64_t index, std::span<int64_t> tokens, std::span<int64_t> targets) const override;
 
   PasskeyPlan plan(int64_t index) const;
   int64_t prefix_tokens() const;    // of the question alone

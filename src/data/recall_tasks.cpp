@@ -73,4 +73,26 @@ void InductionTask::sample(int64_t index, std::span<int64_t> tokens, std::span<i
   for (int64_t i = 0; i < n; ++i) targets[2 * n + 2 * i] = sequence[2 * n + 2 * i + 1];
 }
 
+ModularSumTask::ModularSumTask(const RecallShape& shape, const ModularSum& sum) : shape_(shape), sum_(sum) {
+  if (shape.vocabulary < sum.modulus) {
+    throw UsageError(str("model.vocabulary: modular sums need at least data.modulus = ", sum.modulus, ", found ",
+                         shape.vocabulary));
+  }
+  if (shape.length < sum.terms) {
+    throw UsageError(str("model.context: modular sums need at least data.terms = ", sum.terms, ", found ",
+                         shape.length));
+  }
+}
+
+void ModularSumTask::sample(int64_t index, std::span<int64_t> tokens, std::span<int64_t> targets) const {
+  const RandomStream random = stream_of(shape_, "modular sum", index);
+  std::fill(targets.begin(), targets.end(), ignored_target);
+  int64_t sum = 0;  // of the last k
+  for (int64_t i = 0; i < shape_.length; ++i) {
+    tokens[i] = random.below(i, sum_.modulus);
+    sum += tokens[i] - (i >= sum_.terms ? tokens[i - sum_.terms] : 0);
+    if (i + 1 >= sum_.terms) targets[i] = sum % sum_.modulus;
+  }
+}
+
 }  // namespace braid

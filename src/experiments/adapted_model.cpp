@@ -148,7 +148,8 @@ AdaptedModel of_run(const ModelSource& source, Precision precision, const at::De
   if (config.lora.enabled()) load_adapters(reader, config, loaded);
   if (config.memory.enabled()) load_memory(reader, config, loaded);
   if (config.gist.enabled()) {
-    loaded.gists = std::make_unique<GistModel>(*loaded.model, config.gist.count, Weights::frozen);
+    const GistSettings settings{config.gist.count, loaded.adapters.get(), config.gist.reconstructs()};
+    loaded.gists = std::make_unique<GistModel>(*loaded.model, settings, Weights::frozen);
     read_parameters(reader, loaded.gists->parameters());
   }
   return loaded;
@@ -157,7 +158,7 @@ AdaptedModel of_run(const ModelSource& source, Precision precision, const at::De
 }  // namespace
 
 void AdaptedModel::set_enabled(bool enabled) {
-  if (adapters) adapters->set_enabled(enabled);
+  if (adapters && !adapters->config().on_gists()) adapters->set_enabled(enabled);
   if (memory) memory->set_enabled(enabled);
 }
 

@@ -40,7 +40,8 @@ struct AdaptedModel {
   std::unique_ptr<HashMemory> memory;   // likewise
   std::unique_ptr<GistModel> gists;     // likewise
 
-  bool is_adapted() const { return adapters || memory; }
+  // Adapters that act on gists alone change nothing else.
+  bool is_adapted() const { return (adapters && !adapters->config().on_gists()) || memory; }
   void set_enabled(bool enabled);  // both
 };
 

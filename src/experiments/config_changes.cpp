@@ -14,16 +14,34 @@ namespace {
 
 // The order of samples, the loss and the updates follow from all other keys. Where the data lies may change; that it is
 // the same data is known by its digest.
-constexpr std::array<std::string_view, 21> free_keys = {
-    "optim.paged",
-    "data.path",           "train.steps",           "train.micro_batch",     "train.log_every",
-    "train.eval_every",    "train.eval_samples",    "train.deterministic",   "train.nonfinite",
-    "train.nonfinite_limit", "train.outlier",       "train.outlier_zscore",  "train.outlier_window",
-    "train.rewind_limit",  "train.patience",        "train.recompute",       "train.epochs",
-    "gist.eval_length",    "gist.eval_answers",     "gist.eval_keys",        "gist.eval_task"};
+constexpr auto free_keys = std::to_array<std::string_view>({"optim.paged",
+                                                            "data.path",
+                                                            "train.steps",
+                                                            "train.micro_batch",
+                                                            "train.log_every",
+                                                            "train.eval_every",
+                                                            "train.eval_samples",
+                                                            "train.deterministic",
+                                                            "train.nonfinite",
+                                                            "train.nonfinite_limit",
+                                                            "train.outlier",
+                                                            "train.outlier_zscore",
+                                                            "train.outlier_window",
+                                                            "train.rewind_limit",
+                                                            "train.patience",
+                                                            "train.recompute",
+                                                            "train.epochs",
+                                                            "train.stream_interval",
+                                                            "gist.eval_length",
+                                                            "gist.eval_answers",
+                                                            "gist.eval_keys",
+                                                            "gist.eval_task",
+                                                            "train.layer_metrics_every"});
 
 bool may_change(const std::string& key) {
-  if (key.starts_with("checkpoint.") || key.starts_with("watchdog.") || key.starts_with("eval.") || key.starts_with("sweep.")) return true;
+  if (key.starts_with("checkpoint.") || key.starts_with("watchdog.") || key.starts_with("eval.") ||
+      key.starts_with("sweep."))
+    return true;
   return std::find(free_keys.begin(), free_keys.end(), key) != free_keys.end();
 }
 

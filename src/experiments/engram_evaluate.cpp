@@ -6,7 +6,7 @@
 
 #include "base/error.h"
 #include "data/dataset.h"
-#include "infer/greedy.h"
+#include "infer/generate.h"
 
 namespace braid {
 
@@ -43,8 +43,12 @@ EngramTest read_engram_test(const std::string& folder) {
 
 EngramAnswer answer_one(Transformer& model, const Conversation& messages, const EngramAsk& ask) {
   const std::vector<TokenId> asked = prompt_tokens(messages, ask.form);
-  const Generated done = generate_greedy(model, {{asked.begin(), asked.end()}}, {ask.max_new_tokens, ask.stop_ids, {}});
-  const std::vector<int64_t>& ids = done.tokens.front();
+  GenerationRequest request;
+  request.prompt.assign(asked.begin(), asked.end());
+  request.max_tokens = ask.max_new_tokens;
+  request.stop_ids = ask.stop_ids;
+  const Generated done = generate(model, {&request, 1});
+  const std::vector<int64_t> ids = done.answers.front().ids();
   const std::vector<TokenId> tokens(ids.begin(), ids.end());
   return {ask.form.tokenizer.decode(tokens), static_cast<int64_t>(tokens.size()), 1e3 * done.prefill_seconds,
           1e3 * done.decode_seconds};

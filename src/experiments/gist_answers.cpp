@@ -8,7 +8,8 @@ namespace braid {
 
 namespace {
 
-constexpr int64_t rows_at_once = 32;
+// Segments of so many tokens together, so that memory depends on their length as little as on their number.
+int64_t rows_at_once(int64_t length) { return std::clamp<int64_t>(16384 / length, 1, 32); }
 
 }  // namespace
 
@@ -17,7 +18,7 @@ at::Tensor decode_answers(GistModel& gists, AnswerPast past, const at::Tensor& q
   std::vector<at::Tensor> tokens;
   at::Tensor next = question;
   for (int64_t i = 0; i < count; ++i) {
-    next = gists.answer(next, past).select(1, next.size(1) - 1).argmax(-1, true);
+    next = gists.answer_last(next, past).argmax(-1, true);
     tokens.push_back(next);
   }
   return at::cat(tokens, 1);
@@ -27,7 +28,7 @@ at::Tensor compress_texts(GistModel& gists, const at::Tensor& context, const Seg
   const at::Tensor rows = segment_rows(context, plan);
   if (at::GradMode::is_enabled()) return gists_by_text(gists.compress(rows), context.size(0));
   std::vector<at::Tensor> kept;
-  for (const at::Tensor& some : rows.split(rows_at_once)) kept.push_back(gists.compress(some));
+  for (const at::Tensor& some : rows.split(rows_at_once(plan.length))) kept.push_back(gists.compress(some));
   return gists_by_text(at::cat(kept), context.size(0));
 }
 
@@ -52,6 +53,47 @@ PasskeyAnswers answer_passkeys(GistModel& gists, const Dataset& data, const Aske
   }
   if (expected.empty()) expected = gist = shuffled = {at::zeros({0, answer}, at::kLong)};
   return {at::cat(expected), at::cat(gist), at::cat(shuffled)};
+}
+
+namespace {
+
+struct Asked {
+  at::Tensor question, answer;  // [1, T], [1, A]
+};
+
+Asked asked_of(const at::Tensor& tokens, const at::Tensor& targets, int64_t context) {
+  const at::Tensor places = targets.ne(ignored_target).nonzero().view({-1});
+  const int64_t last_asked = places[0].item<int64_t>(), count = places.size(0);
+  return {tokens.narrow(0, context, last_asked + 1 - context).unsqueeze(0),
+          targets.narrow(0, last_asked, count).unsqueeze(0)};
+}
+
+}  // namespace
+
+TextAnswers answer_texts(GistModel& gists, const ContextTask& data, const SegmentPlan& plan, Slice samples) {
+  const at::NoGradGuard no_gradient;
+  const at::Device& device = gists.model().device();
+  const auto gists_of = [&](const Batch& batch) {
+    return compress_texts(gists, token_tensor(batch.tokens, batch, 0, 1, device).narrow(1, 0, data.context()), plan);
+  };
+  TextAnswers right;
+  if (samples.count == 0) return right;
+  Batch batch = gather(data, samples.first, 1);
+  at::Tensor own = gists_of(batch);
+  for (int64_t i = 0; i < samples.count; ++i) {
+    const Batch next = gather(data, samples.first + i + 1, 1);
+    const at::Tensor other = gists_of(next);
+    const Asked asked = asked_of(token_tensor(batch.tokens, batch, 0, 1, device)[0],
+                                 token_tensor(batch.targets, batch, 0, 1, device)[0], data.context());
+    const AnswerPast past = past_of_gists(at::cat({own, other}), plan.length + gists.count());
+    const at::Tensor said = decode_answers(gists, past, asked.question.expand({2, -1}), asked.answer.size(1));
+    const at::Tensor equal = said.eq(asked.answer).all(1).cpu();
+    right.gist += equal[0].item<bool>();
+    right.shuffled += equal[1].item<bool>();
+    batch = next;
+    own = other;
+  }
+  return right;
 }
 
 int64_t exact_matches(const at::Tensor& given, const at::Tensor& expected) {

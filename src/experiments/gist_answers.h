@@ -26,6 +26,13 @@ struct PasskeyAnswers {
 PasskeyAnswers answer_passkeys(GistModel& gists, const Dataset& data, const AskedTokens& asked, const SegmentPlan& plan,
                                Slice samples, int64_t at_once);
 
+// How many of samples [first, first + count) of a task, whose questions differ in length, are answered with just the
+// tokens that end them: from their own gists, and from the next sample's.
+struct TextAnswers {
+  int64_t gist = 0, shuffled = 0;
+};
+TextAnswers answer_texts(GistModel& gists, const ContextTask& data, const SegmentPlan& plan, Slice samples);
+
 // Rows of `given` that equal `expected` in every token.
 int64_t exact_matches(const at::Tensor& given, const at::Tensor& expected);
 

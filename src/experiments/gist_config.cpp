@@ -24,18 +24,35 @@ void GistConfig::describe(ConfigSection& s) {
       "shard_segments", shard_segments,
       "ranks share out the segments of every sample instead of the samples: each compresses its own, and all receive "
       "the gists");
-  s.value("phases", phases,
-          "training, one entry a phase: \"segments=64,128 counts=1,2,4 tokens=4096 steps=300\"; further gate (mean "
-          "loss that "
-          "ends it), rate (share of optim.learning_rate), decay (last share of steps over which the rate falls), "
-          "distractors (share of digits in the filler), share (of the steps that have them), keys (numbers of statements, "
-          "as many as fit) and tasks (what is asked of several: multikey, multivalue, vt)");
+  s.value(
+      "phases", phases,
+      "training, one entry a phase: \"segments=64,128 counts=1,2,4 tokens=4096 steps=300\"; further gate (mean "
+      "loss that "
+      "ends it), rate (share of optim.learning_rate), decay (last share of steps over which the rate falls), "
+      "distractors (share of digits in the filler), share (of the steps that have them), keys (numbers of statements, "
+      "as many as fit), tasks (what is asked of several: multikey, multivalue, vt) and ends (share of the samples "
+      "whose "
+      "needle is the first or the last thing in the text)");
   s.value("samples", samples, "training samples of each length, again and again; 0: new ones every step [samples]", 0,
           int64_t{1} << 40);
   s.value("eval_length", eval_length, "context of held-out samples [tokens]", passkey::needle_tokens, 1 << 24);
   s.value("eval_answers", eval_answers, "held-out samples answered freely at each evaluation [samples]", 2, 1 << 20);
   s.value("eval_keys", eval_keys, "statements in each of them", 1, 32);
   s.choice("eval_task", eval_task, {"multikey", "multivalue", "vt"}, "what is asked of several statements");
+  s.value(
+      "reconstruction", reconstruction,
+      "weight of writing a part of the context out again from the gists, behind a learned vector that asks for it; 0: "
+      "not asked for [1]",
+      0.0, 1e6);
+  s.choice(
+      "reconstructed", reconstructed, {"needle", "span"},
+      "that part: the sentence that holds the answer, or a random stretch of at least 16 tokens, named by its first 4");
+  s.value("reconstructed_tokens", reconstructed_tokens, "its longest; of longer needles the end [tokens]", 8, 4096);
+  s.value(
+      "distillation", distillation,
+      "weight of the divergence of answers from those that the model itself, without gists and adapters, gives with "
+      "the whole context; needs model.path and adapters [1]",
+      0.0, 1e6);
 }
 
 namespace {
@@ -97,11 +114,14 @@ GistPhase read_phase(const std::string& text) {
         {"distractors", [&] { phase.distractors = share(1); }},
         {"share", [&] { phase.share = share(1); }},
         {"keys", [&] { phase.keys = numbers_of(text, key, value, 1, 32); }},
-        {"tasks", [&] { phase.tasks = kinds_of(text, value); }}};
+        {"tasks", [&] { phase.tasks = kinds_of(text, value); }},
+        {"ends", [&] { phase.ends = share(1); }}};
     const auto known = keys.find(key);
     if (known == keys.end()) {
-      refuse(text, str("expected segments, counts, tokens, steps, gate, rate, decay, distractors, share, keys or tasks, "
-                       "found ", key));
+      refuse(text,
+             str("expected segments, counts, tokens, steps, gate, rate, decay, distractors, share, keys, tasks or "
+                 "ends, found ",
+                 key));
     }
     known->second();
   }
@@ -111,6 +131,21 @@ GistPhase read_phase(const std::string& text) {
 }
 
 }  // namespace
+
+RepeatShape GistConfig::repeat_shape(uint64_t seed) const {
+  return {reconstructed == "needle", std::min<int64_t>(16, reconstructed_tokens), reconstructed_tokens, seed};
+}
+
+int64_t GistConfig::positions(int64_t question_tokens) const {
+  int64_t longest = segment, whole = 0;
+  for (const GistPhase& phase : read_phases()) {
+    const int64_t most = *std::ranges::max_element(phase.segments), times = *std::ranges::max_element(phase.counts);
+    longest = std::max(longest, most);
+    whole = std::max(whole, tokens_of_segments(times, most, times > 1 ? overlap : 0));
+  }
+  const int64_t compressed = longest + count + std::max(question_tokens, reconstructs() ? reconstructed_tokens : 0);
+  return std::max(compressed, distillation > 0 ? whole + question_tokens : 0);
+}
 
 std::vector<GistPhase> GistConfig::read_phases() const {
   std::vector<GistPhase> read;
@@ -155,6 +190,7 @@ GistShape gist_shape(const GistPhase& phase, int64_t overlap, uint64_t seed, int
   shape.distractors = random.uniform(2) < phase.share ? phase.distractors : 0;
   shape.keys = phase.keys[static_cast<size_t>(random.below(3, std::ssize(phase.keys)))];
   shape.kind = phase.tasks[static_cast<size_t>(random.below(4, std::ssize(phase.tasks)))];
+  shape.ends = phase.ends;
   if (shape.keys == 1) shape.kind = PasskeyKind::multikey;
   const double left = 1 - double(step_in_phase) / double(phase.steps);
   shape.rate = phase.rate * (left < phase.decay ? 0.1 + 0.9 * left / phase.decay : 1.0);

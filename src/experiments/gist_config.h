@@ -7,6 +7,7 @@
 
 #include "base/config.h"
 #include "data/passkey_task.h"
+#include "data/repeated_spans.h"
 #include "nn/model_config.h"
 #include "train/curriculum.h"
 
@@ -21,6 +22,7 @@ struct GistPhase {
   double rate = 1;                              // of optim.learning_rate
   double decay = 0;                             // over this last share of the steps the rate falls to a tenth
   double distractors = 0, share = 1;            // share of digits in the filler, on this share of the steps
+  double ends = 0;                              // share of samples with the needle at the very start or end
   std::vector<int64_t> keys = {1};              // statements in a context, as many as fit
   std::vector<PasskeyKind> tasks = {PasskeyKind::multikey};  // what is asked of several
 };
@@ -33,8 +35,18 @@ struct GistConfig {
   int64_t samples = 0;  // of training, again and again; 0: new ones in every step
   int64_t eval_length = 512, eval_answers = 64, eval_keys = 1;
   std::string eval_task = "multikey";
+  double reconstruction = 0, distillation = 0;  // a and b of gist_loss.h
+  std::string reconstructed = "needle";         // needle | span
+  int64_t reconstructed_tokens = 64;            // at most
 
   bool enabled() const { return count > 0; }
+  bool reconstructs() const { return reconstruction > 0; }
+  RepeatShape repeat_shape(uint64_t seed) const;
+  // What training needs of the model: a segment, its gists and a question; to distil also a whole context and a
+  // question.
+  int64_t positions(int64_t question_tokens) const;
+  // Elements of the vectors.
+  int64_t elements(const ModelConfig& model) const { return enabled() ? (count + reconstructs()) * model.width : 0; }
   void describe(ConfigSection& section);
   // In order; UsageError: "gist.phases: …".
   std::vector<GistPhase> read_phases() const;
@@ -46,7 +58,7 @@ std::vector<PhaseLimits> limits_of(const std::vector<GistPhase>& phases);
 // What one step trains on: samples of a context that is cut into just G segments of S tokens.
 struct GistShape {
   int64_t segment = 0, segments = 0, tokens = 0, samples = 0;  // tokens: of one context
-  double distractors = 0, rate = 1;
+  double distractors = 0, rate = 1, ends = 0;
   int64_t keys = 1;
   PasskeyKind kind = PasskeyKind::multikey;
 };

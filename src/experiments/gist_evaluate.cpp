@@ -9,6 +9,7 @@
 #include "comm/agreement.h"
 #include "data/needle_questions.h"
 #include "data/passkey_questions.h"
+#include "experiments/gist_tasks.h"
 #include "nn/precompiled.h"
 #include "store/checkpoint_reader.h"
 
@@ -28,15 +29,15 @@ std::vector<GistSystem> chosen_systems(const SystemNeeds& needs, const GistTest&
 NeedleTask needle_task_of(PasskeyKind kind) { return needle_task(name_of(kind)); }
 
 // Contexts as long as the first of the file.
-QuestionSet questions_like(const std::string& path, const GistTest& test, const NeedleTokens& tokens,
+QuestionSet questions_like(const std::string& path, const GistTest& test, const NeedleForm& form,
                            const std::vector<int64_t>& stop_ids) {
-  const QuestionSet file = needle_questions(path, tokens, stop_ids);
+  const QuestionSet file = needle_questions(path, form, stop_ids);
   NeedleSpec spec;
   spec.name = name_of(test.kind);
   spec.task = needle_task_of(test.kind);
   spec.keys = test.keys;
   spec.least_tokens = spec.most_tokens = std::ssize(file.question(0).context);
-  return generated_needle_questions(spec, file.language, tokens, stop_ids);
+  return generated_needle_questions(spec, file.language, form, stop_ids);
 }
 
 QuestionSet file_questions(const GistRun& run, const GistTest& test) {
@@ -46,9 +47,15 @@ QuestionSet file_questions(const GistRun& run, const GistTest& test) {
     throw UsageError(str(path, ": its texts need a tokenizer, and ", run.loaded.checkpoint,
                          " has none: it was trained on the passkey task's tokens"));
   }
-  const NeedleTokens tokens = folder.empty() ? NeedleTokens() : NeedleTokens::from_file(folder + "/tokenizer.json");
-  return test.generated ? questions_like(path, test, tokens, run.loaded.stop_ids)
-                        : needle_questions(path, tokens, run.loaded.stop_ids);
+  NeedleForm form;
+  std::vector<int64_t> stop_ids = run.loaded.stop_ids;
+  if (run.config.data.kind == "needles") {
+    form = needle_form_of(run.config.data, run.loaded.shape);
+    if (form.tokens.name() == "bytes") stop_ids.push_back(byte_end);
+  } else if (!folder.empty()) {
+    form.tokens = NeedleTokens::from_file(folder + "/tokenizer.json");
+  }
+  return test.generated ? questions_like(path, test, form, stop_ids) : needle_questions(path, form, stop_ids);
 }
 
 class Evaluation {
@@ -116,7 +123,8 @@ int64_t segment_of(const GistRun& run, const GistTest& test) {
 QuestionSet questions_of(const GistRun& run, const GistTest& test, int64_t length, std::optional<double> depth) {
   if (!test.dataset.empty()) return file_questions(run, test);
   const int64_t seed = test.seed >= 0 ? test.seed : run.config.train.seed;
-  return passkey_questions({length, static_cast<uint64_t>(seed), Split::held_out, test.distractors, depth, test.keys, test.kind});
+  return passkey_questions(
+      {length, static_cast<uint64_t>(seed), Split::held_out, test.distractors, depth, test.keys, test.kind});
 }
 
 std::vector<GistLine> evaluate_gists(GistRun& run, const GistTest& test, Communicator& comm) {

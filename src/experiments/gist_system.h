@@ -46,6 +46,7 @@ struct SystemNeeds {
   AdaptedModel& loaded;    // with gists
   const QuestionSet& set;  // whose answers they decode
   int64_t segment = 0, overlap = 0;
+  int64_t reread = 1;  // segments whose raw text `hybrid` reads
 
   SegmentPlan plan(int64_t length) const { return plan_segments(length, segment, overlap); }
   int64_t first_position(const SegmentPlan& plan) const { return plan.length + loaded.gists->count(); }

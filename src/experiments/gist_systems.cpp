@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "experiments/gist_answers.h"
+#include "experiments/gist_readers.h"
 #include "experiments/gist_system.h"
 #include "infer/decode.h"
 #include "nn/precompiled.h"
@@ -141,13 +142,16 @@ std::vector<GistSystem> gist_systems(const SystemNeeds& needs) {
     const int64_t n = batch.context.size(1), kept = needs.plan(n).segments() * needs.loaded.gists->count();
     return kept_tokens(needs, batch, batch.context.narrow(1, n - std::min(kept, n), std::min(kept, n)));
   };
-  return {{"gist", [=](const AskedBatch& batch) { return gists_of(batch, batch.context); }},
-          {"shuffled", [=](const AskedBatch& batch) { return gists_of(batch, batch.other); }},
-          {"none", nothing},
-          {"truncated", last_tokens},
-          {"oracle", [&needs](const AskedBatch& batch) { return oracle(needs, batch); }},
-          {"search", [&needs](const AskedBatch& batch) { return search(needs, batch); }},
-          {"full", [&needs](const AskedBatch& batch) { return kept_tokens(needs, batch, batch.context); }, true}};
+  std::vector<GistSystem> systems = {
+      {"gist", [=](const AskedBatch& batch) { return gists_of(batch, batch.context); }},
+      {"shuffled", [=](const AskedBatch& batch) { return gists_of(batch, batch.other); }},
+      {"none", nothing},
+      {"truncated", last_tokens},
+      {"oracle", [&needs](const AskedBatch& batch) { return oracle(needs, batch); }},
+      {"search", [&needs](const AskedBatch& batch) { return search(needs, batch); }},
+      {"full", [&needs](const AskedBatch& batch) { return kept_tokens(needs, batch, batch.context); }, true}};
+  for (GistSystem& system : reading_systems(needs)) systems.push_back(std::move(system));
+  return systems;
 }
 
 std::vector<GistSystem> systems_named(std::vector<GistSystem> systems, const std::vector<std::string>& names) {

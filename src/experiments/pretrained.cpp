@@ -67,6 +67,7 @@ void take_adapter(LoraConfig& lora, const ModelConfig& model, const ConfigDocume
   LoraConfig found = read_peft_config(lora.path, model);
   found.path = lora.path;
   found.b_rate = lora.b_rate;
+  found.rows = lora.rows;
   if (document.contains("lora.dropout")) found.dropout = lora.dropout;
   refuse_contradictions("lora", keys_of(sorted(lora)), keys_of(sorted(found)), document, lora.path + "/adapter_config.json");
   lora = found;

@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 #include "comm/agreement.h"
-#include "experiments/gain.h"
+#include "experiments/depth_metrics.h"
 #include "experiments/gist_at_end.h"
 #include "experiments/gist_training.h"
 #include "experiments/pretrained.h"
@@ -85,6 +85,12 @@ void require_folder(const ModelConfig& model) {
   throw UsageError(str("model.quantise: \"", model.quantise, "\" needs model.path, whose weights are held in 4 bits"));
 }
 
+// Adapters of a compressing model are for one that can read.
+void require_adapted_model(const RunConfig& config) {
+  if (!config.gist.enabled() || !config.lora.enabled() || !config.model.path.empty()) return;
+  throw UsageError("lora.rank: with [gist] adapters need model.path, the model they are put on");
+}
+
 // A memory alone would learn to serve a model of drawn weights.
 void require_trained_model(const RunConfig& config) {
   const bool alone = config.memory.enabled() && !config.memory.trains_model && !config.lora.enabled();
@@ -96,9 +102,9 @@ std::string plural(int64_t count, const char* what) { return str(count, " ", wha
 
 // "134515008 parameters", "136957248 parameters, 2442240 of them (1.78 %) trained".
 std::string parameters_text(const RunConfig& config) {
-  const int64_t all = count_all(config.model, config.lora, config.memory) + config.gist.count * config.model.width;
-  if (config.gist.enabled()) return str(all, " parameters");
-  const int64_t trained = count_trainable(config.model, config.lora, config.memory);
+  const int64_t gists = config.gist.elements(config.model);
+  const int64_t all = count_all(config.model, config.lora, config.memory) + gists;
+  const int64_t trained = count_trainable(config.model, config.lora, config.memory) + gists;
   if (all == trained) return str(all, " parameters");
   return str(all, " parameters, ", trained, " of them (", share_text(trained, all), ") trained");
 }
@@ -216,6 +222,7 @@ RunModel make_model(const RunConfig& config, TaskData& data, const RunStart& sta
   RunModel made;
   made.model = std::make_unique<Transformer>(config.model, config.train.numeric(), device_of(site.world),
                                              trains ? Weights::trained : Weights::frozen);
+  made.model->residual().keep_streams_every(config.train.stream_interval);
   if (config.train.recompute) made.model->wrap_blocks(recompute_blocks());
   if (config.model.path.empty()) initialise(*made.model, config, data);
   // A checkpoint of adapters or a memory holds nothing of the frozen weights they are put on.
@@ -224,7 +231,8 @@ RunModel make_model(const RunConfig& config, TaskData& data, const RunStart& sta
   if (made.adapters && start.checkpoint.empty()) load_adapter(*made.adapters, host);
   made.memory = memory_for(*made.model, config, site.ranks);
   if (config.gist.enabled()) {
-    made.gists = std::make_unique<GistModel>(*made.model, config.gist.count);
+    const GistSettings settings{config.gist.count, made.adapters.get(), config.gist.reconstructs(), config.train.recompute};
+    made.gists = std::make_unique<GistModel>(*made.model, settings);
     initialise_gist_model(*made.gists, config);
   }
   return made;
@@ -236,6 +244,7 @@ void check_run(RunConfig& config, RunSite site) {
     require_samples(config, site.ranks.host.size());
     require_folder(config.model);
     require_trained_model(config);
+    require_adapted_model(config);
     follow_epochs(config);
     follow_phases(config);
     require_room(config, site);
@@ -274,7 +283,7 @@ RunOutcome train_only(RunRequest request, RunSite site) {
 
   const auto [owned, adapters, memory, gists] = make_model(config, data, start, site);
   Transformer& model = *owned;
-  const ExtraMetrics extra = gain_metrics(model.residual(), config.model.has_streams());
+  const ExtraMetrics extra = depth_metrics(model, site.ranks, config.train.layer_metrics_every);
   const RunRecord record = gather_run_record(site.world, host, start.session);
   const auto training = gists ? std::make_unique<GistTraining>(*gists, config, site.ranks) : nullptr;
   const TableSpec more = training ? training->table() : TableSpec();

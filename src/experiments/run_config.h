@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "data/data_config.h"
+#include "data/needle_config.h"
 #include "experiments/gist_config.h"
 #include "nn/hash_memory_config.h"
 #include "nn/lora_config.h"
@@ -17,10 +18,16 @@
 
 namespace braid {
 
-// [sweep]: the product of all lists, each combination a run of its own.
+// [sweep]: the product of all lists, each combination that can be and means something a run of its own.
 struct SweepConfig {
   std::vector<int64_t> layers;
+  std::vector<std::string> tasks;    // data.kind
+  std::vector<int64_t> vocabulary;   // one per entry of tasks; empty: model.vocabulary
   std::vector<std::string> residual;
+  // Of connections with streams; what such a list does not concern is run once.
+  std::vector<std::string> forms, manifolds, starts;
+  std::vector<int64_t> streams, iterations;
+  std::vector<std::string> precisions;
   std::vector<int64_t> epochs;
   std::vector<double> learning_rates;
   std::vector<int64_t> lora_ranks;
@@ -47,6 +54,7 @@ struct RunConfig {
   HashMemoryConfig memory;
   GistConfig gist;
   DataConfig data;
+  NeedleConfig needles;
   OptimConfig optim;
   TrainConfig train;
   EvalConfig eval;
@@ -60,8 +68,9 @@ struct RunConfig {
 // Reads, applies overrides and checks what can be checked without data or ranks. UsageError.
 RunConfig read_run_config(const ConfigDocument& document);
 
-// "12l_mhc_s0", "30l_baseline_e3_lr2e-05_r16_s0": how a run is named in sweeps and reports. Epochs, rate and rank of
-// adapters are in it where `sweep` lists them; a variation's name is put behind by plan_sweep.
+// "12l_mhc_s0", "48l_mhc_paper_k5_copy_s0", "30l_baseline_e3_lr2e-05_r16_s0": how a run is named in sweeps and reports.
+// What is neither depth, kind of connection nor seed is in it where `sweep` lists it and the run has it. A variation's name
+// is put behind by plan_sweep.
 std::string run_name(const RunConfig& config, const SweepConfig& sweep);
 
 }  // namespace braid

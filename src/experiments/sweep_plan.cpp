@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "base/clock.h"
 #include "base/config.h"
@@ -72,7 +73,8 @@ void classify(const SweepPlan& plan, SweepRun& run, const std::string& trouble) 
   }
   // A run that stopped because it was asked to has not used up an attempt, nor has one that died but got further: nodes
   // may fail many times under a long run.
-  if (run.attempts > 0 && (state == "preempted" || newest_checkpoint(plan.folder(run)) > run.saved_step)) --run.attempts;
+  if (run.attempts > 0 && (state == "preempted" || newest_checkpoint(plan.folder(run)) > run.saved_step))
+    --run.attempts;
   run.message = trouble.empty() ? message : trouble;
   if (run.message.empty() && run.attempts > 0) run.message = "died without a word";
   run.state = run.attempts >= sweep_attempts ? "failed" : "waiting";
@@ -96,9 +98,29 @@ std::vector<RunConfig> along(const std::vector<RunConfig>& configs, const std::v
   return all;
 }
 
+// The fields of connections that `sweep` lists but this run does not have go back to one value, so that it is made
+// once.
+RunConfig without_what_means_nothing(RunConfig config, const SweepConfig& sweep) {
+  ModelConfig& m = config.model;
+  const ModelConfig usual;
+  if (!sweep.forms.empty() && m.residual == "residual") m.connection_form = usual.connection_form;
+  if (!sweep.forms.empty() && !m.is_paper_form() && m.stream_exit == "learned") m.stream_exit = usual.stream_exit;
+  if (!m.has_manifold() && !(sweep.forms.empty() && sweep.manifolds.empty() && sweep.starts.empty())) {
+    m.manifold = usual.manifold;
+    m.connection_start = usual.connection_start;
+  }
+  if (!sweep.streams.empty() && m.residual == "residual") m.streams = usual.streams;
+  if (!sweep.iterations.empty() && !m.iterates()) m.sinkhorn_iterations = usual.sinkhorn_iterations;
+  return config;
+}
+
+// There are too many permutations of more streams.
+bool can_be(const ModelConfig& m) { return !m.has_manifold() || m.manifold != "permutations" || m.streams <= 4; }
+
 std::vector<RunConfig> depths_of(RunConfig config, const SweepConfig& sweep) {
   config.sweep = SweepConfig{};
-  std::vector<RunConfig> all = along({config}, sweep.layers, [](RunConfig& c) -> auto& { return c.model.layers; });
+  std::vector<RunConfig> all = along(
+      {config}, sweep.layers, [](RunConfig & c) -> auto& { return c.model.layers; });
   for (size_t depth = 0; depth < sweep.batch.size(); ++depth) all.at(depth).train.batch = sweep.batch[depth];
   return all;
 }
@@ -117,14 +139,17 @@ Variation read_variation(const std::string& text) {
   const size_t colon = text.find(':');
   Variation variation{without_blanks_around(text.substr(0, colon)), {}};
   constexpr const char* allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
-  if (colon == std::string::npos || variation.name.empty() || variation.name.find_first_not_of(allowed) != std::string::npos) {
-    throw UsageError(str("sweep.variations: expected \"NAME: KEY=VALUE; KEY=VALUE\" with a NAME that can be a folder's, found \"",
-                         text, "\""));
+  if (colon == std::string::npos || variation.name.empty() ||
+      variation.name.find_first_not_of(allowed) != std::string::npos) {
+    throw UsageError(
+        str("sweep.variations: expected \"NAME: KEY=VALUE; KEY=VALUE\" with a NAME that can be a folder's, found \"",
+            text, "\""));
   }
   std::string rest = text.substr(colon + 1);
   for (size_t end = 0; end != std::string::npos;) {
     end = rest.find(';');
-    if (const std::string one = without_blanks_around(rest.substr(0, end)); !one.empty()) variation.changes.push_back(one);
+    if (const std::string one = without_blanks_around(rest.substr(0, end)); !one.empty())
+      variation.changes.push_back(one);
     if (end != std::string::npos) rest.erase(0, end + 1);
   }
   return variation;
@@ -138,23 +163,63 @@ RunConfig varied(const RunConfig& config, const Variation& variation) {
     return read_run_config(document);
   } catch (const UsageError& problem) {
     const std::string what = problem.what();
-    throw UsageError(what.starts_with("sweep.variations") ? what : str("sweep.variations: ", variation.name, ": ", what));
+    throw UsageError(what.starts_with("sweep.variations") ? what
+                                                          : str("sweep.variations: ", variation.name, ": ", what));
   }
+}
+
+}  // namespace
+
+namespace {
+
+std::vector<RunConfig> tasks_of(const std::vector<RunConfig>& configs, const SweepConfig& sweep) {
+  std::vector<RunConfig> all = along(
+      configs, sweep.tasks, [](RunConfig & c) -> auto& { return c.data.kind; });
+  if (sweep.vocabulary.empty()) return all;
+  for (size_t i = 0; i < all.size(); ++i) all[i].model.vocabulary = sweep.vocabulary[i % sweep.vocabulary.size()];
+  return all;
+}
+
+std::vector<RunConfig> connections_of(std::vector<RunConfig> all, const SweepConfig& sweep) {
+  all = along(
+      all, sweep.residual, [](RunConfig & c) -> auto& { return c.model.residual; });
+  all = along(
+      all, sweep.forms, [](RunConfig & c) -> auto& { return c.model.connection_form; });
+  all = along(
+      all, sweep.manifolds, [](RunConfig & c) -> auto& { return c.model.manifold; });
+  all = along(
+      all, sweep.starts, [](RunConfig & c) -> auto& { return c.model.connection_start; });
+  all = along(
+      all, sweep.streams, [](RunConfig & c) -> auto& { return c.model.streams; });
+  all = along(
+      all, sweep.iterations, [](RunConfig & c) -> auto& { return c.model.sinkhorn_iterations; });
+  std::erase_if(all, [](const RunConfig& c) { return !can_be(c.model); });
+  for (RunConfig& config : all) config = without_what_means_nothing(std::move(config), sweep);
+  return all;
 }
 
 }  // namespace
 
 SweepPlan plan_sweep(const RunConfig& base, const std::string& out) {
   const SweepConfig& sweep = base.sweep;
-  std::vector<RunConfig> all = depths_of(base, sweep);
-  all = along(all, sweep.residual, [](RunConfig& c) -> auto& { return c.model.residual; });
-  all = along(all, sweep.epochs, [](RunConfig& c) -> auto& { return c.train.epochs; });
-  all = along(all, sweep.learning_rates, [](RunConfig& c) -> auto& { return c.optim.learning_rate; });
-  all = along(all, sweep.lora_ranks, [](RunConfig& c) -> auto& { return c.lora.rank; });
-  all = along(all, sweep.seeds, [](RunConfig& c) -> auto& { return c.train.seed; });
+  std::vector<RunConfig> all = connections_of(tasks_of(depths_of(base, sweep), sweep), sweep);
+  all = along(
+      all, sweep.precisions, [](RunConfig & c) -> auto& { return c.train.precision; });
+  all = along(
+      all, sweep.epochs, [](RunConfig & c) -> auto& { return c.train.epochs; });
+  all = along(
+      all, sweep.learning_rates, [](RunConfig & c) -> auto& { return c.optim.learning_rate; });
+  all = along(
+      all, sweep.lora_ranks, [](RunConfig & c) -> auto& { return c.lora.rank; });
+  all = along(
+      all, sweep.seeds, [](RunConfig & c) -> auto& { return c.train.seed; });
   SweepPlan plan{out, {}};
+  // What means nothing to a model makes no run of its own.
+  std::set<std::string> names;
+  std::erase_if(all, [&](const RunConfig& config) { return !names.insert(run_name(config, sweep)).second; });
   if (sweep.variations.empty()) {
-    for (RunConfig& config : all) plan.runs.push_back({run_name(config, sweep), std::move(config), 0, "waiting", "", -1});
+    for (RunConfig& config : all)
+      plan.runs.push_back({run_name(config, sweep), std::move(config), 0, "waiting", "", -1});
     return plan;
   }
   std::vector<Variation> variations;
@@ -180,8 +245,8 @@ void recover(SweepPlan& plan) {
   for (SweepRun& run : plan.runs) {
     const json* known = find_run(saved, run.name);
     if (!known || known->at("config") != toml_of(run.config)) {
-      throw UsageError(str(plan.out, ": holds another sweep (", run.name, known ? " is configured differently" : " is not in it",
-                           "); choose another --out"));
+      throw UsageError(str(plan.out, ": holds another sweep (", run.name,
+                           known ? " is configured differently" : " is not in it", "); choose another --out"));
     }
     run.attempts = known->at("attempts");
     run.saved_step = known->value("saved_step", int64_t{-1});

@@ -7,7 +7,7 @@
 #include "data/incrementing_tokens.h"
 #include "data/token_shard.h"
 #include "experiments/fine_tuning.h"
-#include "experiments/gist_training.h"
+#include "experiments/gist_tasks.h"
 #include "nn/initialise.h"
 #include "nn/precompiled.h"
 #include "store/crc32c.h"
@@ -53,8 +53,13 @@ TaskData open_task_data(const RunConfig& config, const std::string& run_folder, 
     return data;
   }
   if (config.gist.enabled()) {
-    data.train = GistTraining::open(config, Split::train);
-    data.held_out = GistTraining::open(config, Split::held_out);
+    agree(host, [&] {
+      const GistTasks tasks(config);
+      tasks.check_phases();
+      data.train = tasks.open_held_out(Split::train);
+      data.held_out = tasks.open_held_out();
+      data.digest = tasks.digest();
+    });
     return data;
   }
   if (config.data.kind == "examples") {

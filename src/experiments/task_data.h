@@ -17,7 +17,7 @@ namespace braid {
 
 struct TaskData {
   at::Generator generator;  // draws the poc's weights, then its samples; the same on every rank
-  std::unique_ptr<Dataset> train, held_out;  // held_out may be null
+  std::shared_ptr<const Dataset> train, held_out;  // held_out may be null
   std::string digest;  // "crc32c:1a2b3c4d" of the training shard, or "generated:copy"
 };
 

@@ -4,7 +4,9 @@
 #include "base/error.h"
 #include "kernels/adamw8bit_cuda.h"
 #include "kernels/add_norm_cuda.h"
+#include "kernels/connection_cuda.h"
 #include "kernels/cross_entropy_cuda.h"
+#include "kernels/draw_tokens_cuda.h"
 #include "kernels/dropout_cuda.h"
 #include "kernels/gelu_cuda.h"
 #include "kernels/nf4_cuda.h"
@@ -40,10 +42,21 @@ void add_norm_backward_cuda(Launch, NormShape, Element, const void*, const void*
                             const void*, void*, void*, void*, void*) {
   missing();
 }
+int64_t connection_scratch_bytes_cuda(const ConnectionShape&, Element) { missing(); }
+void connection_cuda(Launch, const ConnectionShape&, Element, const ConnectionWrite&, const ConnectionWeights&,
+                     const ConnectionOutputs&, void*) {
+  missing();
+}
+void connection_backward_cuda(Launch, const ConnectionShape&, Element, const ConnectionWrite&, const ConnectionWeights&,
+                              const ConnectionSaved&, const ConnectionOutputGradients&, const ConnectionInputGradients&,
+                              void*) {
+  missing();
+}
 void adamw8bit_cuda(Launch, const AdamWFactors&, int64_t, float*, const float*, Moments8bit) { missing(); }
 void cross_entropy_cuda(Launch, Element, int64_t, int64_t, const void*, const int64_t*, double, LossSums*, void*) {
   missing();
 }
+void draw_tokens_cuda(Launch, int64_t, int64_t, const float*, const TokenDraw*, int64_t*, uint64_t*) { missing(); }
 void dropout_cuda(Launch, int64_t, Element, DropoutKey, uint64_t, const void*, void*) { missing(); }
 void gelu_cuda(Launch, int64_t, Element, const void*, void*, void*) { missing(); }
 void gelu_backward_cuda(Launch, int64_t, Element, const void*, const void*, void*) { missing(); }

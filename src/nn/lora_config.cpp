@@ -72,6 +72,8 @@ void LoraConfig::describe(ConfigSection& s) {
   s.value("dropout", dropout, "share of an adapter's inputs that are dropped in training [1]", 0.0, 0.999);
   s.value("targets", targets, "projections that get an adapter: q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, "
                               "down_proj, lm_head");
+  s.choice("rows", rows, {"all", "gist"}, "tokens that adapters act on; gist: with [gist], only the gists of a segment "
+                                          "while it is compressed: contexts and answers are the base model's");
   s.value("layers", layers, "layers whose projections get one, counted from 0; empty: all [layers]");
   s.value("rank_pattern", rank_pattern, "other ranks, as \"module=r\": a regular expression for the end of its path");
   s.value("alpha_pattern", alpha_pattern, "other alphas, as \"module=alpha\"");

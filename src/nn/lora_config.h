@@ -16,6 +16,7 @@ struct LoraConfig {
   int64_t rank = 0;  // 0: no adapters, every weight is trained
   double alpha = 16, dropout = 0;
   std::vector<std::string> targets = {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"};
+  std::string rows = "all";                                // all | gist: which columns adapters act on (nn/gist.h)
   std::vector<int64_t> layers;                             // empty: all
   std::vector<std::string> rank_pattern, alpha_pattern;    // "layers.0.self_attn.q_proj=4"
   bool rank_stabilised = false;                            // scale alpha / sqrt(r) (Kalajdzievski, arXiv 2312.03732)
@@ -24,6 +25,7 @@ struct LoraConfig {
   std::vector<std::string> saved_modules;                  // embed_tokens, lm_head
 
   bool enabled() const { return rank > 0; }
+  bool on_gists() const { return rows == "gist"; }
   bool saves(const std::string& module) const;
   void describe(ConfigSection& section);
   // What cannot be: a UsageError that names key and value.

@@ -54,6 +54,10 @@ struct ModelConfig {
   // The paper's form of one stream is the plain residual.
   bool has_streams() const { return residual != "residual" && !(is_paper_form() && streams == 1); }
 
+  // Matrices that are made doubly stochastic in one of several ways, and those that iterations of Sinkhorn make.
+  bool has_manifold() const { return residual == "mhc" && is_paper_form(); }
+  bool iterates() const { return residual == "mhc" && !(is_paper_form() && manifold == "permutations"); }
+
   void describe(ConfigSection& section);
   // Shapes that cannot be built: a UsageError that starts with `where` ("file.toml:7" or "").
   void check(const ConfigDocument& document) const;

@@ -4,11 +4,17 @@
 // draws by an element's place and not from a generator.
 #pragma once
 
+#include <vector>
+
 #include "nn/block.h"
 
 namespace braid {
 
 // For Transformer::wrap_blocks. Where no gradients are asked for the block runs as it is.
 BlockWrapper recompute_blocks();
+
+// The same for any function of one to three tensors in floating point, all of which gradients flow to.
+using TensorFunction = std::function<std::vector<at::Tensor>(const std::vector<at::Tensor>&)>;
+std::vector<at::Tensor> recomputed(const TensorFunction& run, const std::vector<at::Tensor>& inputs);
 
 }  // namespace braid

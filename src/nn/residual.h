@@ -40,6 +40,10 @@ class ResidualConnection {
   // Adds y, of the shape of state.carried(), before sublayer i reads: where y is zero, the same state to the bit.
   virtual ResidualState add(const ResidualState& state, const at::Tensor& y, int64_t sublayer) = 0;
 
+  // Streams are kept for backward at every `interval`-th sublayer alone, and those between computed again: the same bits. 1
+  // keeps all, 0 takes the interval of the least memory (nn/connection_functions.h). Changes nothing without streams.
+  virtual void keep_streams_every(int64_t) {}
+
   // [sublayers, S, S] in fp32: how the streams are mixed at each sublayer; undefined without streams. Where that depends
   // on the token: the mean over the tokens seen since begin_step, NaN before the first.
   virtual at::Tensor mixing() const { return {}; }

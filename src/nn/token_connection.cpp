@@ -45,6 +45,7 @@ TokenConnection::TokenConnection(ParameterSet& set, const ModelConfig& config)
       sublayers_(2 * config.layers),
       stacked_(add_stacked(set, "mix.", sublayers_, coefficient_shapes(config))) {
   const int64_t S = config.streams;
+  if (has_fused_connections(config)) fused_.emplace(config);
   if (config.stream_exit == "learned") exit_ = add_stacked(set, "mix.exit.", 1, {{S * config.width, S}, {1, 1}, {1, S}});
 }
 
@@ -63,14 +64,19 @@ void TokenConnection::end_backward() {
   }
 }
 
+void TokenConnection::keep_streams_every(int64_t interval) {
+  if (fused_) fused_->keep_every(stream_interval(config_, interval));
+}
+
 ResidualState TokenConnection::enter(const at::Tensor& h) {
   tokens_ += h.size(0) * h.size(1);
   return seen(h.unsqueeze(2).expand({h.size(0), h.size(1), config_.streams, h.size(2)}).contiguous(), 0);
 }
 
 // The streams and what `sublayer` reads of them; behind the last one, what leaves.
-ResidualState TokenConnection::seen(const at::Tensor& streams, int64_t sublayer) const {
+ResidualState TokenConnection::seen(const at::Tensor& streams, int64_t sublayer) {
   if (sublayer == sublayers_) return {streams, leaving(streams)};
+  if (fused_) return fused_->see(streams, weights_[size_t(sublayer)]);
   const TokenCoefficients c = token_coefficients(streams, weights_[size_t(sublayer)], config_);
   return {streams, read_streams(streams, c.read), c.write, c.mix};
 }
@@ -84,6 +90,7 @@ at::Tensor TokenConnection::leaving(const at::Tensor& streams) const {
 ResidualState TokenConnection::advance(const ResidualState& state, const at::Tensor& output, int64_t sublayer) {
   const at::Tensor f = output.to(state.streams.scalar_type());
   mixing_sum_.select(0, sublayer).add_(state.mix.detach().flatten(0, 1).sum(0));
+  if (fused_ && sublayer + 1 < sublayers_) return fused_->write_and_see(state, f, weights_[size_t(sublayer) + 1]);
   return seen(write_streams(state.streams, state.mix, state.write, f), sublayer + 1);
 }
 

@@ -6,8 +6,10 @@
 // a sum weighted by learned sigmoids (ModelConfig::stream_exit).
 #pragma once
 
+#include <optional>
 #include <vector>
 
+#include "nn/connection_functions.h"
 #include "nn/residual.h"
 #include "nn/token_coefficients.h"
 
@@ -28,6 +30,7 @@ class TokenConnection final : public ResidualConnection {
   at::Tensor mixing() const override { return mixing_sum_ / double(tokens_); }
   bool mixes_by_token() const override { return true; }
   int64_t mixing_count() const override { return sublayers_; }
+  void keep_streams_every(int64_t interval) override;
 
  private:
   struct Stacked {
@@ -35,14 +38,15 @@ class TokenConnection final : public ResidualConnection {
   };
   static Stacked add_stacked(ParameterSet& set, const std::string& name, int64_t count, const CoefficientShapes& shapes);
   static std::vector<CoefficientWeights> leaves_of(const Stacked& stacked);
-  ResidualState seen(const at::Tensor& streams, int64_t sublayer) const;
+  ResidualState seen(const at::Tensor& streams, int64_t sublayer);
   at::Tensor leaving(const at::Tensor& streams) const;
 
   ModelConfig config_;
   int64_t sublayers_;
   Stacked stacked_, exit_{};
   std::vector<CoefficientWeights> weights_, exit_weights_;  // autograd leaves, whose gradients are the parameters'
-  at::Tensor mixing_sum_;                                   // [sublayers, S, S] over tokens
+  std::optional<FusedConnections> fused_;
+  at::Tensor mixing_sum_;  // [sublayers, S, S] over tokens
   int64_t tokens_ = 0;
 };
 

@@ -67,14 +67,20 @@ std::string Transformer::attention_backend(int64_t batch) const {
       attention.kind, at::empty({batch, attention.heads, config_.context, attention.head_width}, options));
 }
 
+void Transformer::show(int64_t depth, const ResidualState& state) const {
+  if (observer_) observer_(depth, state.carried());
+}
+
 at::Tensor Transformer::run_blocks(const at::Tensor& h, const AttentionContext& context) {
   ResidualState state = residual_->enter(h);
+  show(0, state);
   for (int64_t layer = 0; layer < config_.layers; ++layer) {
     const Block& block = blocks_[layer];
     state = with_addition(*residual_, state, block_input_, layer, nullptr);
     const auto pass = [&](int64_t sublayer, const BlockBody& body) {
       const at::Tensor output = wrapper_ ? wrapper_(layer, state.input, body) : body(state.input);
       state = residual_->advance(state, output, sublayer);
+      show(sublayer + 1, state);
     };
     if (residual_->sublayers_per_block() == 1) {
       pass(layer, [&block, context](const at::Tensor& x) { return run_block(x, block, context); });

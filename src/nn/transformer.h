@@ -3,6 +3,7 @@
 // what parallelism needs is put on from outside through the parameters' slots, the linear layers and the block wrapper.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -19,6 +20,9 @@ namespace braid {
 // A quantised model (ModelConfig::quantise) is always frozen, and its projections in NF4 have no weights until a loader
 // gives them their source (models/hf_model.h).
 enum class Weights { trained, frozen };
+
+// Is shown what goes along depth (ResidualState::carried): before the first sublayer, depth 0, and behind each.
+using DepthObserver = std::function<void(int64_t depth, const at::Tensor& carried)>;
 
 class Transformer {
  public:
@@ -54,9 +58,13 @@ class Transformer {
   // What is added to blocks' inputs from outside, null for nothing; it must outlive its place here.
   void add_to_blocks(BlockInput* input) { block_input_ = input; }
   BlockInput* block_input() const { return block_input_; }
+  // Called in every forward pass from now on; empty for nothing.
+  void observe_depth(DepthObserver observer) { observer_ = std::move(observer); }
+  int64_t depths() const { return config_.layers * residual_->sublayers_per_block() + 1; }  // places it is shown
 
  private:
   at::Tensor run_blocks(const at::Tensor& h, const AttentionContext& context);
+  void show(int64_t depth, const ResidualState& state) const;
   void leave_out_quantised();
   void set_output_types(Precision precision);
 
@@ -70,6 +78,7 @@ class Transformer {
   Linear head_;
   BlockWrapper wrapper_;
   BlockInput* block_input_ = nullptr;
+  DepthObserver observer_;
 };
 
 }  // namespace braid

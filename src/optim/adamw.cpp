@@ -19,7 +19,7 @@ AdamW::AdamW(ParameterSet& parameters, const OptimConfig& config)
 
 void AdamW::step(double learning_rate, double divisor) {
   const at::NoGradGuard no_gradient;
-  step_count_.fill_(double(++steps_));
+  step_count_.fill_(double(config_.correction_step(++steps_)));
   for (const GroupRange& range : parameters_.groups()) update_range(range, learning_rate, divisor);
   parameters_.refresh_compute();
 }

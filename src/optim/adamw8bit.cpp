@@ -58,7 +58,7 @@ AdamW8bit::Moment AdamW8bit::make_moment(const kernels::DynamicMap& map) const {
 
 void AdamW8bit::step(double learning_rate, double divisor) {
   const at::NoGradGuard no_gradient;
-  step_count_.fill_(double(++steps_));
+  step_count_.fill_(double(config_.correction_step(++steps_)));
   for (const Run& run : runs_) {
     const double rate = learning_rate * parameters_.rate(run.group);
     run.rounded ? update_rounded(run, rate, divisor) : update_small(run, rate, divisor);
@@ -69,7 +69,7 @@ void AdamW8bit::step(double learning_rate, double divisor) {
 void AdamW8bit::update_rounded(const Run& run, double learning_rate, double divisor) {
   const at::Tensor weights = parameters_.master(), gradient = parameters_.gradient();
   const kernels::AdamWNumbers numbers{learning_rate,   config_.beta1, config_.beta2, config_.epsilon,
-                                      config_.weight_decay_of(run.group), divisor, steps_};
+                                      config_.weight_decay_of(run.group), divisor, config_.correction_step(steps_)};
   const auto fetch = [&](int64_t at) {
     if (place_ != Place::managed || at >= run.count) return;
     for (const Moment* moment : {&first_, &second_}) {

@@ -15,6 +15,9 @@ void OptimConfig::describe(ConfigSection& s) {
   s.value("beta1", beta1, "decay of the first moment, the mean of gradients [1]", 0.0, 1.0);
   s.value("beta2", beta2, "decay of the second moment, the mean of squared gradients [1]", 0.0, 1.0);
   s.value("epsilon", epsilon, "added to the root of the second moment [1]", 0.0);
+  s.value("bias_correction", bias_correction,
+          "whether moments are corrected for having begun at zero, as Adam does; false: as MLX's AdamW does unless told "
+          "otherwise, whose first updates are larger");
   s.choice("decay", decay, {"all", "matrices"},
            "what weight decay acts on: all parameters, or matrices only (no norms, no biases)");
   s.choice("schedule", schedule, {"constant", "linear", "cosine"},

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "nn/connection_functions.h"
 #include "nn/precompiled.h"
 #include "nn/token_coefficients.h"
 #if BRAID_CUDA
@@ -29,18 +30,25 @@ int64_t count_parameters(const ModelConfig& m) {
 
 namespace {
 
+// In the paper's form each sublayer's streams where they are kept, a segment of them while it is computed again, what the
+// sublayer reads and writes, and a few copies of its mixing matrices.
+int64_t stream_bytes_per_token(const ModelConfig& m, int64_t wanted_interval) {
+  const int64_t streams = m.streams * m.width, sublayers = 2 * m.layers;
+  if (!m.has_streams()) return 0;
+  if (!m.is_paper_form()) return m.layers * 4 * 2 * streams;
+  const int64_t interval = stream_interval(m, wanted_interval);
+  const int64_t kept = (sublayers + interval - 1) / interval, again = interval > 1 ? interval : 0;
+  return 4 * ((kept + again) * streams + sublayers * (2 * m.width + 4 * m.streams * m.streams));
+}
+
 // Bytes that autograd keeps for one token: inputs of products in compute type, norms and residuals in fp32.
-int64_t activation_bytes_per_token(const ModelConfig& m, int64_t compute, bool recompute) {
+int64_t activation_bytes_per_token(const ModelConfig& m, const TrainConfig& train, int64_t compute) {
   const int64_t D = m.width, q = m.query_width(), kv = m.key_value_width();
   const int64_t products = D + q + (q + 2 * kv) + (m.is_llama() ? 4 : 2) * m.mlp_width;
   const int64_t scores = m.attention == "standard" ? 3 * m.heads * m.context : 0;
   const int64_t block = compute * products + 4 * scores + 4 * 4 * D, input = 4 * D;
-  // In the paper's form each sublayer's streams, what it reads and writes, and a few copies of its mixing matrices.
-  const int64_t by_token = 2 * 4 * (m.streams * D + 2 * D + 4 * m.streams * m.streams);
-  const int64_t by_block = 4 * 2 * m.streams * D;
-  const int64_t streams = !m.has_streams() ? 0 : m.is_paper_form() ? by_token : by_block;
-  const int64_t blocks = recompute ? m.layers * input + block : m.layers * block;
-  return blocks + m.layers * streams + 2 * compute * m.vocabulary;
+  const int64_t blocks = train.recompute ? m.layers * input + block : m.layers * block;
+  return blocks + stream_bytes_per_token(m, train.stream_interval) + 2 * compute * m.vocabulary;
 }
 
 // The same of a hash memory: rows and a value for each layer; for each stream what it reads, key, both norms' results,
@@ -87,7 +95,7 @@ MemoryPlan plan_memory(const ModelConfig& model, const LoraConfig& lora, const H
   plan.optimiser += rows * 8;
   plan.activations =
       micro * model.context *
-      (activation_bytes_per_token(model, compute, train.recompute) + memory_bytes_per_token(model, memory, compute));
+      (activation_bytes_per_token(model, train, compute) + memory_bytes_per_token(model, memory, compute));
   return plan;
 }
 

@@ -83,7 +83,8 @@ void RunRecorder::step(const StepRecord& r, const ExtraMetrics& extra) {
   for (const ExtraColumn& column : extra.columns) row.emplace_back(column.column.name, column.measure());
   last_step_ = r.step;
   file_->append("train", std::move(row));
-  if (extra.layers.measure) file_->append_layers(r.step, extra.layers.measure());
+  const LayerRows rows = extra.layers.measure ? extra.layers.measure() : LayerRows();
+  if (!rows.empty()) file_->append_layers(r.step, rows);
   file_->status({"running", r.step, options_.planned_steps, -1, ""});
   progress_->update(r.step + 1, step_line(r, last_eval_loss_));
   report_trouble();

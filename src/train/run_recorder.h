@@ -22,16 +22,20 @@ struct ExtraColumn {
   std::function<double()> measure;
 };
 
-// Layer metrics that an experiment adds, measured together after each update: one row of each.
+// Layer metrics that an experiment adds, measured together after an update: one row of each, or of none.
 struct ExtraLayers {
   std::vector<LayerMetric> metrics;
-  std::function<LayerRows()> measure;  // empty: none
+  std::function<LayerRows()> measure;  // empty: never
 };
 
 // What an experiment adds to the run file.
 struct ExtraMetrics {
   std::vector<ExtraColumn> columns;
   ExtraLayers layers;
+  // For what is seen while a step is computed; empty: nothing. Every rank calls both, before the step's first forward pass
+  // and when its gradients are reduced; `counts` is false where the rank had no sample of its own.
+  std::function<void(int64_t step)> before_step = {};
+  std::function<void(bool counts)> after_backward = {};
 };
 
 // A table of its own, with a row for each evaluation.

@@ -18,11 +18,19 @@ void TrainConfig::describe(ConfigSection& s) {
   s.value("recompute", recompute,
           "whether a block's activations are computed again in backward instead of kept: less memory for about a third "
           "more time, the same numbers");
+  s.value("stream_interval", stream_interval,
+          "mhc in the paper's form keeps its streams for backward at every so manieth sublayer and computes the others again "
+          "from what sublayers gave: much less memory for little time, the same numbers; 0: the interval of least memory, "
+          "about sqrt(S L / (S + 2)) of L sublayers; 1 keeps all [sublayers]", 0);
   s.value("deterministic", deterministic,
           "only algorithms that give the same bits from run to run: fixed choices in cuBLAS, cuDNN and NCCL; some are "
           "slower, and an operation that has none fails");
   s.value("log_every", log_every,
           "steps between printed lines where the output is no terminal; run.h5 has every step [steps]", 1);
+  s.value("layer_metrics_every", layer_metrics_every,
+          "steps between rows of /layers in run.h5, which look at the residual stream behind each sublayer; 0: none "
+          "[steps]",
+          0);
   s.value("eval_every", eval_every, "steps between evaluations on held-out samples; 0: never [steps]", 0);
   s.value("eval_samples", eval_samples, "held-out samples of one evaluation, over all ranks [samples]", 1);
   s.value("patience", patience,

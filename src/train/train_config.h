@@ -18,8 +18,10 @@ struct TrainConfig {
   int64_t seed = 0;
   std::string precision = "fp32";  // fp32 | bf16
   bool recompute = false;      // nn/recompute.h
+  int64_t stream_interval = 1;  // ResidualConnection::keep_streams_every
   bool deterministic = false;  // determinism.h
   int64_t log_every = 10;
+  int64_t layer_metrics_every = 20;
   int64_t eval_every = 0, eval_samples = 256;
   int64_t patience = 0;  // evaluations without a lower held-out loss after which the run ends; 0: never
   // apply: update all the same (what softwarewrighter/mHC-poc does); skip: leave the weights as they are; stop; rewind.

@@ -113,6 +113,7 @@ void Trainer::forward_backward(const Batch& batch, double targets) {
   LossTotals nobody = make_loss_totals(model.device());
   LossTotals& totals = is_idle() ? nobody : totals_;
   const double scale = is_idle() ? 0 : 1 / targets;
+  if (task_.extra.before_step) task_.extra.before_step(position_.step);
   model.residual().begin_step();
   sets_.zero_gradients();
   fetch_block_inputs(model, batch, 0, batch.samples);
@@ -129,6 +130,7 @@ void Trainer::forward_backward(const Batch& batch, double targets) {
   sets_.finish();
   // Behind the buckets, which may leave in another order on each rank.
   if (model.block_input()) model.block_input()->return_gradients();
+  if (task_.extra.after_backward) task_.extra.after_backward(!is_idle());
 }
 
 // The step's only host-device synchronisation: loss sums of all ranks, what they want to agree on and the gradient norm

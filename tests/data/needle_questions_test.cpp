@@ -104,11 +104,25 @@ TEST(NeedleQuestions, ThePublicExperimentsLinesHaveNoSpans) {
   EXPECT_TRUE(set.judge(question, set.search(question)).score.strict);
 }
 
+TEST(NeedleQuestions, AreAskedAsTheModelWasTrained) {
+  const Files files(NeedleTask::single, "en");
+  NeedleForm form;
+  form.ask = [](const NeedleSample& sample) {
+    const NeedleTokens bytes;
+    return NeedleForm::Asked{bytes.encode("? " + sample.question), bytes.encode(answer_text(sample))};
+  };
+  const Question plain = needle_questions(files.path("jsonl"), {}, {}).question(0),
+                 formed = needle_questions(files.path("jsonl"), form, {}).question(0);
+  EXPECT_EQ(formed.context, plain.context);
+  EXPECT_EQ(formed.question.front(), '?');
+  EXPECT_EQ(formed.question.size(), plain.question.size());  // two characters before instead of the two line ends
+}
+
 TEST(NeedleQuestions, AMirrorOfAnotherTokenizerIsRefused) {
   const Files files(NeedleTask::single, "en");
   const NeedleTokens other = NeedleTokens::from_file(
       (std::filesystem::path(__FILE__).parent_path().parent_path() / "text/data/smol.json").string());
-  EXPECT_THROW(needle_questions(files.path("h5"), other, {}), UsageError);
+  EXPECT_THROW(needle_questions(files.path("h5"), {other, {}}, {}), UsageError);
 }
 
 }  // namespace

@@ -63,6 +63,23 @@ TEST(Passkey, NeedlesBeginAnywhere) {
   EXPECT_EQ(task(101, Split::train, 0, 0.5).needle_start(5), 47);
 }
 
+TEST(Passkey, AShareOfTheNeedlesIsAtTheEnds) {
+  PasskeyShape shape{1000, 3, Split::train, 0, {}};
+  const PasskeyTask plain(shape);
+  shape.ends = 0.2;
+  const PasskeyTask data(shape);
+  int64_t first = 0, last = 0;
+  for (int64_t i = 0; i < 1000; ++i) {
+    const int64_t start = data.needle_start(i);
+    first += start == 0;
+    last += start == 993;
+    if (start > 0 && start < 993) EXPECT_EQ(start, plain.needle_start(i));
+    EXPECT_EQ(data.key(i), plain.key(i));
+  }
+  EXPECT_NEAR(double(first), 100, 30);  // three standard deviations
+  EXPECT_NEAR(double(last), 100, 30);
+}
+
 TEST(Passkey, NoKeyIsBothTrainedAndHeldOut) {
   std::set<int64_t> trained, all;
   for (int64_t n = 0; n < keys_of(Split::train); ++n) trained.insert(key_number(Split::train, n));

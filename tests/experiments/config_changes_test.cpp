@@ -22,14 +22,31 @@ std::map<std::string, bool> keys_that_may_change() {
   for (const ConfigKey& key : config_keys([&](ConfigSection& section) { config.describe(section); })) {
     if (key.is_table()) continue;
     const std::string table = key.name.substr(0, key.name.find('.'));
-    keys[key.name] = table == "checkpoint" || table == "watchdog" || table == "sweep" ||
-                       table == "eval";
+    keys[key.name] = table == "checkpoint" || table == "watchdog" || table == "sweep" || table == "eval";
   }
-  for (const char* key : {"data.path", "train.steps", "train.micro_batch", "train.log_every", "train.eval_every",
-                          "train.eval_samples", "train.deterministic", "train.nonfinite", "train.nonfinite_limit",
-                          "train.outlier", "train.outlier_zscore", "train.outlier_window", "train.rewind_limit",
-                          "train.patience", "train.recompute", "optim.paged", "train.epochs",
-                          "gist.eval_length", "gist.eval_answers", "gist.eval_keys", "gist.eval_task"}) {
+  for (const char* key : {"data.path",
+                          "train.steps",
+                          "train.micro_batch",
+                          "train.log_every",
+                          "train.eval_every",
+                          "train.eval_samples",
+                          "train.deterministic",
+                          "train.nonfinite",
+                          "train.nonfinite_limit",
+                          "train.outlier",
+                          "train.outlier_zscore",
+                          "train.outlier_window",
+                          "train.rewind_limit",
+                          "train.patience",
+                          "train.recompute",
+                          "train.stream_interval",
+                          "optim.paged",
+                          "train.epochs",
+                          "gist.eval_length",
+                          "gist.eval_answers",
+                          "gist.eval_keys",
+                          "gist.eval_task",
+                          "train.layer_metrics_every"}) {
     keys.at(key) = true;
   }
   return keys;
@@ -37,10 +54,38 @@ std::map<std::string, bool> keys_that_may_change() {
 
 // The configuration with one key set to another value of its kind; nothing where none was found.
 std::optional<RunConfig> with_another(const std::string& key) {
-  for (const char* value :
-       {"7", "0.25", "true", "false", "\"llama\"", "\"sdpa\"", "\"standard\"", "\"hc\"", "\"bytes\"", "\"matrices\"",
-        "\"cosine\"", "\"bf16\"", "\"alpaca\"", "\"adamw8bit\"", "\"linear\"", "\"stop\"", "\"elsewhere\"", "\"plain\"",
-        "\"nf4\"", "\"paper\"", "\"permutations\"", "\"zeros\"", "\"mean\"", "\"vt\"", "[4]", "[\"hc\"]"}) {
+  for (const char* value : {"7",
+                            "6",
+                            "33",
+                            "0.25",
+                            "true",
+                            "false",
+                            "\"llama\"",
+                            "\"sdpa\"",
+                            "\"standard\"",
+                            "\"hc\"",
+                            "\"bytes\"",
+                            "\"matrices\"",
+                            "\"cosine\"",
+                            "\"bf16\"",
+                            "\"alpaca\"",
+                            "\"adamw8bit\"",
+                            "\"linear\"",
+                            "\"stop\"",
+                            "\"elsewhere\"",
+                            "\"plain\"",
+                            "\"nf4\"",
+                            "\"paper\"",
+                            "\"permutations\"",
+                            "\"zeros\"",
+                            "\"mean\"",
+                            "\"vt\"",
+                            "\"gist\"",
+                            "\"span\"",
+                            "\"digits\"",
+                            "\"first\"",
+                            "[4]",
+                            "[\"hc\"]"}) {
     RunConfig config;
     try {
       ConfigDocument document = ConfigDocument::from_text(text_of(config), "test");

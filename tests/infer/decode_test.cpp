@@ -5,7 +5,7 @@
 
 #include "../nn/support.h"
 #include "../store/thrown.h"
-#include "infer/greedy.h"
+#include "infer/generate.h"
 #include "nn/hash_memory.h"
 
 namespace braid {
@@ -101,15 +101,17 @@ TEST_P(Decode, PaddingIsNeverSeen) {
 
 TEST_P(Decode, GreedyTokensAreThoseOfTheWholeTextRecomputed) {
   const std::vector<std::vector<int64_t>> prompts = {{1, 2, 3}, {4}, {5, 6, 7, 8, 9, 10}};
-  const Generated done = generate_greedy(model, prompts, {12, {}});
+  std::vector<GenerationRequest> requests(prompts.size());
+  for (size_t b = 0; b < prompts.size(); ++b) requests[b].prompt = prompts[b], requests[b].max_tokens = 12;
+  const Generated done = generate(model, requests);
   for (size_t b = 0; b < prompts.size(); ++b) {
     std::vector<int64_t> text = prompts[b];
-    for (const int64_t token : done.tokens[b]) {
+    for (const int64_t token : done.answers[b].ids()) {
       const at::Tensor ids = at::tensor(at::ArrayRef<int64_t>(text), at::kLong).unsqueeze(0);
       EXPECT_EQ(token, full_logits(ids)[0][-1].argmax().item<int64_t>());
       text.push_back(token);
     }
-    EXPECT_EQ(done.tokens[b].size(), 12u);
+    EXPECT_EQ(done.answers[b].tokens.size(), 12u);
   }
 }
 
@@ -128,36 +130,6 @@ INSTANTIATE_TEST_SUITE_P(Models, Decode,
                            return str(v.dialect, "_", v.residual, "_", v.kv_heads, "_", v.head_width, "_", v.scaling,
                                       v.memory ? "_memory" : "", std::string(v.form) == "paper" ? "_paper" : "");
                          });
-
-class Greedy : public testing::Test {
- protected:
-  Greedy() : model(small_model("llama", "residual"), Precision::fp32, at::kCPU) { randomise(model, 4, 0.5); }
-  std::string refusal(const std::vector<std::vector<int64_t>>& prompts, int64_t more) {
-    return thrown_message([&] { generate_greedy(model, prompts, {more, {}}); });
-  }
-  Transformer model;  // 11 tokens, context 6
-};
-
-TEST_F(Greedy, EndsATextAfterAStopId) {
-  const std::vector<std::vector<int64_t>> prompts = {{1, 2}, {3}};
-  const auto free = generate_greedy(model, prompts, {4, {}}).tokens;
-  const auto stopped = generate_greedy(model, prompts, {4, {free[0][1]}}).tokens;
-  const auto until = [&](const std::vector<int64_t>& text) {
-    const auto end = std::find(text.begin(), text.end(), free[0][1]);
-    return std::vector<int64_t>(text.begin(), end == text.end() ? end : end + 1);
-  };
-  EXPECT_EQ(stopped[0], until(free[0]));
-  EXPECT_EQ(stopped[1], until(free[1]));
-  EXPECT_LT(stopped[0].size(), free[0].size());
-}
-
-TEST_F(Greedy, RefusesTextsThatCannotBe) {
-  EXPECT_EQ(refusal({{1}, {}}, 1), "text 2: expected at least one token id");
-  EXPECT_EQ(refusal({{1, 11}}, 1), "text 1: expected token ids from 0 to 10, found 11");
-  EXPECT_EQ(refusal({{-1}}, 1), "text 1: expected token ids from 0 to 10, found -1");
-  EXPECT_EQ(refusal({{1, 2, 3}}, 4), "text 1: 3 tokens and 4 new ones are more than the model's context of 6");
-  EXPECT_EQ(generate_greedy(model, {{1}}, {0, {}}).tokens, std::vector<std::vector<int64_t>>{{}});
-}
 
 }  // namespace
 }  // namespace braid

@@ -19,7 +19,9 @@ import attention_bench  # noqa: E402
 import bench_common as common  # noqa: E402
 import collectives_bench  # noqa: E402
 import finetune_bench  # noqa: E402
+import gist_bench  # noqa: E402
 import io_bench  # noqa: E402
+import mhc_bench  # noqa: E402
 import nf4_bench  # noqa: E402
 import step_bench  # noqa: E402
 import tokenizer_bench  # noqa: E402
@@ -39,7 +41,7 @@ def one_line(done, code, words):
 
 def test_the_script_names_what_there_is():
     done = subprocess.run([ROOT / "launch/bench", "--help"], capture_output=True, text=True)
-    words = ("step", "attention", "collectives", " io ", "tokenizer", " nf4 ", "finetune")
+    words = ("step", "attention", " mhc ", "collectives", " io ", "tokenizer", " nf4 ", "finetune", " gist ")
     assert done.returncode == 0 and all(word in done.stdout for word in words)
     one_line(subprocess.run([ROOT / "launch/bench", "steps"], capture_output=True, text=True), 2, "unknown 'steps'")
     one_line(subprocess.run([ROOT / "launch/bench"], capture_output=True, text=True), 2, "say what to measure")
@@ -52,6 +54,9 @@ def test_the_script_names_what_there_is():
     ("step", ["--ranks", "3"], "not shared evenly by 3 ranks"),
     ("step", ["--rounds", "0"], "1 or more"),
     ("attention", ["--contexts", "100"], "not a multiple"),
+    ("mhc", ["--widths", "100"], "not a multiple of 64"),
+    ("mhc", ["--tokens", "1000"], "not a multiple of --context"),
+    ("mhc", ["--forms", "mhx"], "'mhx' is none of"),
     ("collectives", ["--sizes", "1MB"], "expected bytes"),
     ("collectives", ["--collectives", "all_reduc"], "is none of"),
     ("collectives", ["--ranks", "1"], "2 or more"),
@@ -64,6 +69,9 @@ def test_the_script_names_what_there_is():
     ("tokenizer", ["--megabytes", "0"], "1 or more"),
     ("finetune", ["--shape", "gpt2"], "invalid choice: 'gpt2'"),
     ("finetune", ["--method", "dora"], "'dora' is none of"),
+    ("gist", ["--run", "/no/such"], "no such file or folder"),
+    ("gist", ["--run", ROOT, "--set", "gist.count=2"], "takes no --config and no --set"),
+    ("gist", ["--lengths", "1000,x"], "1 or more"),
 ])  # fmt: skip
 def test_wrong_use_is_one_line(what, arguments, words):
     one_line(bench(what, "--device", "cpu", *arguments), 2, words)
@@ -127,6 +135,34 @@ def test_attention_starts_both_kinds_from_equal_weights(tmp_path):
         tolerance = 1e-5 if case["precision"] == "fp32" else 2e-2
         assert abs(case["loss_difference_first"]) < tolerance * 6
         assert all(kind["peak_memory_bytes"] > 100 * attention_bench.MIB for kind in case["kinds"].values())
+
+
+def test_mhc_is_timed_beside_the_residual_from_the_same_weights(tmp_path):
+    out = tmp_path / "mhc.json"
+    done = bench("mhc", "--quick", "--device", "cpu", "--precision", "fp32", "--against", "eager", "--json", out)
+    assert done.returncode == 0, done.stderr
+    (case,) = json.loads(out.read_text())["cases"]
+    programs = {(p["program"], p["form"]): p for p in case["programs"]}
+    assert set(programs) == {*(("braid", form) for form in mhc_bench.FORMS), ("eager", "residual"), ("eager", "mhc")}
+    for (program, form), p in programs.items():
+        plain = programs[program, "residual"]["seconds"]["median"]
+        assert p["overhead"]["median"] == pytest.approx(p["seconds"]["median"] / plain - 1)
+        assert p["tokens_per_second"] == pytest.approx(64 / p["seconds"]["median"])
+        assert p["peak_memory_bytes"] > 100 * attention_bench.MIB
+    first = {name: p["runs"][0]["loss_first"] for name, p in programs.items()}
+    assert first["braid", "residual"] == pytest.approx(first["eager", "residual"], rel=1e-5)
+    assert abs(first["braid", "mhc"] - first["braid", "residual"]) > 1e-4  # so that equal losses mean something
+
+
+def test_mhc_refuses_other_weights_and_takes_overheads_of_one_round():
+    run = {"seconds": 1.0, "step_seconds": [2.0, 1.0], "loss_first": 5.0, "loss_last": 4.0, "peak_memory_bytes": 1}
+    runs = {("braid", "residual"): run, ("braid", "mhc"): run, ("eager", "mhc"): run | {"loss_first": 5.0001}}
+    with pytest.raises(common.BenchError, match="width 64: not the same work: at step 0 the loss of braid mhc is 5, of eager mhc 5.0001"):
+        mhc_bench.require_same_start("width 64", runs, "fp32")
+    mhc_bench.require_same_start("width 64", runs, "bf16")
+    rounds = {("braid", "residual"): [run, run | {"seconds": 2.0}], ("braid", "mhc"): [run | {"seconds": 1.5}, run | {"seconds": 2.2}]}
+    overhead = mhc_bench.summarise(rounds, 64)[1]["overhead"]
+    assert overhead["rounds"] == pytest.approx([0.5, 0.1]) and overhead["median"] == pytest.approx(0.3)
 
 
 def test_collectives_are_timed_beside_gloo_with_nccl_tests_formulas(tmp_path):
@@ -193,7 +229,8 @@ def test_io_ratios_are_of_the_same_round():
 
 def test_braid_bench_io_refuses_what_it_does_not_take():
     for arguments, words in ((["io", "--sizes", "1MiB"], "takes no --sizes"), (["collectives", "--bytes", "1MiB"], "takes no --bytes"),
-                             (["io", "--rounds", "0"], "1 or more"), (["disk"], "there are: collectives, io"), ([], "say what to measure")):  # fmt: skip
+                             (["io", "--rounds", "0"], "1 or more"), (["disk"], "there are: collectives, io, gist"),
+                             (["gist"], "--config FILE or --run OUT"), ([], "say what to measure")):  # fmt: skip
         one_line(subprocess.run([BUILD / "braid", "bench", *arguments], capture_output=True, text=True, timeout=60), 2, words)
 
 
@@ -270,3 +307,28 @@ def test_training_something_else_than_peft_is_refused(monkeypatch):
     options = finetune_bench.parse(["--rounds", "1", "--device", "cpu"])
     with pytest.raises(common.BenchError, match="10 and 20 parameters are trained"):
         finetune_bench.measure_case(options, {"name": "lora fp32", "precision": "fp32"})
+
+
+def test_gists_are_timed_beside_the_whole_context(tmp_path):
+    out = tmp_path / "gist.json"
+    done = bench("gist", "--quick", "--device", "cpu", "--set", "model.layers=3", "--json", out)
+    assert done.returncode == 0, done.stderr
+    results = json.loads(out.read_text())["results"]
+    assert [result["length"] for result in results] == [200, 400]
+    for result in results:
+        seconds = {name: spread["median"] for name, spread in result["seconds"].items()}
+        assert min(seconds.values()) > 0 and seconds["answer_full"] == pytest.approx(seconds["prefill"] + seconds["answer_cached"])
+        assert result["compress_tokens_per_second"]["median"] == pytest.approx(result["length"] / seconds["compress"])
+        assert result["gist_bytes"] * result["length"] == result["context_bytes"] * result["gists"]
+        assert result["context_bytes"] == result["length"] * 2 * 3 * 64 * 4  # keys and values, layers, width, fp32
+    assert "crossover with full" in done.stdout
+
+
+def test_the_crossover_is_the_first_number_of_questions_that_pays():
+    for once, each, full, expected in ((10.0, 1.0, 3.0, 6), (9.0, 1.0, 4.0, 4), (0.5, 1.0, 3.0, 1), (10.0, 3.0, 3.0, None), (10.0, 4.0, 3.0, None)):
+        found = gist_bench.crossover(once, each, 0, full)
+        assert found == expected
+        pays = [q for q in range(1, 100) if once + q * each < q * full]
+        assert (pays[0] if pays else None) == found
+    assert gist_bench.crossover(5.0, 2.0, 9.0, 3.0) == 1
+    assert gist_bench.crossover(12.0, 2.0, 9.0, 3.0) == 4

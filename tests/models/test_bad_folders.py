@@ -134,6 +134,21 @@ def test_a_run_is_refused_too(whole, tmp_path, ranks):
     (["--model", "{}", "--ids", "11"], "text 1: expected token ids from 0 to 10, found 11"),
     (["--model", "{}", "--ids", "1", "--max-new-tokens", "16"], "1 tokens and 16 new ones are more than the model's context of 16"),
     (["--model", "{}", "--ids", "1", "--precision", "fp8"], "--precision fp8: expected fp32 or bf16"),
+    (["--model", "{}", "--ids", "1", "--temperature", "-0.5"], "--temperature -0.5: expected a number from 0"),
+    (["--model", "{}", "--ids", "1", "--temperature", "warm"], "warm"),
+    (["--model", "{}", "--ids", "1", "--top-k", "-1"], "--top-k -1: expected a whole number from 0"),
+    (["--model", "{}", "--ids", "1", "--top-p", "1.5"], "--top-p 1.5: expected a number from 0 to 1"),
+    (["--model", "{}", "--ids", "1", "--top-p", "0.5"], "--top-p: expected with --temperature above 0"),
+    (["--model", "{}", "--ids", "1", "--repetition-penalty", "0"], "--repetition-penalty 0: expected a number above 0"),
+    (["--model", "{}", "--ids", "1", "--frequency-penalty", "9"], "--frequency-penalty 9: expected a number from -2 to 2"),
+    (["--model", "{}", "--ids", "1", "--seed", "-1"], "-1"),
+    (["--model", "{}", "--ids", "1", "--n", "0"], "--answers 0: expected a whole number from 1 to 256"),
+    (["--model", "{}", "--ids", "1", "--json", "--logprobs", "21"], "--logprobs 21: expected a whole number from 0 to 20"),
+    (["--model", "{}", "--ids", "1", "--logprobs", "2"], "--logprobs: expected with --json"),
+    (["--model", "{}", "--ids", "1", "--stop", "x"], "--stop: expected with --prompt"),
+    (["--model", "{}", "--prompt", "1", "--stop", ""], "--stop: expected a text of at least one character"),
+    (["--model", "{}", "--prompt", "1", "--stream", "--n", "2"], "--stream with several answers: expected with --json"),
+    (["--model", "{}", "--ids", "1", "--min-new-tokens", "-1"], "--min-new-tokens: expected 0 or more"),
 ])  # fmt: skip
 def test_wrong_use_of_generate(whole, words, message):
     assert message in cli_run.one_line(cli_run.braid("generate", *(word.format(whole) for word in words)), 2)

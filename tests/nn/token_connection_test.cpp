@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // HC and mHC in the form of their papers.
 #include <gtest/gtest.h>
+#include <torch/csrc/autograd/autograd.h>
 
 #include "base/error.h"
+#include "nn/connection_functions.h"
 #include "nn/connection_start.h"
 #include "nn/recompute.h"
 #include "nn/token_coefficients.h"
@@ -205,6 +207,59 @@ TEST(TokenConnection, RecomputationGivesTheSameBits) {
       EXPECT_TRUE(at::equal(gradient_of(model, sample, recompute_blocks()), kept));
       EXPECT_GT(kept.abs().max().item<double>(), 1e-4);
     }
+  }
+}
+
+TEST(TokenConnection, StreamsComputedAgainGiveTheSameBits) {
+  for (const Precision precision : {Precision::fp32, Precision::bf16}) {
+    for (const Variant& v : {variants[0], Variant{"poc", "mhc", "permutations", "learned", 2}, variants[4]}) {
+      SCOPED_TRACE(named(v));
+      Transformer model(model_of(v), precision, at::kCPU);
+      randomise(model, 5, 0.3);
+      const test::Sample sample = random_sample(model.config(), 4, 6);
+      const at::Tensor kept = gradient_of(model, sample, {});
+      for (const int64_t interval : {2, 3, 0, 100}) {
+        model.residual().keep_streams_every(interval);
+        EXPECT_TRUE(at::equal(gradient_of(model, sample, {}), kept)) << interval;
+        EXPECT_TRUE(at::equal(gradient_of(model, sample, recompute_blocks()), kept)) << interval;
+      }
+    }
+  }
+}
+
+TEST(TokenConnection, KeepsStreamsAtTheIntervalOfTheLeastMemory) {
+  ModelConfig config = model_of({"llama", "mhc"});
+  config.layers = 30;  // the paper: 60 sublayers of 4 streams, 6.3
+  EXPECT_EQ(stream_interval(config, 0), 6);
+  EXPECT_EQ(stream_interval(config, 9), 9);
+  config.streams = 3;  // not fused
+  EXPECT_EQ(stream_interval(config, 0), 1);
+}
+
+// The unfused functions are what other streams than 2, 4 and 8 take.
+TEST(TokenConnection, FusedOrNotIsTheSameToRounding) {
+  for (const Variant& v : {Variant{"llama", "mhc"}, {"poc", "mhc", "permutations", "sum", 2}}) {
+    SCOPED_TRACE(named(v));
+    const ModelConfig config = model_of(v);
+    Transformer model(config, Precision::fp64, at::kCPU);
+    randomise(model, 5, 0.3);
+    const CoefficientWeights weights = weights_of(model, 1);
+    at::Generator generator = seeded_generator(4);
+    const auto random = [&](std::vector<int64_t> shape) {
+      return at::empty(shape, at::kDouble).normal_(0.0, 1.0, generator).requires_grad_(true);
+    };
+    const at::Tensor X = random({2, 3, v.streams, 16});
+    const TokenCoefficients apart = token_coefficients(X, weights, config);
+    const ResidualState fused = FusedConnections(config).see(X, weights);
+    EXPECT_LT((fused.write - apart.write).abs().max().item<double>(), 1e-12);
+    EXPECT_LT((fused.mix - apart.mix).abs().max().item<double>(), 1e-12);
+    const at::Tensor read = (apart.read.unsqueeze(-1) * X).sum(2);
+    EXPECT_LT((fused.input - read).abs().max().item<double>(), 1e-12);
+    const at::Tensor along = random({2, 3, v.streams, v.streams});
+    const auto gradient = [&](const at::Tensor& input, const at::Tensor& mix) {
+      return torch::autograd::grad({input.square().sum() + (mix * along).sum()}, {X})[0];
+    };
+    EXPECT_LT((gradient(fused.input, fused.mix) - gradient(read, apart.mix)).abs().max().item<double>(), 1e-11);
   }
 }
 

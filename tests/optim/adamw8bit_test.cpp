@@ -43,13 +43,17 @@ OptimConfig with_decay() {
 }
 
 TEST(AdamW8bit, FirstStepIsThatOf32Bits) {
-  Weights ours, theirs;
-  AdamW8bit rounded(ours.set, with_decay());
-  AdamW wide(theirs.set, with_decay());
-  for (Weights* weights : {&ours, &theirs}) weights->set_gradients(10);
-  rounded.step(0.01, 2.0);
-  wide.step(0.01, 2.0);
-  EXPECT_LT((ours.set.master() - theirs.set.master()).abs().max().item<float>(), 1e-6);
+  for (const bool corrected : {true, false}) {
+    Weights ours, theirs;
+    OptimConfig config = with_decay();
+    config.bias_correction = corrected;
+    AdamW8bit rounded(ours.set, config);
+    AdamW wide(theirs.set, config);
+    for (Weights* weights : {&ours, &theirs}) weights->set_gradients(10);
+    rounded.step(0.01, 2.0);
+    wide.step(0.01, 2.0);
+    EXPECT_LT((ours.set.master() - theirs.set.master()).abs().max().item<float>(), 1e-6);
+  }
 }
 
 TEST(AdamW8bit, SmallTensorsKeep32Bits) {

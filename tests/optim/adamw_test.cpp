@@ -11,7 +11,8 @@
 namespace braid {
 namespace {
 
-// AdamW written out for one element (Loshchilov and Hutter, algorithm 2, with a decoupled decay of lr * wd).
+// AdamW written out for one element (Loshchilov and Hutter, algorithm 2, with a decoupled decay of lr * wd); MLX's has the
+// same formula without the two divisors.
 struct Reference {
   double w, m = 0, v = 0;
   int t = 0;
@@ -20,7 +21,9 @@ struct Reference {
     w -= lr * wd * w;
     m = c.beta1 * m + (1 - c.beta1) * g;
     v = c.beta2 * v + (1 - c.beta2) * g * g;
-    w -= lr * (m / (1 - std::pow(c.beta1, t))) / (std::sqrt(v / (1 - std::pow(c.beta2, t))) + c.epsilon);
+    const double first = c.bias_correction ? 1 - std::pow(c.beta1, t) : 1;
+    const double second = c.bias_correction ? 1 - std::pow(c.beta2, t) : 1;
+    w -= lr * (m / first) / (std::sqrt(v / second) + c.epsilon);
   }
 };
 
@@ -35,8 +38,11 @@ class Adam : public testing::Test {
   ParameterSet set_;
 };
 
-TEST_F(Adam, FollowsTheFormulaWithDecayByGroupAndClipping) {
+class AdamBySteps : public Adam, public testing::WithParamInterface<bool> {};
+
+TEST_P(AdamBySteps, FollowsTheFormulaWithDecayByGroupAndClipping) {
   OptimConfig config;
+  config.bias_correction = GetParam();
   config.weight_decay = 0.3;
   config.decay = "matrices";
   AdamW adam(set_, config);
@@ -51,6 +57,8 @@ TEST_F(Adam, FollowsTheFormulaWithDecayByGroupAndClipping) {
     EXPECT_NEAR(set_.named("vector").master[0].item<double>(), vector.w, 1e-7);
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(BiasCorrection, AdamBySteps, testing::Bool());
 
 TEST_F(Adam, PaddingBetweenTensorsStaysZero) {
   AdamW adam(set_, {});

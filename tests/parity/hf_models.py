@@ -67,7 +67,8 @@ def probe(path, ids, out, *options):
 
 def generated(path, prompts, count, *options):
     """Braid's new ids for each prompt, all in one batch."""
-    done = braid("generate", "--model", path, "--max-new-tokens", count, "--device", "cpu", *words(prompts), *options, timeout=300)
+    done = braid("generate", "--model", path, "--max-new-tokens", count, "--device", "cpu", "--temperature", 0, *words(prompts), *options,
+                 timeout=300)  # fmt: skip
     assert done.returncode == 0, done.stderr
     return [[int(word) for word in line.split(",")] for line in done.stdout.splitlines()]
 

@@ -20,11 +20,16 @@ from hf_models import make_folder, random_ids, load, words  # noqa: E402
 DEMO = braid_run.ROOT / "configs/mhc/demo_mhc.toml"
 POC = ["model.layers=4", "model.width=64", "model.mlp_width=128", "train.steps=20", "train.batch=10"]
 LLAMA = ["model.dialect=llama", "model.kv_heads=2", "model.attention=sdpa"] + POC
+PAPER = ["model.connection_form=paper"]
 FORMS = {
     "poc mhc": POC,
     "poc hc": POC + ["model.residual=hc"],
     "poc residual, standard attention": POC + ["model.residual=residual", "model.attention=standard"],
     "llama residual": LLAMA + ["model.residual=residual"],
+    "paper mhc": LLAMA + PAPER,
+    "paper mhc of 2, streams kept at every third sublayer": POC + PAPER + ["model.streams=2", "train.stream_interval=3"],
+    "paper permutations of a width of no whole chunks": LLAMA + PAPER + ["model.manifold=permutations", "model.width=72", "model.heads=2"],
+    "paper hc": LLAMA + PAPER + ["model.residual=hc"],
     "llama mhc, recomputed, small batches": LLAMA + ["train.recompute=true", "train.micro_batch=3"],
 }
 TUNINGS = {
@@ -114,8 +119,11 @@ def test_fine_tuning_has_the_losses_of_cpus(places, tmp_path, name, ranks):
     require_close(found, expected, norm=5e-5 if name == "hash memory" else 1e-5)  # its rows' rate is five times as high
 
 
-@pytest.mark.parametrize("more", [[], ["--quantise", "nf4"]], ids=["fp32", "nf4"])
-def test_greedy_tokens_are_those_of_cpus(tmp_path, more):
+SAMPLED = ["--temperature", 0.8, "--top-k", 40, "--top-p", 0.9, "--repetition-penalty", 1.1, "--presence-penalty", 0.5, "--seed", 3]
+
+
+@pytest.mark.parametrize("more", [[], ["--quantise", "nf4"], SAMPLED], ids=["fp32", "nf4", "sampled"])
+def test_tokens_are_those_of_cpus(tmp_path, more):
     folder = make_folder(tmp_path / "model")
     prompts = words(random_ids(load(folder), 3, 12).tolist())
     answers = [start(["generate", "--model", folder, "--max-new-tokens", 32, "--device", d, *prompts, *more], 1, tmp_path) for d in ("cuda", "cpu")]

@@ -73,16 +73,17 @@ def write_starts(folder, *starts):
             f.create_dataset(name, data=np.array(table, kind), maxshape=(None,), chunks=(256,))
 
 
-def write_layers(folder, name, steps, layers):
-    """/layers/name [step, layer] with its dimension scales; the values."""
-    values = np.arange(steps * layers, dtype=float).reshape(steps, layers) / 7
+def write_layers(folder, name, steps, layers, values=None, axis="layer"):
+    """/layers/name [step, axis] with its dimension scales, those that are there already or new ones; the values."""
+    values = np.arange(steps * layers, dtype=float).reshape(steps, layers) / 7 if values is None else values
     with h5py.File(folder / "run.h5", "r+", libver="latest") as f:
-        group = f.create_group("layers")
-        group.create_dataset("step", data=np.arange(steps), maxshape=(None,), chunks=(256,))
-        group.create_dataset("layer", data=np.arange(layers))
+        group = f.require_group("layers")
+        if "step" not in group:
+            group.create_dataset("step", data=np.arange(steps), maxshape=(None,), chunks=(256,)).make_scale("step")
+        if axis not in group:
+            group.create_dataset(axis, data=np.arange(layers)).make_scale(axis)
         made = group.create_dataset(name, data=values, maxshape=(None, layers), chunks=(256, layers))
         made.attrs["unit"], made.attrs["meaning"] = np.bytes_("log10"), np.bytes_("made up")
-        for axis, scale in enumerate(("step", "layer")):
-            group[scale].make_scale(scale)
-            made.dims[axis].attach_scale(group[scale])
+        for place, scale in enumerate(("step", axis)):
+            made.dims[place].attach_scale(group[scale])
     return values

@@ -43,7 +43,7 @@ def test_training_evaluates_itself_at_its_end(run):
     with h5py.File(run / "eval_1.h5") as f:
         rows = [(row["suite"], row["system"], row["length"], row["of"]) for row in f["scores"][:]]
         assert f.attrs["run"].decode().endswith("step-00000004")
-    assert (b"multikey-2", b"full", 80, 3) in rows and len(rows) == 2 * (7 + 3)
+    assert (b"multikey-2", b"full", 80, 3) in rows and len(rows) == 2 * (12 + 3)
 
 
 def test_the_page_has_maps_systems_steps_and_targets(run, tmp_path):

@@ -16,7 +16,7 @@ from .reading import READ_TIMEOUT
 from .trouble import Failure, Trouble, seconds
 
 COMMANDS = {"page": "page_command", "compare": "compare", "export": "export", "clean": "clean", "engram": "engram",
-            "gist": "gist", "watch": "watch"}  # fmt: skip
+            "gist": "gist", "depth": "depth", "platforms": "platforms", "watch": "watch"}  # fmt: skip
 PURPOSE = {
     "page": "PNG plots and one self-contained HTML page (the default)",
     "compare": "what two or more runs have in common and where they part",
@@ -24,6 +24,8 @@ PURPOSE = {
     "clean": "a plain closed copy of a run file, readable by anything",
     "engram": "what fine-tuning did to the answers of the Engram test",
     "gist": "what compressed contexts still answer",
+    "depth": "how residual connections hold with depth: a study's tables, plots and answer",
+    "platforms": "the public experiment's numbers beside braid's on CPUs and GPUs",
     "watch": "a live view of a run or a sweep in the terminal",
 }
 

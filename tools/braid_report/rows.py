@@ -54,7 +54,7 @@ def table(dataset, end):
 
 def layer_rows(group, end):
     """How many leading rows every dataset of /layers has; the steps ascend, so a zero behind them was never written."""
-    metrics = [group[name] for name in group if name != "layer" and group[name].ndim > 0]
+    metrics = [group[name] for name in group if name == "step" or group[name].ndim > 1]
     count = min(len(one) if end is None else rows_before(one, end) for one in metrics)
     steps = group["step"][:count]
     descents = np.flatnonzero(np.diff(steps) <= 0)

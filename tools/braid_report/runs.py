@@ -20,7 +20,7 @@ class LayerMetric:
 
     values: np.ndarray  # [step, layer], float64
     steps: np.ndarray
-    axis: np.ndarray  # number of the layer
+    axis: np.ndarray  # number of the layer, or of the place along depth
     unit: str = ""
     meaning: str = ""
 
@@ -193,16 +193,22 @@ def read_table(file, name, end=None):
     return rows.table(dataset, end) if names and dataset.ndim == 1 else None
 
 
+def axis_of(metric):
+    """The places of a layer metric's columns, from its dimension scale."""
+    scales = metric.dims[1]
+    return scales[0][:] if len(scales) else np.arange(metric.shape[1])
+
+
 def read_layers(file, end=None):
     """Name → LayerMetric; rows that not every metric has yet are left out."""
     group = file.get("layers")
-    if group is None or "step" not in group or "layer" not in group:
+    if group is None or "step" not in group:
         return {}
     count, found = rows.layer_rows(group, end), {}
     for name, metric in group.items():
         if metric.ndim == 2:
             unit, meaning = (text(metric.attrs.get(key, "")) for key in ("unit", "meaning"))
-            steps, axis = group["step"][:count], group["layer"][:]
+            steps, axis = group["step"][:count], axis_of(metric)
             found[name] = LayerMetric(metric[:count].astype(float), steps, axis, unit, meaning)
     return found
 

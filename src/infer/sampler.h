@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// Chooses the next tokens of many requests at once, each by its own options, on the device of the logits. Only ids, and
+// log-probabilities where they are asked for, come to the host.
+//
+// A request has a slot from its first token to its last; rows of a step may be of any slots in any order.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <span>
+#include <vector>
+
+#include "infer/sampling_options.h"
+
+namespace braid {
+
+// Natural logarithms of the probabilities that the model gives, before penalties, temperature and filters, as OpenAI's
+// API has them.
+struct TokenLogprob {
+  int64_t id;
+  double logprob;
+};
+
+struct SampledToken {
+  int64_t id = -1;                // -1: the row's logits are NaN or infinite
+  double logprob = 0;             // of this token; where the options ask for it
+  std::vector<TokenLogprob> top;  // the likeliest, most likely first, equal ones by id
+};
+
+struct SampledTokens {
+  at::Tensor ids;  // [R] int64 on the logits' device: what the next step takes
+  std::vector<SampledToken> rows;
+};
+
+class Sampler {
+ public:
+  Sampler(int64_t slots, int64_t vocabulary, const at::Device& device);
+
+  // A new request in the slot. The prompt matters to the repetition penalty only.
+  void begin(int64_t slot, const SamplingOptions& options, std::span<const int64_t> prompt);
+
+  // logits [R, V], of any float type; row r is of slot slots[r], and none is there twice.
+  SampledTokens sample(const at::Tensor& logits, std::span<const int64_t> slots);
+
+  // The logits after penalties and barred tokens, fp32 where any row has some: what is drawn from.
+  at::Tensor penalised(const at::Tensor& logits, std::span<const int64_t> slots) const;
+
+ private:
+  struct Slot {
+    SamplingOptions options;
+    int64_t step = 0;
+    at::Tensor barred;  // ids on the device; undefined for none
+    bool bars() const { return barred.defined() && step < options.barred_for; }
+  };
+
+  at::Tensor draw(const at::Tensor& logits, const at::Tensor& likeliest, std::span<const int64_t> slots) const;
+  at::Tensor penalties(const at::Tensor& logits, std::span<const int64_t> slots) const;
+  void add_logprobs(const at::Tensor& logits, std::span<const int64_t> slots, SampledTokens& sampled) const;
+  void count(const at::Tensor& ids, std::span<const int64_t> slots);
+  bool any(std::span<const int64_t> slots, bool (*has)(const Slot&)) const;
+
+  int64_t vocabulary_;
+  at::Device device_;
+  std::vector<Slot> slots_;
+  at::Tensor prompt_;  // [slots, V] bool: is in the prompt; undefined until a request has penalties
+  at::Tensor counts_;  // [slots, V] int32: how often in the answer; likewise
+};
+
+}  // namespace braid
