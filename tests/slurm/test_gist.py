@@ -38,5 +38,5 @@ def test_a_job_over_two_nodes_trains_and_asks_as_one_node_does(batch, tmp_path):
     losses, expected = (table(folder, "train")["loss"] for folder in (batch.out, reference))
     assert len(losses) == 12 and losses.tobytes() == expected.tobytes()
     found = answers(batch.out / "gist.h5")
-    assert found == answers(reference / "gist.h5") and len(found) == 6 * (2 * 7 + 3)
+    assert found == answers(reference / "gist.h5") and len(found) == 6 * (2 * 12 + 3)
     assert (batch.out / "gist.json").exists()
