@@ -30,7 +30,7 @@ Examples:
   braid gist ask runs/passkey --cache runs/passkey-cache.h5 --ids 12
   braid gist compress runs/passkey --input contexts.txt --store bf16 --output runs/cache.h5
   braid gist compress runs/text --dataset runs/needles/global-test.jsonl --output runs/cache.h5
-  braid gist ask runs/text --cache runs/cache.h5 --question 'What is the secret passkey?' --context 3
+  braid gist ask runs/text --cache runs/cache.h5 --question 'What is the secret passkey?'
 
 compress: contexts to the keys and values of their gists, in an HDF5 file (docs/reading-results.md).
 --input has a line of token ids like 1,4093,253 for each context; where the run has a tokenizer it

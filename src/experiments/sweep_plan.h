@@ -28,7 +28,7 @@ struct SweepPlan {
 
 constexpr int64_t sweep_attempts = 2;  // a run that died this often without a new checkpoint is recorded as failed
 
-// The product of the sweep's lists; lists left empty take the value of [model] or [train].
+// Of the runs that experiments/sweep_axes.h makes of [sweep].
 SweepPlan plan_sweep(const RunConfig& config, const std::string& out);
 
 // Takes over attempts and ends from OUT/sweep.json and from the runs' own run.h5. UsageError when OUT holds a sweep of
