@@ -40,6 +40,41 @@ QuestionSet questions_like(const std::string& path, const GistTest& test, const 
   return generated_needle_questions(spec, file.language, form, stop_ids);
 }
 
+// How the run's samples become tokens, and what ends an answer.
+struct AskingForm {
+  NeedleForm form;
+  std::vector<int64_t> stop_ids;
+};
+
+AskingForm asking_form(const GistRun& run) {
+  AskingForm asking{{}, run.loaded.stop_ids};
+  const std::string& folder = run.loaded.shape.path;
+  if (run.config.data.kind == "needles") {
+    asking.form = needle_form_of(run.config.data, run.loaded.shape);
+    if (asking.form.tokens.name() == "bytes") asking.stop_ids.push_back(byte_end);
+  } else if (!folder.empty()) {
+    asking.form.tokens = NeedleTokens::from_file(folder + "/tokenizer.json");
+  }
+  return asking;
+}
+
+// Fresh texts as those that the run was trained on, in the first of its languages.
+QuestionSet text_questions(const GistRun& run, const GistTest& test, int64_t length, std::optional<double> depth) {
+  const NeedleConfig& needles = run.config.needles;
+  NeedleSpec spec;
+  const bool several = test.keys > 1 || test.kind != PasskeyKind::multikey;
+  spec.task = several ? needle_task_of(test.kind) : NeedleTask::single;
+  spec.name = name_of(spec.task);
+  spec.keys = test.keys;
+  spec.seed = static_cast<uint64_t>(test.seed >= 0 ? test.seed : run.config.train.seed);
+  spec.least_tokens = spec.most_tokens = length;
+  if (depth) spec.least_depth = spec.most_depth = *depth;
+  spec.distractor_rate = test.distractors;
+  spec.form = key_form(needles.characters, needles.key_length);
+  const AskingForm asking = asking_form(run);
+  return generated_needle_questions(spec, needles.language_shares().front().first, asking.form, asking.stop_ids);
+}
+
 QuestionSet file_questions(const GistRun& run, const GistTest& test) {
   const std::string& path = test.dataset;
   const std::string folder = run.loaded.shape.path;
@@ -47,14 +82,7 @@ QuestionSet file_questions(const GistRun& run, const GistTest& test) {
     throw UsageError(str(path, ": its texts need a tokenizer, and ", run.loaded.checkpoint,
                          " has none: it was trained on the passkey task's tokens"));
   }
-  NeedleForm form;
-  std::vector<int64_t> stop_ids = run.loaded.stop_ids;
-  if (run.config.data.kind == "needles") {
-    form = needle_form_of(run.config.data, run.loaded.shape);
-    if (form.tokens.name() == "bytes") stop_ids.push_back(byte_end);
-  } else if (!folder.empty()) {
-    form.tokens = NeedleTokens::from_file(folder + "/tokenizer.json");
-  }
+  const auto& [form, stop_ids] = asking_form(run);
   return test.generated ? questions_like(path, test, form, stop_ids) : needle_questions(path, form, stop_ids);
 }
 
@@ -102,7 +130,9 @@ class Evaluation {
 
 }  // namespace
 
-double GistLine::ratio() const { return result.read_positions > 0 ? double(length) / result.read_positions : 0; }
+double GistLine::ratio() const {
+  return result.read_positions > 0 ? result.context_tokens() / result.read_positions : 0;
+}
 
 GistRun load_gist_run(const std::string& path, Precision precision, const at::Device& device) {
   ModelSource source;
@@ -122,6 +152,7 @@ int64_t segment_of(const GistRun& run, const GistTest& test) {
 
 QuestionSet questions_of(const GistRun& run, const GistTest& test, int64_t length, std::optional<double> depth) {
   if (!test.dataset.empty()) return file_questions(run, test);
+  if (run.config.data.kind == "needles") return text_questions(run, test, length, depth);
   const int64_t seed = test.seed >= 0 ? test.seed : run.config.train.seed;
   return passkey_questions(
       {length, static_cast<uint64_t>(seed), Split::held_out, test.distractors, depth, test.keys, test.kind});

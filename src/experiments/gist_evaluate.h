@@ -37,7 +37,7 @@ struct GistTest {
 struct GistLine {
   std::string suite;             // "passkey", "multikey-4", the file's name
   int64_t step = -1;             // of the checkpoint, -1: unknown
-  int64_t length = 0;            // of contexts [tokens]; of a file the mean
+  int64_t length = 0;            // of contexts [tokens], at most; of a file the mean
   std::optional<double> depth;   // empty: anywhere
   SystemResult result;
 

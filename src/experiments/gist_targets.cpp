@@ -59,7 +59,7 @@ GistTarget accuracy(const GistLine& gist) {
 
 GistTarget compression(const GistLine& gist) {
   GistTarget target{"compression", "100 to 400 times fewer positions",
-                    str(decimal(gist.ratio()), "x: ", gist.length, " tokens to ",
+                    str(decimal(gist.ratio()), "x: ", decimal(gist.result.context_tokens()), " tokens to ",
                         decimal(gist.result.read_positions), " positions, ",
                         human_bytes(static_cast<int64_t>(gist.result.read_bytes)), " of keys and values"),
                     gist.ratio() >= least_ratio ? TargetVerdict::pass : TargetVerdict::fail};
@@ -140,6 +140,16 @@ GistTarget global_context(const std::vector<GistLine>& global) {
   return target;
 }
 
+// Whether contexts of that length have room for all statements.
+bool have_room(const GistRun& run, const GistTest& test, int64_t length) {
+  try {
+    questions_of(run, test, length, {}).question(0);
+    return true;
+  } catch (const UsageError&) {
+    return false;
+  }
+}
+
 }  // namespace
 
 const char* name_of(TargetVerdict verdict) {
@@ -153,7 +163,7 @@ std::optional<BreakEven> break_even(const std::vector<GistLine>& lines, int64_t 
   const auto questions = [](double once, double saved) {
     return saved > 0 ? once / saved : std::numeric_limits<double>::infinity();
   };
-  return BreakEven{questions(double(compressed_tokens), double(gist->length) - gist->result.read_positions),
+  return BreakEven{questions(double(compressed_tokens), gist->result.context_tokens() - gist->result.read_positions),
                    questions(gist->result.compress_seconds, full->result.compress_seconds + full->result.answer_seconds -
                                                                 gist->result.answer_seconds)};
 }
@@ -173,8 +183,8 @@ std::vector<GistLine> evaluate_global_context(GistRun& run, const GistTest& test
     several.keys = 4;
     several.kind = kind;
     const int64_t length = test.lengths.empty() ? run.config.gist.eval_length : test.lengths.front();
-    if (test.dataset.empty() && keys_that_fit({length, 0, Split::held_out, 0, {}, several.keys, kind}) < several.keys) continue;
     several.generated = !test.dataset.empty();
+    if (!have_room(run, several, length)) continue;
     several.systems = {"gist"};
     several.depths.clear();
     if (several.lengths.size() > 1) several.lengths.resize(1);

@@ -13,6 +13,7 @@ GistLine line_of(const std::string& system, int64_t right, int64_t of, double re
   line.result.system = system;
   for (int64_t i = 0; i < of; ++i) {
     GistAnswer one;
+    one.context_tokens = 3000;
     one.judged.score = {i < right, i < right, i < right ? 1.0 : 0.0, 0};
     one.judged.kind = i < right ? AnswerKind::right : AnswerKind::hallucination;
     line.result.answers.push_back(one);
