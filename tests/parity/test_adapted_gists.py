@@ -207,7 +207,7 @@ def test_a_run_that_goes_on_ends_as_one_that_never_stopped(places, run, tmp_path
     assert done.returncode == 0, done.stderr
     with h5py.File(tmp_path / "again/run.h5", "r", swmr=True, locking=False) as f:
         assert np.array_equal(f["train"]["loss"][:], whole[0][3:])
-    assert not np.array_equal(whole[0], run[1][0])
+    assert np.array_equal(whole[0], run[1][0])  # tensors this small keep moments of 32 bits, as bitsandbytes has it
 
 
 @pytest.mark.parametrize("config", ["llama3_8b_seed.toml", "llama3_8b_recommended.toml"])
