@@ -44,7 +44,7 @@ class ResidualConnection {
   // keeps all, 0 takes the interval of the least memory (nn/connection_functions.h). Changes nothing without streams.
   virtual void keep_streams_every(int64_t) {}
 
-  // [sublayers, S, S] in fp32: how the streams are mixed at each sublayer; undefined without streams. Where that depends
+  // [sublayers, S, S], fp32 or double: how the streams are mixed at each sublayer; undefined without streams. Where that depends
   // on the token: the mean over the tokens seen since begin_step, NaN before the first.
   virtual at::Tensor mixing() const { return {}; }
   virtual bool mixes_by_token() const { return false; }

@@ -46,14 +46,16 @@ TokenConnection::TokenConnection(ParameterSet& set, const ModelConfig& config)
       stacked_(add_stacked(set, "mix.", sublayers_, coefficient_shapes(config))) {
   const int64_t S = config.streams;
   if (has_fused_connections(config)) fused_.emplace(config);
-  if (config.stream_exit == "learned") exit_ = add_stacked(set, "mix.exit.", 1, {{S * config.width, S}, {1, 1}, {1, S}});
+  if (config.stream_exit == "learned")
+    exit_ = add_stacked(set, "mix.exit.", 1, {{S * config.width, S}, {1, 1}, {1, S}});
 }
 
 void TokenConnection::begin_step() {
   const at::NoGradGuard no_gradient;
   weights_ = leaves_of(stacked_);
   if (exit_.bias) exit_weights_ = leaves_of(exit_);
-  mixing_sum_ = at::zeros({sublayers_, config_.streams, config_.streams}, stacked_.bias->master.options());
+  mixing_sum_ =
+      at::zeros({sublayers_, config_.streams, config_.streams}, stacked_.bias->master.options().dtype(at::kDouble));
   tokens_ = 0;
 }
 
@@ -89,7 +91,7 @@ at::Tensor TokenConnection::leaving(const at::Tensor& streams) const {
 
 ResidualState TokenConnection::advance(const ResidualState& state, const at::Tensor& output, int64_t sublayer) {
   const at::Tensor f = output.to(state.streams.scalar_type());
-  mixing_sum_.select(0, sublayer).add_(state.mix.detach().flatten(0, 1).sum(0));
+  mixing_sum_.select(0, sublayer).add_(state.mix.detach().flatten(0, 1).sum(0, false, at::kDouble));
   if (fused_ && sublayer + 1 < sublayers_) return fused_->write_and_see(state, f, weights_[size_t(sublayer) + 1]);
   return seen(write_streams(state.streams, state.mix, state.write, f), sublayer + 1);
 }

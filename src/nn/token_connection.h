@@ -46,7 +46,7 @@ class TokenConnection final : public ResidualConnection {
   Stacked stacked_, exit_{};
   std::vector<CoefficientWeights> weights_, exit_weights_;  // autograd leaves, whose gradients are the parameters'
   std::optional<FusedConnections> fused_;
-  at::Tensor mixing_sum_;  // [sublayers, S, S] over tokens
+  at::Tensor mixing_sum_;  // [sublayers, S, S] over tokens, double: each rounding of a sum would be the same one
   int64_t tokens_ = 0;
 };
 
