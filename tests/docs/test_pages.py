@@ -103,10 +103,12 @@ def wrong_script_words(words):
     if help_text is None:
         yield f"no file {words[0]}"
         return
-    if words[0] == "tools/braid-report" and len(words) > 1 and words[1] in ("page", "compare", "export", "clean", "engram", "depth", "platforms", "watch"):
+    if words[0] == "tools/braid-report" and len(words) > 1 and words[1] in ("page", "compare", "export", "clean", "engram", "gist", "depth", "platforms", "watch"):
         help_text = script_help((words[0], words[1])) or ""
         if not help_text:
             yield f"braid-report has no {words[1]}"
+    if words[0] == "launch/bench" and len(words) > 1 and words[1].isalpha():
+        help_text += script_help((words[0], words[1])) or ""
     if words[0] in ("launch/local", "launch/submit"):
         help_text += braid_help(("train",))
         for value in [w for flag, w in zip(words, words[1:]) if flag == "--set"]:
