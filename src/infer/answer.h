@@ -8,7 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "infer/sampler.h"
+#include "infer/sampled_token.h"
+#include "infer/sampling_options.h"
 #include "infer/stop_strings.h"
 #include "text/tokenizer.h"
 

@@ -10,22 +10,10 @@
 #include <span>
 #include <vector>
 
+#include "infer/sampled_token.h"
 #include "infer/sampling_options.h"
 
 namespace braid {
-
-// Natural logarithms of the probabilities that the model gives, before penalties, temperature and filters, as OpenAI's
-// API has them.
-struct TokenLogprob {
-  int64_t id;
-  double logprob;
-};
-
-struct SampledToken {
-  int64_t id = -1;                // -1: the row's logits are NaN or infinite
-  double logprob = 0;             // of this token; where the options ask for it
-  std::vector<TokenLogprob> top;  // the likeliest, most likely first, equal ones by id
-};
 
 struct SampledTokens {
   at::Tensor ids;  // [R] int64 on the logits' device: what the next step takes
