@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "infer/decode.h"
+#include "infer/sampler.h"
 #include "nn/precompiled.h"
 
 namespace braid {
