@@ -35,6 +35,7 @@ int command_checkpoint(const Arguments& arguments);
 int command_config(const Arguments& arguments);
 int command_status(const Arguments& arguments);
 int command_generate(const Arguments& arguments);
+int command_serve(const Arguments& arguments);
 int command_bench(const Arguments& arguments);
 int command_eval(const Arguments& arguments);
 int command_gist(const Arguments& arguments);

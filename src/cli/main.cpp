@@ -18,6 +18,7 @@ const std::vector<Command>& commands() {
       {"eval", "what a model and its adapter answer to the Engram test", command_eval},
       {"gist", "compress contexts into a file once, and ask it many times", command_gist},
       {"generate", "continue texts or token ids with a model", command_generate},
+      {"serve", "answer over HTTP, as OpenAI's API has it", command_serve},
       {"status", "how far runs and sweeps are, from their folders", command_status},
       {"doctor", "what this machine, its GPUs and its ranks can do", command_doctor},
       {"bench", "bandwidth and latency of collectives between ranks", command_bench},

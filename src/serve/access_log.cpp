@@ -18,9 +18,10 @@ double to_microseconds(double seconds) { return std::round(seconds * 1e6) / 1e6;
 
 void AccessLog::write(const AccessRecord& record) const {
   if (!out_) return;
-  nlohmann::ordered_json line = {{"time", utc_now_iso8601()}, {"event", "request"},     {"request_id", record.request_id},
-                                 {"client", record.client},   {"method", record.method}, {"path", record.path},
-                                 {"status", record.status},   {"seconds", to_microseconds(record.seconds)}};
+  nlohmann::ordered_json line = {{"time", utc_now_iso8601()},       {"event", "request"},
+                                 {"request_id", record.request_id}, {"client", record.client},
+                                 {"method", record.method},         {"path", record.path},
+                                 {"status", record.status},         {"seconds", to_microseconds(record.seconds)}};
   if (record.answers > 0) {
     line["outcome"] = record.outcome;
     line["answers"] = record.answers;

@@ -19,7 +19,7 @@ struct AccessRecord {
 
 class AccessLog {
  public:
-  AccessLog() = default;                                // says nothing
+  AccessLog() = default;                                 // says nothing
   explicit AccessLog(std::ostream& out) : out_(&out) {}  // must outlive it
   void write(const AccessRecord& record) const;
 

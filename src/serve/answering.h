@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// From a request's generations to its reply: submits them, passes on what they bring, cancels them when the client goes.
+// From a request's generations to its reply: submits them, passes on what they bring, cancels them when the client
+// goes.
 #pragma once
 
 #include <memory>
@@ -17,8 +18,8 @@ class AnswerWriter {
   virtual ~AnswerWriter() = default;
   virtual void begin(Call& call) = 0;  // all are on their way
   virtual void progress(Call& call, size_t answer, const RequestProgress& progress) = 0;
-  virtual void end(Call& call) = 0;                         // all have ended well
-  virtual void fail(Call& call, const Refusal& why) = 0;    // one has not; before begin, or the last of all
+  virtual void end(Call& call) = 0;                       // all have ended well
+  virtual void fail(Call& call, const Refusal& why) = 0;  // one has not; before begin, or the last of all
 };
 
 struct Generation {
@@ -39,7 +40,7 @@ class Answering : public std::enable_shared_from_this<Answering> {
   Answering(std::shared_ptr<Call> call, Generation generation, AnsweringSite site);
 
   void start(std::function<void()> on_done);  // called once all have ended, perhaps at once
-  void cancel();  // all that have not ended
+  void cancel();                              // all that have not ended
 
  private:
   struct One {
@@ -59,8 +60,8 @@ class Answering : public std::enable_shared_from_this<Answering> {
   AnsweringSite site_;
   std::function<void()> on_done_;
   std::vector<One> all_;
-  size_t left_ = 0;       // that were submitted and have not ended
-  bool told_ = false;     // the reply is complete, or will never be
+  size_t left_ = 0;    // that were submitted and have not ended
+  bool told_ = false;  // the reply is complete, or will never be
 };
 
 }  // namespace braid

@@ -15,7 +15,9 @@ using nlohmann::json;
 
 constexpr int deepest = 64;
 
-std::string kind_of(const json& value) { return value.is_number_float() ? "a number with a point" : str("a value of type ", value.type_name()); }
+std::string kind_of(const json& value) {
+  return value.is_number_float() ? "a number with a point" : str("a value of type ", value.type_name());
+}
 
 }  // namespace
 
@@ -78,7 +80,8 @@ std::optional<int64_t> BodyFields::whole(const std::string& name, int64_t least,
   const bool whole = value->is_number_integer() &&
                      (!value->is_number_unsigned() || value->get<uint64_t>() <= static_cast<uint64_t>(INT64_MAX));
   if (!whole || value->get<int64_t>() < least || value->get<int64_t>() > most) {
-    refuse(name, most == INT64_MAX ? str("a whole number from ", least) : str("a whole number from ", least, " to ", most));
+    refuse(name,
+           most == INT64_MAX ? str("a whole number from ", least) : str("a whole number from ", least, " to ", most));
   }
   return value->get<int64_t>();
 }

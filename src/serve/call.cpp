@@ -15,7 +15,11 @@ constexpr int client_closed = 499;  // as nginx logs it
 
 Call::Call(std::shared_ptr<Exchange> exchange, AccessRecord first, std::string route, Metrics& metrics,
            const AccessLog& log)
-    : record(std::move(first)), exchange_(std::move(exchange)), route_(std::move(route)), metrics_(metrics), log_(log) {}
+    : record(std::move(first)),
+      exchange_(std::move(exchange)),
+      route_(std::move(route)),
+      metrics_(metrics),
+      log_(log) {}
 
 void Call::begin() {
   exchange_->on_gone([self = shared_from_this()] {

@@ -25,9 +25,9 @@ class Call : public std::enable_shared_from_this<Call> {
   bool gone() const { return gone_; }
 
   void reply(HttpReply reply);
-  void begin_events();                                // a stream of server-sent events
-  void event(const nlohmann::ordered_json& value);    // "data: {…}"
-  void raw_event(const std::string& text);            // "data: …"
+  void begin_events();                              // a stream of server-sent events
+  void event(const nlohmann::ordered_json& value);  // "data: {…}"
+  void raw_event(const std::string& text);          // "data: …"
   void end_events();
   // Once, if the client goes before the reply has ended; whoever asks for it calls finish() some time later.
   void on_gone(std::function<void()> act) { on_gone_ = std::move(act); }

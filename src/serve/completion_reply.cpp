@@ -171,8 +171,7 @@ void CompletionWriter::fail(Call& call, const Refusal& why) {
 Generation completion_generation(ServedModelPtr model, Completion completion, const std::string& request_id) {
   Generation generation{std::exchange(completion.requests, {}), nullptr};
   const size_t answers = generation.requests.size();
-  generation.writer =
-      std::make_shared<CompletionWriter>(std::move(model), std::move(completion), answers, request_id);
+  generation.writer = std::make_shared<CompletionWriter>(std::move(model), std::move(completion), answers, request_id);
   return generation;
 }
 

@@ -19,20 +19,44 @@ constexpr int64_t most_prompts = 128;
 
 // Both have these.
 const std::vector<std::string>& shared_fields() {
-  static const std::vector<std::string> names = {
-      "model",       "max_tokens",       "temperature",       "top_p", "n",     "stream",
-      "logprobs",    "stream_options",   "presence_penalty",  "stop",  "seed",  "frequency_penalty",
-      "min_p",       "top_k",            "repetition_penalty", "min_tokens", "stop_token_ids", "ignore_eos"};
+  static const std::vector<std::string> names = {"model",
+                                                 "max_tokens",
+                                                 "temperature",
+                                                 "top_p",
+                                                 "n",
+                                                 "stream",
+                                                 "logprobs",
+                                                 "stream_options",
+                                                 "presence_penalty",
+                                                 "stop",
+                                                 "seed",
+                                                 "frequency_penalty",
+                                                 "min_p",
+                                                 "top_k",
+                                                 "repetition_penalty",
+                                                 "min_tokens",
+                                                 "stop_token_ids",
+                                                 "ignore_eos"};
   return names;
 }
 
 // What changes nothing here, and what was refused already where it would.
 const std::vector<std::string>& ignored_fields() {
-  static const std::vector<std::string> names = {"user",        "metadata",          "store",
-                                                 "service_tier", "safety_identifier", "prompt_cache_key",
-                                                 "tools",       "functions",         "parallel_tool_calls",
-                                                 "tool_choice", "function_call",     "response_format",
-                                                 "logit_bias",  "suffix",            "modalities"};
+  static const std::vector<std::string> names = {"user",
+                                                 "metadata",
+                                                 "store",
+                                                 "service_tier",
+                                                 "safety_identifier",
+                                                 "prompt_cache_key",
+                                                 "tools",
+                                                 "functions",
+                                                 "parallel_tool_calls",
+                                                 "tool_choice",
+                                                 "function_call",
+                                                 "response_format",
+                                                 "logit_bias",
+                                                 "suffix",
+                                                 "modalities"};
   return names;
 }
 
@@ -118,7 +142,8 @@ GenerationRequest read_form(const BodyFields& fields, const ServedModel& model) 
   form.min_tokens = fields.whole("min_tokens", 0, INT64_MAX).value_or(0);
   if (!fields.flag("ignore_eos").value_or(false)) form.stop_ids = model.stop_ids;
   if (const json* ids = fields.find("stop_token_ids")) {
-    for (const int64_t id : token_ids(*ids, "stop_token_ids", model.tokenizer.vocabulary())) form.stop_ids.push_back(id);
+    for (const int64_t id : token_ids(*ids, "stop_token_ids", model.tokenizer.vocabulary()))
+      form.stop_ids.push_back(id);
   }
   return form;
 }
@@ -196,7 +221,8 @@ Completion read_completion(const ServedModel& model, const RequestLimits& limits
   read_stream(fields, completion);
   completion.answers = fields.whole("n", 1, limits.answers).value_or(1);
   const auto best_of = fields.whole("best_of", 1, INT64_MAX);
-  if (best_of && *best_of != completion.answers) refuse_unsupported("best_of", "is not supported; n answers are all told");
+  if (best_of && *best_of != completion.answers)
+    refuse_unsupported("best_of", "is not supported; n answers are all told");
   GenerationRequest form = read_form(fields, model);
   read_completion_logprobs(fields, completion, form);
   check_form(form);

@@ -12,8 +12,8 @@ std::string decoded_path(const std::string& target) {
   for (size_t i = 0; i < path.size(); ++i) {
     unsigned value = 0;
     const char* digits = path.data() + i + 1;
-    const bool escaped = path[i] == '%' && i + 2 < path.size() &&
-                         std::from_chars(digits, digits + 2, value, 16).ptr == digits + 2;
+    const bool escaped =
+        path[i] == '%' && i + 2 < path.size() && std::from_chars(digits, digits + 2, value, 16).ptr == digits + 2;
     text += escaped ? static_cast<char>(value) : path[i];
     if (escaped) i += 2;
   }

@@ -11,8 +11,8 @@ namespace braid {
 using HttpHeaders = std::vector<std::pair<std::string, std::string>>;
 
 struct HttpRequest {
-  std::string method;         // "GET"
-  std::string path;           // without the query, %XX decoded
+  std::string method;  // "GET"
+  std::string path;    // without the query, %XX decoded
   std::string body;
   std::string authorization;  // header fields, "" where there are none
   std::string request_id;     // X-Request-Id

@@ -123,9 +123,8 @@ void HttpSession::read_header() {
     const auto expected = self->parser_->get()[http::field::expect];
     if (!boost::beast::iequals(expected, "100-continue")) return self->read_body();
     auto line = std::make_shared<std::string>("HTTP/1.1 100 Continue\r\n\r\n");
-    net::async_write(self->socket_, net::buffer(*line), [self, line](const Error& problem, size_t) {
-      problem ? self->close() : self->read_body();
-    });
+    net::async_write(self->socket_, net::buffer(*line),
+                     [self, line](const Error& problem, size_t) { problem ? self->close() : self->read_body(); });
   };
   http::async_read_header(socket_, buffer_, *parser_, done);
 }
@@ -153,9 +152,12 @@ void HttpSession::take_request() {
   waiting_ = Waiting::nothing;
   auto message = parser_->release();
   const auto field = [&](const char* name) { return std::string(message[name]); };
-  HttpRequest request{std::string(message.method_string()), decoded_path(std::string(message.target())),
-                      std::move(message.body()),           field("Authorization"),
-                      field("X-Request-Id"),               {}};
+  HttpRequest request{std::string(message.method_string()),
+                      decoded_path(std::string(message.target())),
+                      std::move(message.body()),
+                      field("Authorization"),
+                      field("X-Request-Id"),
+                      {}};
   Error unknown;
   const auto client = socket_.remote_endpoint(unknown);
   if (!unknown) request.client = client.address().to_string();
@@ -229,9 +231,8 @@ void HttpSession::write_some() {
   set_write_deadline();
   const std::string& first = outgoing_.front();
   const auto rest = net::buffer(first.data() + sent_of_first_, first.size() - sent_of_first_);
-  socket_.async_write_some(rest, [self = shared_from_this()](const Error& error, size_t bytes) {
-    self->wrote(error, bytes);
-  });
+  socket_.async_write_some(
+      rest, [self = shared_from_this()](const Error& error, size_t bytes) { self->wrote(error, bytes); });
 }
 
 void HttpSession::wrote(const Error& error, size_t bytes) {

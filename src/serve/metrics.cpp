@@ -6,13 +6,11 @@ namespace braid {
 namespace {
 
 std::vector<double> waiting_bounds() { return {0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60}; }
-std::vector<double> token_bounds() {
-  return {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5};
-}
+std::vector<double> token_bounds() { return {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5}; }
 std::vector<double> request_bounds() { return {0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600}; }
 
-constexpr RequestOutcome all_outcomes[] = {RequestOutcome::stop,      RequestOutcome::length,
-                                           RequestOutcome::cancelled, RequestOutcome::timed_out,
+constexpr RequestOutcome all_outcomes[] = {RequestOutcome::stop,          RequestOutcome::length,
+                                           RequestOutcome::cancelled,     RequestOutcome::timed_out,
                                            RequestOutcome::out_of_memory, RequestOutcome::failed};
 
 void gauge(PrometheusText& text, const std::string& name, const std::string& help, int64_t value) {

@@ -23,7 +23,8 @@ std::string content_text(const json& content, const std::string& field) {
   if (!content.is_array()) refuse_part(field, "expected a string, or a list of parts");
   std::string text;
   for (const json& part : content) {
-    const bool known = part.is_object() && part.value("type", json()) == "text" && part.value("text", json()).is_string();
+    const bool known =
+        part.is_object() && part.value("type", json()) == "text" && part.value("text", json()).is_string();
     if (!known) refuse_part(field, "expected parts of type text; images, sound and files are not supported");
     text += part["text"].get<std::string>();
   }
@@ -83,8 +84,8 @@ void check_prompt(const ServedModel& model, const RequestLimits& limits, size_t 
   if (tokens == 0) throw Refusal(400, str(field, ": expected a text of at least one token"), field, "invalid_value");
   const int64_t most = limits.prompt_tokens > 0 ? std::min(limits.prompt_tokens, model.context - 1) : model.context - 1;
   if (static_cast<int64_t>(tokens) <= most) return;
-  throw Refusal(400, str(field, ": ", tokens, " tokens are more than the ", most, " that a prompt may have here"), field,
-                "context_length_exceeded");
+  throw Refusal(400, str(field, ": ", tokens, " tokens are more than the ", most, " that a prompt may have here"),
+                field, "context_length_exceeded");
 }
 
 int64_t answer_tokens(const ServedModel& model, size_t prompt_tokens, std::optional<int64_t> asked, int64_t otherwise) {

@@ -46,6 +46,8 @@ std::string json_text(const ordered_json& value) {
   return value.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
 }
 
-HttpReply json_reply(const ordered_json& value, int status) { return {status, json_text(value), "application/json", {}}; }
+HttpReply json_reply(const ordered_json& value, int status) {
+  return {status, json_text(value), "application/json", {}};
+}
 
 }  // namespace braid

@@ -54,7 +54,9 @@ HttpReply refused(const std::string& path, const Refusal& refusal) {
   return path == worker_path && refusal.status != 401 ? worker_reply(refusal) : reply_of(refusal);
 }
 
-int64_t device_bytes(const EngineState& state) { return state.weight_bytes + state.cache_bytes + state.workspace_bytes; }
+int64_t device_bytes(const EngineState& state) {
+  return state.weight_bytes + state.cache_bytes + state.workspace_bytes;
+}
 
 HttpReply page_reply() {
   HttpReply reply{200, serving_page(), "text/html; charset=utf-8", {}};
@@ -120,7 +122,8 @@ std::string Service::request_id(const HttpRequest& request) {
 
 void Service::answer(const HttpRequest& request, std::shared_ptr<Exchange> exchange) {
   const auto is_it = [&](const Route& route) {
-    return route.path == std::string(models_prefix) ? request.path.starts_with(models_prefix) : request.path == route.path;
+    return route.path == std::string(models_prefix) ? request.path.starts_with(models_prefix)
+                                                    : request.path == route.path;
   };
   const auto route = std::find_if(routes().begin(), routes().end(), is_it);
   const bool known = route != routes().end();
@@ -146,10 +149,12 @@ void Service::answer(const HttpRequest& request, std::shared_ptr<Exchange> excha
 void Service::run_route(const Route& route, const HttpRequest& request, const std::shared_ptr<Call>& call) {
   const bool head = request.method == "HEAD" && route.method == std::string("GET");
   if (request.method != route.method && !head) {
-    throw Refusal(405, str(request.path, ": expected ", route.method, ", found ", request.method), "", "method_not_allowed");
+    throw Refusal(405, str(request.path, ": expected ", route.method, ", found ", request.method), "",
+                  "method_not_allowed");
   }
   if (!route.open && !options_.keys.admits(request.authorization)) {
-    throw Refusal(401, "expected a field Authorization: Bearer KEY with a key that is known here", "", "invalid_api_key");
+    throw Refusal(401, "expected a field Authorization: Bearer KEY with a key that is known here", "",
+                  "invalid_api_key");
   }
   route.act(*this, request, call);
 }

@@ -34,8 +34,8 @@ class Service {
 
   // From any thread. The backend must outlive the server's thread.
   void be_ready(ServedModelPtr model, Backend& backend);
-  void drain();       // new generations are refused
-  void cancel_all();  // those that still run
+  void drain();                                 // new generations are refused
+  void cancel_all();                            // those that still run
   int64_t running() const { return running_; }  // requests whose answers have not all ended
 
  private:

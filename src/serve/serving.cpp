@@ -2,6 +2,7 @@
 #include "serve/serving.h"
 
 #include <chrono>
+#include <future>
 #include <thread>
 
 #include "base/clock.h"
@@ -20,12 +21,20 @@ Serving::Serving(const std::string& host, uint16_t port, const HttpLimits& limit
                  service_.answer(request, std::move(exchange));
                },
                refused_reply}),
-      service_(std::move(options), [this](std::function<void()> act) { server_.post(std::move(act)); },
-               [this] { return server_.counts(); }) {
+      service_(
+          std::move(options), [this](std::function<void()> act) { server_.post(std::move(act)); },
+          [this] { return server_.counts(); }) {
   server_.start();
 }
 
 Serving::~Serving() { stop(); }
+
+void Serving::be_ready(ServedModelPtr model, Backend& backend) {
+  service_.be_ready(std::move(model), backend);
+  std::promise<void> done;
+  server_.post([&done] { done.set_value(); });
+  done.get_future().wait();
+}
 
 bool Serving::wait_until_idle(double seconds) const {
   const Stopwatch watch;

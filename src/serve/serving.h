@@ -15,7 +15,7 @@ class Serving {
 
   uint16_t port() const { return server_.port(); }
   // The backend must live until stop().
-  void be_ready(ServedModelPtr model, Backend& backend) { service_.be_ready(std::move(model), backend); }
+  void be_ready(ServedModelPtr model, Backend& backend);  // requests that come from now on are answered
 
   // Takes no more generations, and waits for those under way; what has not ended after so many seconds is cancelled.
   // Whether all ended in time.

@@ -104,7 +104,8 @@ GenerationRequest request_of(const ServedModel& model, const RequestLimits& limi
   GenerationRequest request;
   request.prompt = text_tokens(model, body["prompt"].get<std::string>(), SpecialTokens::add);
   check_prompt(model, limits, request.prompt.size(), "prompt");
-  request.max_tokens = std::min(body["max_tokens"].get<int64_t>(), model.context - static_cast<int64_t>(request.prompt.size()));
+  request.max_tokens =
+      std::min(body["max_tokens"].get<int64_t>(), model.context - static_cast<int64_t>(request.prompt.size()));
   request.stop_ids = model.stop_ids;
   request.stop_strings = value_or(body, "stop", std::vector<std::string>());
   SamplingOptions& sampling = request.sampling;

@@ -32,7 +32,8 @@ void check_text(const json& body, const char* field, size_t longest, Violations&
   const json* value = find(body, field);
   if (!value || !value->is_string()) return add(all, field, "a string");
   const size_t size = characters_of(value->get_ref<const std::string&>());
-  const std::string length = longest == SIZE_MAX ? "a string that is not empty" : str("a string of 1 to ", longest, " characters");
+  const std::string length =
+      longest == SIZE_MAX ? "a string that is not empty" : str("a string of 1 to ", longest, " characters");
   if (size == 0 || size > longest) add(all, field, length);
 }
 
@@ -65,10 +66,13 @@ void check_stops(const json& body, Violations& all) {
   const json* value = find(body, "stop");
   if (!value) return;
   const auto good = [](const json& one) {
-    return one.is_string() && characters_of(one.get<std::string>()) > 0 && characters_of(one.get<std::string>()) <= longest_stop;
+    return one.is_string() && characters_of(one.get<std::string>()) > 0 &&
+           characters_of(one.get<std::string>()) <= longest_stop;
   };
-  const bool all_good = value->is_array() && value->size() <= most_stops && std::all_of(value->begin(), value->end(), good);
-  if (!all_good) add(all, "stop", str("a list of at most ", most_stops, " strings of 1 to ", longest_stop, " characters"));
+  const bool all_good =
+      value->is_array() && value->size() <= most_stops && std::all_of(value->begin(), value->end(), good);
+  if (!all_good)
+    add(all, "stop", str("a list of at most ", most_stops, " strings of 1 to ", longest_stop, " characters"));
 }
 
 }  // namespace

@@ -85,9 +85,17 @@ TEST_F(Completions, EndAtStopStrings) {
 }
 
 TEST_F(Completions, HandEveryOptionOn) {
-  const json options = {{"temperature", 0.5}, {"top_p", 0.9},  {"top_k", 7},   {"min_p", 0.1}, {"repetition_penalty", 1.2},
-                        {"seed", 12},         {"min_tokens", 3}, {"stop", {"x", "y"}}, {"presence_penalty", -1},
-                        {"frequency_penalty", 1.5}, {"stop_token_ids", {5}}};
+  const json options = {{"temperature", 0.5},
+                        {"top_p", 0.9},
+                        {"top_k", 7},
+                        {"min_p", 0.1},
+                        {"repetition_penalty", 1.2},
+                        {"seed", 12},
+                        {"min_tokens", 3},
+                        {"stop", {"x", "y"}},
+                        {"presence_penalty", -1},
+                        {"frequency_penalty", 1.5},
+                        {"stop_token_ids", {5}}};
   ASSERT_EQ(complete(options).status, 200);
   const GenerationRequest& request = backend.last;
   EXPECT_EQ(request.sampling.temperature, 0.5);
@@ -117,14 +125,15 @@ TEST_F(Completions, TellLogprobs) {
 
 class Chats : public Completions {
  protected:
-  json messages = {{{"role", "system"}, {"content", "Be brief."}},
-                   {{"role", "user"}, {"content", {{{"type", "text"}, {"text", "Hi"}}, {{"type", "text"}, {"text", "!"}}}}}};
+  json messages = {
+      {{"role", "system"}, {"content", "Be brief."}},
+      {{"role", "user"}, {"content", {{{"type", "text"}, {"text", "Hi"}}, {{"type", "text"}, {"text", "!"}}}}}};
   const std::string text =
       "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi!<|im_end|>\n<|im_start|>assistant\n";
 
   TestReply chat(const json& more) const {
     json body = {{"messages", messages}, {"max_tokens", 5}};
-    body.update(more);
+    if (!more.is_null()) body.update(more);
     return post("/v1/chat/completions", body);
   }
 };
@@ -275,8 +284,8 @@ TEST_F(Completions, PromptsThatDoNotFitAreRefused) {
 }
 
 TEST_F(Completions, TroubleOfTheModelIsTold) {
-  const std::pair<RequestOutcome, int> all[] = {{RequestOutcome::out_of_memory, 503}, {RequestOutcome::failed, 500},
-                                                {RequestOutcome::timed_out, 504}};
+  const std::pair<RequestOutcome, int> all[] = {
+      {RequestOutcome::out_of_memory, 503}, {RequestOutcome::failed, 500}, {RequestOutcome::timed_out, 504}};
   for (const auto& [outcome, status] : all) {
     backend.trouble = outcome;
     EXPECT_EQ(complete({}).status, status);

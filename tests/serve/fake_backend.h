@@ -2,6 +2,7 @@
 // A backend without a model: each answer goes through its prompt's tokens again and again, one each millisecond.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <filesystem>
@@ -17,9 +18,10 @@ class FakeBackend : public Backend {
  public:
   explicit FakeBackend(const Tokenizer& tokenizer)
       : tokenizer_(tokenizer), thread_([this](const std::stop_token& stopped) { run(stopped); }) {}
-  ~FakeBackend() override {
+  ~FakeBackend() override { stop(); }
+  void stop() {  // nothing is told from here on
     thread_.request_stop();
-    thread_.join();
+    if (thread_.joinable()) thread_.join();
   }
 
   RequestId submit(GenerationRequest request, OnProgress on_progress, double timeout_seconds) override {
@@ -47,14 +49,18 @@ class FakeBackend : public Backend {
   }
 
   int64_t live() const { return state().running; }
+  int64_t submitted() const {
+    const std::lock_guard lock(mutex_);
+    return static_cast<int64_t>(ids_);
+  }
 
   // What a test decides, before its requests.
   int64_t room = 1000;
-  std::atomic<bool> held = false;                  // nothing goes on but what is cancelled
+  std::atomic<bool> held = false;  // nothing goes on but what is cancelled
   std::atomic<int> step_microseconds = 1000;
-  std::optional<RequestOutcome> trouble;           // instead of the third token
-  std::vector<TokenLogprob> top;                   // of every token
-  GenerationRequest last;                          // that was submitted
+  std::optional<RequestOutcome> trouble;  // instead of the third token
+  std::vector<TokenLogprob> top;          // of every token
+  GenerationRequest last;                 // that was submitted
   double last_timeout = 0;
 
  private:
@@ -103,7 +109,8 @@ class FakeBackend : public Backend {
     while (!stopped.stop_requested()) {
       std::this_thread::sleep_for(std::chrono::microseconds(step_microseconds));
       const std::lock_guard lock(mutex_);
-      std::erase_if(live_, [&](auto& one) { return advance(one.second); });
+      for (auto one = live_.begin(); one != live_.end();)
+        one = advance(one->second) ? live_.erase(one) : std::next(one);
     }
   }
 
@@ -119,7 +126,8 @@ inline Tokenizer test_tokenizer() {
 }
 
 inline ServedModel test_model() {
-  ServedModel model{"tiny", 256, 1700000000, test_tokenizer(), ChatTemplate::from_name("chatml"), true, {}, {}, "cpu", "fp32"};
+  ServedModel model{"tiny", 256,   1700000000, test_tokenizer(), ChatTemplate::from_name("chatml"), true, {},
+                    {},     "cpu", "fp32"};
   return model;
 }
 

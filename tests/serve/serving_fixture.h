@@ -25,6 +25,7 @@ class Served : public testing::Test {
  protected:
   ~Served() override {
     if (serving) serving->stop();
+    backend.stop();
   }
 
   void begin(bool ready = true) {
@@ -47,7 +48,7 @@ class Served : public testing::Test {
   }
   TestReply complete(const nlohmann::json& more) const {
     nlohmann::json body = {{"prompt", "Hello world"}, {"max_tokens", 8}};
-    body.update(more);
+    if (!more.is_null()) body.update(more);
     return post("/v1/completions", body);
   }
 

@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: Apache-2.0
+// braid serve: answers over HTTP, as OpenAI's API has them.
+#include <fstream>
+#include <iomanip>
+#include <iostream>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "cli/command.h"
+#include "cli/options.h"
+#include "cli/serve_model.h"
+#include "cli/stop_signals.h"
+#include "experiments/run.h"
+#include "serve/ready_callback.h"
+#include "serve/serving.h"
+
+namespace braid {
+
+namespace {
+
+constexpr const char* serve_examples = R"(
+Examples:
+  braid serve ~/SmolLM-135M-Instruct
+  braid serve ~/SmolLM-135M --adapter runs/adapter --port 9000 --name tuned
+  braid serve --run runs/tuned --best --quantise nf4 --precision bf16
+  BRAID_API_KEYS=secret braid serve ~/SmolLM-135M --host 0.0.0.0 --running 64 --cache-tokens 65536
+
+Routes: /v1/chat/completions, /v1/completions, /v1/models (OpenAI's), /tokenize, /detokenize, /execute
+and /health (the public worker's), /metrics (Prometheus'), and a page to try it at /. docs/serving.md
+tells all of them. It listens at once and says loading until the model is there. SIGTERM and SIGINT let
+answers under way end; a second one ends it at once.
+Exit codes: 0 ended by a signal; 1 failed; 2 wrong use, or files that cannot be taken.
+)";
+
+// The engine as the server's backend, stepping on a thread of its own.
+class RunningEngine final : public Backend {
+ public:
+  RunningEngine(Transformer& model, const Tokenizer& tokenizer, const EngineLimits& limits)
+      : engine_(model, &tokenizer, limits) {
+    engine_.warm_up();
+  }
+  ~RunningEngine() override { stop(); }
+
+  void start() {
+    thread_ = std::jthread([this](const std::stop_token& stopped) {
+      try {
+        engine_.run(stopped);
+      } catch (const std::exception& problem) {
+        problem_ = problem.what();
+        failed_ = true;
+      }
+    });
+  }
+  void stop() {
+    thread_.request_stop();
+    if (thread_.joinable()) thread_.join();
+  }
+  bool failed() const { return failed_; }
+  const std::string& problem() const { return problem_; }  // once it has failed
+
+  RequestId submit(GenerationRequest request, OnProgress on_progress, double timeout_seconds) override {
+    return engine_.submit(std::move(request), std::move(on_progress), timeout_seconds);
+  }
+  void cancel(RequestId id) override { engine_.cancel(id); }
+  EngineState state() const override { return engine_.state(); }
+
+ private:
+  Engine engine_;
+  std::atomic<bool> failed_ = false;
+  std::string problem_;
+  std::jthread thread_;
+};
+
+// Where others reach it.
+std::string url_of(const std::string& host, uint16_t port) {
+  const bool everywhere = host == "0.0.0.0" || host == "::";
+  const std::string name = everywhere ? host_name() : host.find(':') != std::string::npos ? "[" + host + "]" : host;
+  return str("http://", name, ":", port);
+}
+
+std::string mebibytes(int64_t bytes) {
+  std::ostringstream text;
+  text << std::fixed << std::setprecision(1) << static_cast<double>(bytes) / (1 << 20) << " MiB";
+  return text.str();
+}
+
+std::string summary(const ServedModel& model, const EngineState& state, const EngineLimits& limits) {
+  return str(model.name, " on ", model.device, " in ", model.precision, ": weights ", mebibytes(state.weight_bytes),
+             ", cache ", mebibytes(state.cache_bytes), " for ", state.blocks * limits.block_tokens,
+             " tokens, workspace ", mebibytes(state.workspace_bytes), "; context ", model.context);
+}
+
+void say(const std::string& line) { std::cout << line << std::endl; }
+
+// Until a signal comes; then what is under way may end.
+void serve_until_told(Serving& serving, const RunningEngine& engine, const StopSignals& signals, double drain_seconds) {
+  while (!signals.came()) {
+    if (engine.failed()) throw Error(engine.problem());
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+  say("stopping: answers under way may end");
+  const bool in_time = serving.drain(drain_seconds);
+  say(in_time ? "stopped" : str("stopped; what was not done after ", drain_seconds, " s was cancelled"));
+}
+
+struct StopServing {
+  Serving& serving;
+  ~StopServing() { serving.stop(); }
+};
+
+int serve(World& world, const ServeRequest& request, Serving& serving, StopSignals& signals) {
+  if (world.size() > 1) throw UsageError("braid serve: runs on one rank");
+  choose_threads(world);
+  const std::string url = url_of(request.host, serving.port());
+  say("listening on " + url + ", loading " + request.name);
+  const AdaptedModel loaded = load_model(request.model, world);
+  const ServedModelPtr model = served_model(request, loaded, world);
+  RunningEngine engine(*loaded.model, model->tokenizer, request.engine);
+  const StopServing before_the_engine{serving};
+  engine.start();
+  signals.begin_to_keep();
+  serving.be_ready(model, engine);
+  const EngineState state = engine.state();
+  say(summary(*model, state, request.engine));
+  say("ready on " + url);
+  if (!request.callback_url.empty()) {
+    const int64_t bytes = state.weight_bytes + state.cache_bytes + state.workspace_bytes;
+    tell_ready(parse_callback_url(request.callback_url), {request.worker_id, url, bytes});
+  }
+  serve_until_told(serving, engine, signals, request.drain_seconds);
+  return exit_done;
+}
+
+int serve_command(const ServeRequest& request) {
+  StopSignals signals;
+  std::ofstream file;
+  if (request.log != "-") file.open(request.log, std::ios::app);
+  if (request.log != "-" && !file) throw UsageError(str("--log ", request.log, ": cannot be written"));
+  std::ostream& log = request.log == "-" ? std::cerr : file;
+  const ServiceOptions options{ApiKeys(request.keys), request.requests, request.timeout_seconds, AccessLog(log)};
+  Serving serving(request.host, request.port, request.http, options);
+  return with_world(request.model.world,
+                    [&](World& world, Logger&) { return serve(world, request, serving, signals); });
+}
+
+}  // namespace
+
+int command_serve(const Arguments& arguments) {
+  cxxopts::Options options("braid serve", "Answers over HTTP by a model, its adapter, or a run.");
+  add_serve_options(options);
+  add_model_options(options);
+  options.add_options()("h,help", "this text");
+  ServeRequest request;
+  if (!parse_arguments(
+          options, arguments, [&](const auto& parsed) { request = read_serve_request(parsed); }, serve_examples)) {
+    return exit_done;
+  }
+  return serve_command(request);
+}
+
+}  // namespace braid
