@@ -3,9 +3,9 @@
 
 #include <boost/asio/write.hpp>
 #include <boost/beast/http/read.hpp>
-#include <ctime>
 
 #include "base/error.h"
+#include "serve/http_text.h"
 
 namespace braid {
 
@@ -16,19 +16,6 @@ namespace http = boost::beast::http;
 
 constexpr size_t watch_bytes = 4096;
 constexpr double linger_seconds = 2;
-
-std::string http_date() {
-  const std::time_t now = std::time(nullptr);
-  std::tm parts = {};
-  gmtime_r(&now, &parts);
-  char text[64];
-  return {text, std::strftime(text, sizeof text, "%a, %d %b %Y %H:%M:%S GMT", &parts)};
-}
-
-std::string hex(size_t value) {
-  char text[20];
-  return {text, static_cast<size_t>(std::snprintf(text, sizeof text, "%zx", value))};
-}
 
 // Hands the calls of one exchange to its session.
 class SessionExchange final : public Exchange {
@@ -187,16 +174,7 @@ void HttpSession::refuse(int status, const std::string& message) {
 void HttpSession::send_head(const HttpReply& head, std::optional<size_t> length) {
   keep_alive_ = keep_alive_ && !shared_.draining && (length || chunked_);
   streaming_ = !length;
-  std::string text = str("HTTP/1.1 ", head.status, ' ', http::obsolete_reason(static_cast<http::status>(head.status)),
-                         "\r\nServer: braid\r\nDate: ", http_date(), "\r\nContent-Type: ", head.content_type, "\r\n");
-  for (const auto& [name, value] : head.headers) text += name + ": " + value + "\r\n";
-  if (length) {
-    text += str("Content-Length: ", *length, "\r\n");
-  } else if (chunked_) {
-    text += "Transfer-Encoding: chunked\r\n";
-  }
-  text += keep_alive_ ? "Connection: keep-alive\r\n\r\n" : "Connection: close\r\n\r\n";
-  send(std::move(text));
+  send(reply_head(head, length, chunked_, keep_alive_));
 }
 
 void HttpSession::send_whole(const HttpReply& reply) {
@@ -207,14 +185,14 @@ void HttpSession::send_whole(const HttpReply& reply) {
 
 void HttpSession::send_piece(std::string piece) {
   if (piece.empty() || head_only_) return;
-  send(chunked_ ? hex(piece.size()) + "\r\n" + piece + "\r\n" : std::move(piece));
+  send(chunked_ ? chunk_of(piece) : std::move(piece));
   if (waiting_bytes_ <= shared_.limits.outgoing_bytes) return;
   ++shared_.dropped;
   close();
 }
 
 void HttpSession::send_end() {
-  if (streaming_ && chunked_ && !head_only_) send("0\r\n\r\n");
+  if (streaming_ && chunked_ && !head_only_) send(chunk_of(""));
   finishing_ = true;
   if (!writing_) finish_exchange();
 }
