@@ -4,7 +4,6 @@
 #include "base/clock.h"
 #include "nn/precompiled.h"
 #include "train/memory.h"
-#include "train/memory_watch.h"
 
 namespace braid {
 

@@ -7,6 +7,24 @@
 
 namespace braid {
 
+void check_request(const GenerationRequest& request, int64_t vocabulary, int64_t context, const std::string& where) {
+  const auto is_known = [&](int64_t id) { return id >= 0 && id < vocabulary; };
+  if (request.prompt.empty()) throw UsageError(where + "expected at least one token id");
+  for (const int64_t id : request.prompt) {
+    if (is_known(id)) continue;
+    throw UsageError(str(where, "expected token ids from 0 to ", vocabulary - 1, ", found ", id));
+  }
+  for (const int64_t id : request.stop_ids) {
+    if (request.min_tokens == 0 || is_known(id)) continue;
+    throw UsageError(str(where, "stop id ", id, ": expected one from 0 to ", vocabulary - 1));
+  }
+  if (request.max_tokens < 0) throw UsageError(str(where, "expected 0 or more new tokens, found ", request.max_tokens));
+  const auto length = static_cast<int64_t>(request.prompt.size());
+  if (request.max_tokens <= context - length) return;
+  throw UsageError(str(where, length, " tokens and ", request.max_tokens,
+                       " new ones are more than the model's context of ", context));
+}
+
 SamplingOptions sampling_of(const GenerationRequest& request) {
   SamplingOptions options = request.sampling;
   options.barred_for = request.min_tokens;

@@ -24,6 +24,9 @@ struct GenerationRequest {
   std::vector<std::string> stop_strings;  // and before one of these; they need a tokenizer
 };
 
+// UsageError, which begins with `where`, for a request that a model of this vocabulary and context cannot answer.
+void check_request(const GenerationRequest& request, int64_t vocabulary, int64_t context, const std::string& where);
+
 // The request's sampling options with what min_tokens makes of them.
 SamplingOptions sampling_of(const GenerationRequest& request);
 

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "infer/layer_pass.h"
 #include "nn/precompiled.h"
 
 namespace braid {
@@ -90,28 +91,6 @@ at::Tensor attend_cached(const at::Tensor& x, const Attention& layer, const Step
   return linear(y.transpose(1, 2).reshape({batch, step.tokens, layer.heads * d}), layer.out);
 }
 
-at::Tensor run_block_cached(const at::Tensor& x, const Block& block, const Step& step, const at::Tensor& keys,
-                            const at::Tensor& values) {
-  const at::Tensor attended = attend_cached(normalise(x, block.norm1), block.attention, step, keys, values);
-  const auto [u, normalised] = add_and_normalise(x, attended, block.norm2);
-  return u + feed_forward(normalised, block.mlp);
-}
-
-// The layer's block, or its two sublayers one by one, where the connection joins those.
-ResidualState advance_layer(Transformer& model, const ResidualState& begun, const Step& step, KvCache& cache,
-                            int64_t layer) {
-  ResidualConnection& residual = model.residual();
-  const Block& block = model.blocks()[layer];
-  const at::Tensor keys = cache.keys[layer], values = cache.values[layer];
-  if (residual.sublayers_per_block() == 1) {
-    return residual.advance(begun, run_block_cached(begun.input, block, step, keys, values), layer);
-  }
-  const at::Tensor attended = attend_cached(normalise(begun.input, block.norm1), block.attention, step, keys, values);
-  const ResidualState between = residual.advance(begun, attended, 2 * layer);
-  const at::Tensor output = feed_forward(normalise(between.input, block.norm2), block.mlp);
-  return residual.advance(between, output, 2 * layer + 1);
-}
-
 }  // namespace
 
 at::Tensor decode(Transformer& model, KvCache& cache, const at::Tensor& ids) {
@@ -126,7 +105,10 @@ at::Tensor decode(Transformer& model, KvCache& cache, const at::Tensor& ids) {
   ResidualState state = residual.enter(embed(ids, model.embedding(), position_ids));
   for (int64_t layer = 0; layer < model.config().layers; ++layer) {
     state = with_addition(residual, state, added, layer, &cache.input_past);
-    state = advance_layer(model, state, step, cache, layer);
+    const at::Tensor keys = cache.keys[layer], values = cache.values[layer];
+    state = advance_layer(model, state, layer, [&](const at::Tensor& x, const Attention& attention) {
+      return attend_cached(x, attention, step, keys, values);
+    });
   }
   cache.length += tokens;
   const at::Tensor last = residual.leave(state).slice(1, tokens - 1).contiguous();

@@ -65,6 +65,11 @@ struct EngineState {
   int64_t weight_bytes = 0, cache_bytes = 0, workspace_bytes = 0, peak_bytes = 0;  // measured on the model's device
 };
 
+// Later there may be room again.
+struct QueueFull : Error {
+  using Error::Error;
+};
+
 class Engine {
  public:
   // The model and the tokenizer (null: no texts) must outlive it. Error: no memory for the pool.
@@ -86,10 +91,6 @@ class Engine {
  private:
   struct Parts;
   std::unique_ptr<Parts> parts_;
-};
-
-struct QueueFull : Error {
-  using Error::Error;
 };
 
 }  // namespace braid

@@ -16,23 +16,6 @@ namespace {
 
 using Requests = std::span<const GenerationRequest>;
 
-void check_request(const GenerationRequest& request, size_t index, const ModelConfig& config) {
-  const std::string which = str("text ", index + 1, ": ");
-  if (request.prompt.empty()) throw UsageError(which + "expected at least one token id");
-  for (const int64_t id : request.prompt) {
-    if (id >= 0 && id < config.vocabulary) continue;
-    throw UsageError(str(which, "expected token ids from 0 to ", config.vocabulary - 1, ", found ", id));
-  }
-  for (const int64_t id : request.stop_ids) {
-    if (request.min_tokens == 0 || (id >= 0 && id < config.vocabulary)) continue;
-    throw UsageError(str(which, "stop id ", id, ": expected one from 0 to ", config.vocabulary - 1));
-  }
-  const auto length = static_cast<int64_t>(request.prompt.size());
-  if (length + request.max_tokens <= config.context) return;
-  throw UsageError(str(which, length, " tokens and ", request.max_tokens,
-                       " new ones are more than the model's context of ", config.context));
-}
-
 // Texts at the right: how many slots before each are filled with anything.
 std::vector<int64_t> paddings_of(Requests requests) {
   size_t longest = 0;
@@ -79,7 +62,7 @@ Batch make_batch(Transformer& model, Requests requests, const Tokenizer* tokeniz
   Batch batch{{}, Sampler(size, model.config().vocabulary, model.device()), std::vector<int64_t>(requests.size())};
   std::iota(batch.slots.begin(), batch.slots.end(), 0);
   for (size_t b = 0; b < requests.size(); ++b) {
-    check_request(requests[b], b, model.config());
+    check_request(requests[b], model.config().vocabulary, model.config().context, str("text ", b + 1, ": "));
     batch.answers.emplace_back(requests[b], tokenizer);
     batch.sampler.begin(batch.slots[b], sampling_of(requests[b]), requests[b].prompt);
   }

@@ -11,6 +11,7 @@
 #include "kernels/gelu_cuda.h"
 #include "kernels/nf4_cuda.h"
 #include "kernels/nf4_product_cuda.h"
+#include "kernels/paged_attention_cuda.h"
 #include "kernels/sinkhorn_cuda.h"
 #include "kernels/stream_mix_cuda.h"
 
@@ -65,6 +66,12 @@ void nf4_nest_cuda(Launch, int64_t, const float*, float, uint8_t*, float*) { mis
 void nf4_dequantise_cuda(Launch, const Nf4Matrix&, Rectangle, Element, void*) { missing(); }
 void nf4_product_cuda(Launch, const Nf4Matrix&, int64_t, Element, const void*, void*) { missing(); }
 void nf4_product_transposed_cuda(Launch, const Nf4Matrix&, int64_t, Element, const void*, void*) { missing(); }
+void store_paged_cuda(Launch, const PagedShape&, Element, const PagedInputs&, void*, void*) { missing(); }
+void paged_attention_cuda(Launch, const PagedShape&, Element, const PagedInputs&, const void*, const void*, void*,
+                          void*) {
+  missing();
+}
+int64_t paged_scratch_bytes_cuda(const PagedShape&, Element) { missing(); }
 void sinkhorn_cuda(Launch, SinkhornShape, Element, const void*, void*) { missing(); }
 void sinkhorn_backward_cuda(Launch, SinkhornShape, Element, const void*, const void*, void*) { missing(); }
 

@@ -4,18 +4,11 @@
 #include <malloc.h>
 
 #include <cstdio>
-#include <cstring>
-#include <new>
 
-#include "base/clock.h"
 #include "base/error.h"
 #include "nn/connection_functions.h"
 #include "nn/precompiled.h"
 #include "nn/token_coefficients.h"
-#if BRAID_CUDA
-#include <c10/cuda/CUDACachingAllocator.h>
-#include <cuda_runtime.h>
-#endif
 
 namespace braid {
 
@@ -130,35 +123,12 @@ std::string memory_advice(const MemoryPlan& plan, const TrainConfig& train) {
   return "would help: " + advice;
 }
 
-int64_t peak_memory_bytes(const at::Device& device) {
-#if BRAID_CUDA
-  if (device.is_cuda()) {
-    const auto stats = c10::cuda::CUDACachingAllocator::getDeviceStats(device.index());
-    return stats.allocated_bytes[0].peak;
-  }
-#endif
-  return peak_resident_bytes();
-}
-
-int64_t free_memory_bytes(const at::Device& device) {
-#if BRAID_CUDA
-  size_t free = 0, total = 0;
-  if (device.is_cuda() && cudaMemGetInfo(&free, &total) == cudaSuccess) return static_cast<int64_t>(free);
-#endif
-  return available_host_memory_bytes();
-}
-
 void require_memory(const MemoryPlan& plan, const TrainConfig& train, const at::Device& device, int rank,
                     int ranks_on_host) {
   const int64_t share = free_memory_bytes(device) / (device.is_cuda() ? 1 : ranks_on_host);
   if (plan.total() <= share) return;
   throw Error(str("rank ", rank, " on ", device.str(), ": the run needs ", describe_memory(plan), ", but only ",
                   human_bytes(share), " is free for it; ", memory_advice(plan, train)));
-}
-
-bool is_out_of_memory(const std::exception& error) {
-  return dynamic_cast<const std::bad_alloc*>(&error) || dynamic_cast<const c10::OutOfMemoryError*>(&error) ||
-         std::strstr(error.what(), "can't allocate memory");
 }
 
 void keep_freed_memory() {

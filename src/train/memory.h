@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 
+#include "nn/device_memory.h"
 #include "nn/hash_memory_config.h"
 #include "nn/lora_config.h"
 #include "optim/optim_config.h"
@@ -39,14 +40,9 @@ std::string share_text(int64_t part, int64_t whole);  // "1.78 %"
 // The settings that lower the largest part.
 std::string memory_advice(const MemoryPlan& plan, const TrainConfig& train);
 
-int64_t peak_memory_bytes(const at::Device& device);   // of this process: CUDA allocator's peak, or resident set on CPU
-int64_t free_memory_bytes(const at::Device& device);   // on the device, or of the host within its cgroup
-
 // Throws Error, one line with rank, device and bytes by kind, when the plan cannot fit.
 void require_memory(const MemoryPlan& plan, const TrainConfig& train, const at::Device& device, int rank,
                     int ranks_on_host);
-// Whether an exception says that memory ran out.
-bool is_out_of_memory(const std::exception& error);
 
 // Lets the C library keep freed memory: activations are freed and allocated again every step, and asking the kernel for
 // each (and for its zeroed pages) costs a twentieth of a small step on CPUs. Asked for before a model is made.

@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "train/memory_watch.h"
+#include "nn/device_memory.h"
 
 #include <malloc.h>
 
+#include <cstring>
 #include <fstream>
 #include <limits>
+#include <new>
 #include <string>
 
+#include "base/clock.h"
 #include "nn/precompiled.h"
-#include "train/memory.h"
 #if BRAID_CUDA
 #include <c10/cuda/CUDACachingAllocator.h>
+#include <cuda_runtime.h>
 #endif
 
 namespace braid {
@@ -29,6 +32,24 @@ int64_t status_bytes(const std::string& name) {
 
 }  // namespace
 
+int64_t peak_memory_bytes(const at::Device& device) {
+#if BRAID_CUDA
+  if (device.is_cuda()) {
+    const auto stats = c10::cuda::CUDACachingAllocator::getDeviceStats(device.index());
+    return stats.allocated_bytes[0].peak;
+  }
+#endif
+  return peak_resident_bytes();
+}
+
+int64_t free_memory_bytes(const at::Device& device) {
+#if BRAID_CUDA
+  size_t free = 0, total = 0;
+  if (device.is_cuda() && cudaMemGetInfo(&free, &total) == cudaSuccess) return static_cast<int64_t>(free);
+#endif
+  return available_host_memory_bytes();
+}
+
 int64_t start_memory_watch(const at::Device& device) {
 #if BRAID_CUDA
   if (device.is_cuda()) {
@@ -43,6 +64,12 @@ int64_t start_memory_watch(const at::Device& device) {
 
 int64_t watched_peak_bytes(const at::Device& device) {
   return device.is_cuda() ? peak_memory_bytes(device) : status_bytes("VmHWM:");
+}
+
+bool is_out_of_memory(const std::exception& error) {
+  return dynamic_cast<const std::bad_alloc*>(&error) || dynamic_cast<const c10::OutOfMemoryError*>(&error) ||
+         std::strstr(error.what(), "can't allocate memory") || std::strstr(error.what(), "ALLOC_FAILED") ||
+         std::strstr(error.what(), "out of memory");
 }
 
 }  // namespace braid

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "infer/cache_blocks.h"
+
+#include <algorithm>
+
+namespace braid {
+
+CacheBlocks::CacheBlocks(int64_t blocks, int64_t block_tokens, bool share)
+    : block_tokens_(block_tokens), share_(share), blocks_(static_cast<size_t>(blocks)) {
+  for (int64_t block = blocks - 1; block >= 0; --block) free_.push_back(block);
+}
+
+CacheBlocks::Content CacheBlocks::content_of(Number before, std::span<const int64_t> tokens, int64_t block) const {
+  const auto first = tokens.begin() + block * block_tokens_;
+  return {before, {first, first + block_tokens_}};
+}
+
+// The blocks that hold the prompt's first tokens.
+std::vector<int64_t> CacheBlocks::find(std::span<const int64_t> prompt) const {
+  std::vector<int64_t> found;
+  Number before = 0;
+  for (int64_t i = 0; share_ && (i + 1) * block_tokens_ < static_cast<int64_t>(prompt.size()); ++i) {
+    const auto known = contents_.find(content_of(before, prompt, i));
+    if (known == contents_.end()) break;
+    found.push_back(known->second.block);
+    before = known->second.number;
+  }
+  return found;
+}
+
+void CacheBlocks::use(int64_t block) {
+  Block& own = blocks_[block];
+  if (own.users++ == 0 && own.found) kept_.erase(own.released);
+}
+
+void CacheBlocks::drop(int64_t block) {
+  Block& own = blocks_[block];
+  if (--own.users > 0) return;
+  if (own.found) {
+    own.released = ++releases_;
+    kept_.emplace(own.released, block);
+    return;
+  }
+  own.content = 0;
+  free_.push_back(block);
+}
+
+// A free one, or the least recently used of those that are kept.
+int64_t CacheBlocks::take_unused() {
+  if (free_.empty()) {
+    const int64_t oldest = kept_.begin()->second;
+    kept_.erase(kept_.begin());
+    contents_.erase(*blocks_[oldest].found);
+    blocks_[oldest] = {};
+    free_.push_back(oldest);
+  }
+  const int64_t block = free_.back();
+  free_.pop_back();
+  return block;
+}
+
+std::optional<CacheBlocks::Claim> CacheBlocks::claim(std::span<const int64_t> prompt, int64_t tokens) {
+  Claim claim{find(prompt), 0};
+  claim.cached_tokens = static_cast<int64_t>(claim.blocks.size()) * block_tokens_;
+  for (const int64_t block : claim.blocks) use(block);
+  const int64_t missing = blocks_for(tokens) - static_cast<int64_t>(claim.blocks.size());
+  if (missing > size() - in_use()) {
+    release(claim.blocks);
+    return std::nullopt;
+  }
+  for (int64_t n = 0; n < missing; ++n) {
+    claim.blocks.push_back(take_unused());
+    use(claim.blocks.back());
+  }
+  return claim;
+}
+
+void CacheBlocks::filled(std::span<const int64_t> blocks, std::span<const int64_t> tokens) {
+  Number before = 0;
+  for (int64_t i = 0; share_ && (i + 1) * block_tokens_ <= static_cast<int64_t>(tokens.size()); ++i) {
+    Block& own = blocks_[blocks[i]];
+    if (own.content == 0) {
+      const auto [place, is_new] = contents_.try_emplace(content_of(before, tokens, i), Known{last_number_ + 1, blocks[i]});
+      if (is_new) ++last_number_, own.found = place;
+      own.content = place->second.number;
+    }
+    before = own.content;
+  }
+}
+
+// The last ones first, so that of a text the end is given away before the beginning, without which nobody finds it.
+void CacheBlocks::release(std::span<const int64_t> blocks) {
+  for (auto block = blocks.rbegin(); block != blocks.rend(); ++block) drop(*block);
+}
+
+}  // namespace braid

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "infer/engine_step.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "infer/layer_pass.h"
+#include "kernels/paged_attention.h"
+#include "nn/attention_parts.h"
+#include "nn/kernel_call.h"
+#include "nn/precompiled.h"
+
+namespace braid {
+
+namespace {
+
+// What a step tells the device, in one copy.
+struct StepInputs {
+  at::Tensor ids;     // [R] int64
+  at::Tensor rows;    // [R, 2]: PagedRow
+  at::Tensor tables;  // [pieces, table width]
+  at::Tensor wanted;  // [W] rows
+  int64_t longest = 0;
+};
+
+StepInputs inputs_of(std::span<const StepPiece> pieces, const PagedCache& cache) {
+  StepInputs in;
+  std::vector<int64_t> ids, rows, wanted;
+  for (size_t p = 0; p < pieces.size(); ++p) {
+    const StepPiece& piece = pieces[p];
+    for (size_t t = 0; t < piece.tokens.size(); ++t) {
+      ids.push_back(piece.tokens[t]);
+      rows.insert(rows.end(), {static_cast<int64_t>(p), piece.first + static_cast<int64_t>(t)});
+    }
+    in.longest = std::max(in.longest, rows.back() + 1);
+    if (piece.wants_logits) wanted.push_back(static_cast<int64_t>(ids.size()) - 1);
+  }
+  const int64_t width = (in.longest + cache.block_tokens - 1) / cache.block_tokens;
+  std::vector<int64_t> tables(pieces.size() * static_cast<size_t>(width));
+  for (size_t p = 0; p < pieces.size(); ++p) {
+    const int64_t own = std::min<int64_t>(width, static_cast<int64_t>(pieces[p].blocks.size()));
+    std::copy_n(pieces[p].blocks.begin(), own, tables.begin() + static_cast<int64_t>(p) * width);
+  }
+  std::vector<int64_t> all;
+  for (const auto* part : {&ids, &rows, &tables, &wanted}) all.insert(all.end(), part->begin(), part->end());
+  const at::Tensor joined = at::tensor(at::ArrayRef<int64_t>(all), at::kLong).to(cache.keys.device());
+  const auto R = static_cast<int64_t>(ids.size()), P = static_cast<int64_t>(pieces.size());
+  const auto parts = joined.split_with_sizes({R, 2 * R, P * width, static_cast<int64_t>(wanted.size())});
+  in.ids = parts[0], in.rows = parts[1].view({R, 2}), in.tables = parts[2].view({P, width}), in.wanted = parts[3];
+  return in;
+}
+
+// packed [1, R, H + 2 H_kv, d] to [1, R, H d]; its keys and values go into the layer's blocks.
+at::Tensor attend_paged(const at::Tensor& packed, const Attention& layer, const StepInputs& in, at::Tensor keys,
+                        at::Tensor values) {
+  const kernels::PagedShape shape{packed.size(1), layer.heads,         layer.kv_heads, layer.head_width,
+                                  values.size(2), in.tables.size(1), in.longest};
+  const kernels::PagedInputs inputs{packed.const_data_ptr(),
+                                    static_cast<const kernels::PagedRow*>(in.rows.const_data_ptr()),
+                                    in.tables.const_data_ptr<int64_t>()};
+  const kernels::Launch launch = launch_for(packed);
+  const kernels::Element element = element_of(packed);
+  at::Tensor out = at::empty({1, shape.rows, layer.heads * layer.head_width}, packed.options());
+  at::Tensor scratch = at::empty({kernels::paged_scratch_bytes(launch, shape, element)}, packed.options().dtype(at::kByte));
+  kernels::store_paged(launch, shape, element, inputs, keys.mutable_data_ptr(), values.mutable_data_ptr());
+  kernels::paged_attention(launch, shape, element, inputs, keys.const_data_ptr(), values.const_data_ptr(),
+                           out.mutable_data_ptr(), scratch.mutable_data_ptr());
+  return out;
+}
+
+}  // namespace
+
+void require_steps(const Transformer& model) {
+  if (model.block_input()) throw UsageError("requests to a model with hash memory cannot be answered side by side");
+}
+
+at::Tensor run_step(Transformer& model, PagedCache& cache, std::span<const StepPiece> pieces) {
+  const at::NoGradGuard no_gradient;
+  const StepInputs in = inputs_of(pieces, cache);
+  const at::Tensor positions = in.rows.select(1, 1).contiguous();
+  AttentionContext context;
+  if (model.config().is_llama()) {
+    context.rotary = rotary_table(positions, model.config(), master_type(model.parameters().precision()));
+  }
+  ResidualConnection& residual = model.residual();
+  ResidualState state = residual.enter(embed(in.ids.unsqueeze(0), model.embedding(), positions));
+  for (int64_t layer = 0; layer < model.config().layers; ++layer) {
+    const at::Tensor keys = cache.keys[layer], values = cache.values[layer];
+    state = advance_layer(model, state, layer, [&](const at::Tensor& x, const Attention& attention) {
+      const at::Tensor packed = project_heads(x, attention, context).contiguous();
+      return linear(attend_paged(packed, attention, in, keys, values), attention.out);
+    });
+  }
+  if (in.wanted.numel() == 0) return at::empty({0, model.config().vocabulary}, state.input.options());
+  const at::Tensor last = residual.leave(state).index_select(1, in.wanted);
+  return linear(normalise(last, model.final_norm()), model.head()).squeeze(0);
+}
+
+}  // namespace braid
