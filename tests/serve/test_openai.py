@@ -10,9 +10,9 @@ import pytest
 openai = pytest.importorskip("openai", reason="openai is not installed: launch/setup --test-packages")
 parser = pytest.importorskip("prometheus_client.parser", reason="prometheus_client is not installed: launch/setup --test-packages")
 
+from serve_run import TOKENIZER, fetch, make_model, serving  # noqa: E402  # isort: skip (finds the others)
 import tokenizers  # noqa: E402
 from hf_models import braid, generated, greedy, load  # noqa: E402
-from serve_run import TOKENIZER, fetch, make_model, serving  # noqa: E402
 
 PROMPT = "The quick brown fox"
 PACKAGE = tokenizers.Tokenizer.from_file(str(TOKENIZER))
