@@ -83,7 +83,8 @@ class Engine {
 
   bool step();                        // one; whether there was anything to do
   void run(std::stop_token stopped);  // steps until told to stop, asleep while there is nothing to do
-  // Every shape that steps can have, once, so that the first request finds everything made.
+  // Steps of every number of answers, and prompts of 2, 4, 8 and so on tokens up to a whole step's, once, so that the first
+  // request finds everything made. Error: there are requests already.
   void warm_up();
 
   EngineState state() const;

@@ -124,10 +124,11 @@ void Sampler::add_logprobs(const at::Tensor& logits, std::span<const int64_t> sl
 }
 
 void Sampler::count(const at::Tensor& ids, std::span<const int64_t> slots) {
+  if (any(slots, [](const Slot& slot) { return slot.options.penalises(); })) {
+    const at::Tensor ones = at::ones({ids.size(0)}, counts_.options());
+    counts_.index_put_({ids_on(slots, device_), ids.clamp_min(0)}, ones, /*accumulate=*/true);
+  }
   for (const int64_t slot : slots) ++slots_[slot].step;
-  if (!any(slots, [](const Slot& slot) { return slot.options.penalises(); })) return;
-  const at::Tensor ones = at::ones({ids.size(0)}, counts_.options());
-  counts_.index_put_({ids_on(slots, device_), ids.clamp_min(0)}, ones, /*accumulate=*/true);
 }
 
 SampledTokens Sampler::sample(const at::Tensor& logits, std::span<const int64_t> slots) {
@@ -142,10 +143,10 @@ SampledTokens Sampler::sample(const at::Tensor& logits, std::span<const int64_t>
   if (any(slots, [](const Slot& slot) { return slot.options.draws(); })) {
     sampled.ids = draw(changed, sampled.ids, slots);
   }
-  count(sampled.ids, slots);
   const at::Tensor here = sampled.ids.cpu();
   for (size_t r = 0; r < slots.size(); ++r) sampled.rows[r].id = here.const_data_ptr<int64_t>()[r];
   add_logprobs(logits, slots, sampled);
+  count(sampled.ids, slots);
   return sampled;
 }
 

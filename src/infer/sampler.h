@@ -27,7 +27,8 @@ class Sampler {
   // A new request in the slot. The prompt matters to the repetition penalty only.
   void begin(int64_t slot, const SamplingOptions& options, std::span<const int64_t> prompt);
 
-  // logits [R, V], of any float type; row r is of slot slots[r], and none is there twice.
+  // logits [R, V], of any float type; row r is of slot slots[r], and none is there twice. If it throws, for want of
+  // memory, nothing has happened.
   SampledTokens sample(const at::Tensor& logits, std::span<const int64_t> slots);
 
   // The logits after penalties and barred tokens, fp32 where any row has some: what is drawn from.

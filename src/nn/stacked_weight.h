@@ -36,6 +36,8 @@ class StackedWeight final : public WeightSource {
   at::Tensor product(const at::Tensor& x, const at::Tensor& bias) const override;
   at::Tensor product_transposed(const at::Tensor& dy) const override;
 
+  const std::vector<StackedPart>& parts() const { return parts_; }
+
  private:
   std::vector<StackedPart> parts_;
 };

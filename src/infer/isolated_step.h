@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// A step whose failures stay with the requests that they belong to.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "infer/engine.h"
+#include "infer/engine_step.h"
+#include "infer/sampler.h"
+
+namespace braid {
+
+struct RequestPiece {
+  StepPiece piece;
+  int64_t slot = 0;  // of the sampler
+};
+
+struct StepFailure {
+  RequestOutcome outcome = RequestOutcome::failed;  // or out_of_memory
+  std::string message;                              // one line
+};
+
+struct PieceResult {
+  std::optional<SampledToken> token;  // where the piece wanted logits
+  std::optional<StepFailure> failure;
+};
+
+StepFailure failure_of(const std::exception& problem);
+
+// Runs the pieces together and draws the next tokens. Where that throws, each piece again by itself, so that the others
+// get theirs and those that fail alone have their failure. Logits that are no numbers are a failure of their row.
+std::vector<PieceResult> run_isolated(Transformer& model, PagedCache& cache, Sampler& sampler,
+                                      std::span<const RequestPiece> pieces);
+
+}  // namespace braid
