@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// New tokens a second of the engine with 1, 2, 4, … streams at once: engine_bench [LAYERS WIDTH PROMPT NEW [bf16]]. Weights
-// are random, the device is a GPU where there is one. Each number is the best of three runs.
+// New tokens a second of the engine with 1, 2, 4, … streams at once: engine_bench [LAYERS WIDTH PROMPT NEW [bf16]].
+// Weights are random, the device is a GPU where there is one. Each number is the best of three runs.
 #include <ATen/Parallel.h>
 
 #include <algorithm>
@@ -71,7 +71,8 @@ int main(int argc, char** argv) {
   }
   model.parameters().refresh_compute();
   std::cout << parameters / 1000000 << " M parameters, " << (narrow ? "bf16" : "fp32") << ", " << device.str() << ", "
-            << at::get_num_threads() << " threads, prompts of " << shape.prompt << ", " << shape.tokens << " new tokens\n";
+            << at::get_num_threads() << " threads, prompts of " << shape.prompt << ", " << shape.tokens
+            << " new tokens\n";
   double of_one = 0;
   for (int64_t streams = 1; streams <= 16; streams *= 2) {
     double seconds = decode_seconds(model, shape, streams);

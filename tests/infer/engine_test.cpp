@@ -186,8 +186,7 @@ TEST_F(EngineTest, ASharedBeginningIsReadOnceAndChangesNoToken) {
 
 TEST_F(EngineTest, StopIdsAndStopStringsEndAnAnswerAsInGenerate) {
   const std::string path = __FILE__;
-  const Tokenizer tokenizer =
-      Tokenizer::from_file(path.substr(0, path.rfind("/infer/")) + "/text/data/" + "smol.json");
+  const Tokenizer tokenizer = Tokenizer::from_file(path.substr(0, path.rfind("/infer/")) + "/text/data/" + "smol.json");
   ModelConfig large = config();
   large.vocabulary = 400;
   Transformer speaker(large, Precision::fp32, at::kCPU, Weights::frozen);
@@ -363,7 +362,7 @@ TEST_F(EngineTest, StateCountsWhatWasDoneAndWhatIsHeld) {
   EXPECT_EQ(engine->state().outstanding_tokens, 10);
   finish();
   const EngineState state = engine->state();
-  EXPECT_EQ(state.steps, 4);       // the prompt in two, then two tokens more
+  EXPECT_EQ(state.steps, 4);  // the prompt in two, then two tokens more
   EXPECT_EQ(state.step_rows, 9);
   EXPECT_EQ(state.prompt_tokens, 7);
   EXPECT_EQ(state.new_tokens, 3);
