@@ -7,6 +7,8 @@
 #include "../nn/support.h"
 #include "../store/thrown.h"
 #include "nn/hash_memory.h"
+#include "nn/lora_model.h"
+#include "nn/quantised_weight.h"
 
 namespace braid {
 namespace {
@@ -41,6 +43,9 @@ class Steps {
     model.residual().begin_step();
     at::Generator generator = seeded_generator(3);
     ids = at::empty({3, 20}, at::kLong).random_(0, 11, generator);
+    expect_the_model();
+  }
+  void expect_the_model() {
     const at::NoGradGuard no_gradient;
     expected = model.logits(ids);
   }
@@ -131,6 +136,26 @@ TEST(EngineSteps, BFloat16StaysNearFloat32) {
     const at::Tensor b = run_step(wide.model, wide.cache, std::vector<StepPiece>{wide.piece(0, 4)});
     EXPECT_GT(at::cosine_similarity(a, b).item<double>(), 0.999);
   }
+}
+
+TEST(EngineSteps, AdaptersAndQuantisedWeightsActAsInAWholeText) {
+  Steps steps(config_of(variants[3]), Precision::fp32);
+  const at::Tensor plain = steps.expected;
+  LoraConfig config;
+  config.rank = 2;
+  LoraModel lora(steps.model, config, 5, Weights::frozen);
+  at::Generator generator = seeded_generator(6);
+  for (Parameter& parameter : lora.parameters().all()) parameter.master.normal_(0.0, 0.5, generator);
+  lora.parameters().refresh_compute();
+  for (Block& block : steps.model.blocks()) {
+    const std::vector<Nf4Tensor> parts = {quantise_nf4(block.mlp.out.source->weight(), true)};
+    block.mlp.out.source = std::make_shared<Nf4Weight>(parts, at::kFloat);
+  }
+  steps.expect_the_model();
+  EXPECT_GT((steps.expected - plain).abs().max().item<double>(), 0.1);
+  const double bound = 1e-5 * std::max(1.0, steps.expected.abs().max().item<double>());
+  EXPECT_LT(steps.run({steps.piece(0, 9), steps.piece(1, 2)}), bound);
+  for (int n = 0; n < 9; ++n) EXPECT_LT(steps.run({steps.piece(0, 1), steps.piece(1, 2)}), bound);
 }
 
 TEST(EngineSteps, HashMemoryIsRefused) {
