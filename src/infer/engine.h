@@ -73,6 +73,7 @@ struct QueueFull : Error {
 class Engine {
  public:
   // The model and the tokenizer (null: no texts) must outlive it. Error: no memory for the pool.
+  // UsageError: limits that cannot be, or a model that cannot be computed in steps (it has a hash memory).
   Engine(Transformer& model, const Tokenizer* tokenizer, const EngineLimits& limits);
   ~Engine();
 
@@ -83,8 +84,8 @@ class Engine {
 
   bool step();                        // one; whether there was anything to do
   void run(std::stop_token stopped);  // steps until told to stop, asleep while there is nothing to do
-  // Steps of every number of answers, and prompts of 2, 4, 8 and so on tokens up to a whole step's, once, so that the first
-  // request finds everything made. Error: there are requests already.
+  // Steps of every number of answers, and prompts of 2, 4, 8 and so on tokens up to a whole step's, once, so that the
+  // first request finds everything made. Error: there are requests already.
   void warm_up();
 
   EngineState state() const;
