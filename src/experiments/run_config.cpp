@@ -21,8 +21,8 @@ void SweepConfig::describe(ConfigSection& s) {
   s.value("manifolds", manifolds,
           "model.manifold of each run with mhc in the paper's form: sinkhorn, permutations; empty: the one of [model]");
   s.value("starts", starts,
-          "model.connection_start of each run with mhc in the paper's form: home, zeros, identity; empty: the one of "
-          "[model]");
+          "model.connection_start of each run with mhc in the paper's form: home, zeros, identity, zeros_random, "
+          "identity_random; empty: the one of [model]");
   s.value("streams", streams, "model.streams of each run with streams; empty: the one of [model] [streams]");
   s.value("iterations", iterations,
           "model.sinkhorn_iterations of each run whose mixing is made by Sinkhorn; empty: the one of [model] "
