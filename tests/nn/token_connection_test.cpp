@@ -157,12 +157,13 @@ TEST(TokenConnection, OtherStartsAverageTheStreams) {
   }
 }
 
-// Of the largest gradient of a read bias, how far those of one sublayer's streams are apart after a step's backward.
+// Of the largest gradient of a write bias, how far those of one sublayer's streams are apart after a step's backward.
+// (Reads of equal streams have hardly any: the sublayer's norm takes their sum out.)
 double streams_apart(const ModelConfig& config) {
   Transformer model(config, Precision::fp64, at::kCPU);
   backward(started(model), random_sample(config, 2, 4));
-  const at::Tensor reads = model.parameters().named("mix.bias").gradient.narrow(2, 0, config.streams);
-  return ((reads.amax(2) - reads.amin(2)).abs().max() / reads.abs().max()).item<double>();
+  const at::Tensor writes = model.parameters().named("mix.bias").gradient.narrow(2, config.streams, config.streams);
+  return ((writes.amax(2) - writes.amin(2)).abs().max() / writes.abs().max()).item<double>();
 }
 
 TEST(TokenConnection, StreamsThatBeginAlikePartOnlyWhereProjectionsAreDrawn) {
@@ -173,7 +174,7 @@ TEST(TokenConnection, StreamsThatBeginAlikePartOnlyWhereProjectionsAreDrawn) {
       config.connection_start = start;
       EXPECT_LT(streams_apart(config), 1e-12);
       config.connection_start += "_random";
-      EXPECT_GT(streams_apart(config), 1e-4);
+      EXPECT_GT(streams_apart(config), 1e-5);
     }
   }
 }
@@ -279,7 +280,7 @@ TEST(TokenConnection, KeepsStreamsAtTheIntervalOfTheLeastMemory) {
 
 // The unfused functions are what other streams than 2, 4 and 8 take.
 TEST(TokenConnection, FusedOrNotIsTheSameToRounding) {
-  for (const Variant& v : {Variant{"llama", "mhc"}, {"poc", "mhc", "permutations", "sum", 2}}) {
+  for (const Variant& v : {Variant{"llama", "mhc"}, {"poc", "mhc", "permutations", "sum", 2}, {"llama", "hc"}}) {
     SCOPED_TRACE(named(v));
     const ModelConfig config = model_of(v);
     Transformer model(config, Precision::fp64, at::kCPU);
