@@ -100,7 +100,8 @@ void check_connections(const SweepConfig& sweep, const ConfigDocument& document)
   require_choices("sweep.residual", sweep.residual, {"residual", "hc", "mhc"}, document);
   require_choices("sweep.forms", sweep.forms, {"poc", "paper"}, document);
   require_choices("sweep.manifolds", sweep.manifolds, {"sinkhorn", "permutations"}, document);
-  require_choices("sweep.starts", sweep.starts, {"home", "zeros", "identity", "zeros_random", "identity_random"}, document);
+  require_choices("sweep.starts", sweep.starts, {"home", "zeros", "identity", "zeros_random", "identity_random"},
+                  document);
   require_positive("sweep.iterations", sweep.iterations, document);
   for (const int64_t streams : sweep.streams) {
     if (streams >= 1 && streams <= 8) continue;

@@ -163,8 +163,7 @@ struct Connection {
     if (!out.projection) return;
     using Sums = GateWeightGradients<L::count, scales, A>;
     const Sums sums{static_cast<A*>(out.bias), static_cast<A*>(out.scale)};
-    add_partials<A, Sums>
-        <<<sums.count, add_threads, 0, stream>>>(int(grid), scratch.of_gates, sums);
+    add_partials<A, Sums><<<sums.count, add_threads, 0, stream>>>(int(grid), scratch.of_gates, sums);
   }
 
   void streams_backward(const ConnectionWrite& in, const ConnectionWeights& weights, const ConnectionSaved& saved,
@@ -207,7 +206,7 @@ struct Connection {
     const ConnectionShape projected = projected_shape(shape);
     const unsigned entries = blocks(rows() * K, add_weight_threads);
     if constexpr (has_products) {
-      if (fits({X})) {
+      if (fits({X}) && rows() % weight_columns == 0) {
         const TokenRanges ranges(projected);
         const dim3 grid(blocks(rows(), weight_columns), unsigned(ranges.count));
         weight_kernel<tiles, T><<<grid, weight_threads, 0, stream>>>(projected.tokens, rows(), K, ranges.each, X,
@@ -217,8 +216,8 @@ struct Connection {
         return;
       }
     }
-    weight_plain_kernel<T, A>
-        <<<entries, add_weight_threads, 0, stream>>>(projected.tokens, rows(), K, 8 * tiles, X, scratch.d_projected, dP);
+    weight_plain_kernel<T, A><<<entries, add_weight_threads, 0, stream>>>(projected.tokens, rows(), K, 8 * tiles, X,
+                                                                          scratch.d_projected, dP);
   }
 };
 
@@ -260,7 +259,8 @@ void with_types(Launch launch, const ConnectionShape& shape, Element element, co
 
 template <class A>
 int64_t scratch_bytes(const ConnectionShape& shape) {
-  const int tiles = tiles_of(connection_logits(shape.mixing, shape.streams) / connection_norms(shape.mixing, shape.streams));
+  const int tiles =
+      tiles_of(connection_logits(shape.mixing, shape.streams) / connection_norms(shape.mixing, shape.streams));
   const int64_t forward = ForwardScratch<A>::bytes(shape, tiles), backward = BackwardScratch<A>::bytes(shape, tiles);
   return forward > backward ? forward : backward;
 }

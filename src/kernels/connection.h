@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// One connection between two sublayers in the form of mHC's or HC's paper, fused (arXiv 2512.24880, sections 4.2 and 4.3;
-// arXiv 2409.19606, section 3): the write of the sublayer before it, the coefficients of the one behind it, and that one's
-// read. Of each token, S streams of width D; mHC:
+// One connection between two sublayers in the form of mHC's or HC's paper, fused (arXiv 2512.24880, sections 4.2
+// and 4.3; arXiv 2409.19606, section 3): the write of the sublayer before it, the coefficients of the one behind it,
+// and that one's read. Of each token, S streams of width D; mHC:
 //   X'[s] = sum_t H[s,t] X[t] + c[s] f                               (or X' = X: nothing has been written yet)
 //   r = 1 / sqrt(mean(X'^2) + epsilon),  y = r (vec(X') P)           mean over all S D numbers; P [S D, K]
 //   raw = scale y + bias                                             a scale for each of read, write and mixing
@@ -12,11 +12,12 @@
 // with a softmax of raw (arXiv 2601.05732; K = 2S + S!; lexicographic, the identity first; p has its ones at [i,
 // p(i)]). HC has a norm for each stream, a projection that all share, P [D, 2 + S], and coefficients without bounds:
 //   r[s] = 1 / sqrt(mean(X'[s]^2) + epsilon),  y[s] = r[s] (X'[s] P),  raw[s] = scale tanh(y[s]) + bias[s]
-//   w[s] = raw[s][0],  c'[s] = raw[s][1],  H'[s,t] = raw[t][2 + s]     a scale for 0 and 2 .. 2 + S, another for 1
-// so that K = S (2 + S) and N = S norms, where mHC has N = 1. X and f are float or bf16 (`uint16_t` bits), X' is rounded before it is used; all else, coefficients, y, r,
-// P, scale and bias, is fp32, sums in fp32. With Element::float64 (the reference in tests) all is double. CPU and CUDA
-// twins have the same signature; `stream` is the CUDA stream, ignored on CPU. No result depends on the number of
-// threads, those of a token not on the other tokens either.
+//   w[s] = raw[s][0],  c'[s] = raw[s][1],  H'[s,t] = raw[t][2 + s]     a scale of read and mixing, one of write
+// so that K = S (2 + S) and N = S norms, where mHC has N = 1. X and f are float or bf16 (`uint16_t` bits), X' is
+// rounded before it is used; all else, coefficients, y, r, P, scale and bias, is fp32, sums in fp32. With
+// Element::float64 (the reference in tests) all is double. CPU and CUDA twins have the same signature; `stream` is the
+// CUDA stream, ignored on CPU. No result depends on the number of threads, those of a token not on the other tokens
+// either.
 #pragma once
 
 #include <cstdint>

@@ -30,8 +30,8 @@ void sum_projection(const Plan<S, A>& plan, const T* X, const A* g, int64_t s, i
         store(&kept[i * chunk_columns + j], load(x + j, left), Lanes<T>::count);
       });
     }
-    small_product<false, A>({g + first * row + plan.norm_of(s) * plan.padded, 1, row}, &kept[0], chunk_columns, &part[0],
-                            chunk_columns, K, n, whole);
+    small_product<false, A>({g + first * row + plan.norm_of(s) * plan.padded, 1, row}, &kept[0], chunk_columns,
+                            &part[0], chunk_columns, K, n, whole);
     for (int64_t i = 0; i < K * chunk_columns; ++i) total[i] += part[i];
   }
 }

@@ -39,7 +39,7 @@ struct ConnectionInputs {
 
   int64_t K() const { return connection_logits(shape.mixing, shape.streams); }
   int64_t norms() const { return connection_norms(shape.mixing, shape.streams); }
-  int64_t each() const { return K() / norms(); }                           // logits of a norm
+  int64_t each() const { return K() / norms(); }                             // logits of a norm
   int64_t numbers() const { return shape.streams * shape.width / norms(); }  // that it is taken of
 };
 
@@ -140,7 +140,8 @@ inline Numbers raw_of(const ConnectionInputs& in, const Numbers& y, int64_t toke
 
 // HC's coefficients of a token in the order of its logits, a row for each stream s: w[s], c[s] and H[0,s] to H[S-1,s].
 template <class X>
-std::vector<X> in_order_of_logits(int64_t S, const std::vector<X>& w, const std::vector<X>& c, const std::vector<X>& H) {
+std::vector<X> in_order_of_logits(int64_t S, const std::vector<X>& w, const std::vector<X>& c,
+                                  const std::vector<X>& H) {
   std::vector<X> out;
   for (int64_t s = 0; s < S; ++s) {
     out.push_back(w[size_t(s)]);

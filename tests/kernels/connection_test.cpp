@@ -110,7 +110,8 @@ std::vector<ConnectionShape> shapes() {
   all.push_back({3, 2, 1031});
   all.push_back({133, 4, 272});
   all.push_back({600, 2, 48});
-  all.push_back({70, 4, 272, Mixing::unconstrained});
+  all.push_back({70, 4, 272, Mixing::unconstrained});  // one stream's columns are not whole blocks of 32
+  all.push_back({150, 2, 64, Mixing::unconstrained});
   return all;
 }
 
