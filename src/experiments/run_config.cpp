@@ -21,8 +21,8 @@ void SweepConfig::describe(ConfigSection& s) {
   s.value("manifolds", manifolds,
           "model.manifold of each run with mhc in the paper's form: sinkhorn, permutations; empty: the one of [model]");
   s.value("starts", starts,
-          "model.connection_start of each run with mhc in the paper's form: home, zeros, identity; empty: the one of "
-          "[model]");
+          "model.connection_start of each run with mhc in the paper's form: home, zeros, identity, zeros_random, "
+          "identity_random; empty: the one of [model]");
   s.value("streams", streams, "model.streams of each run with streams; empty: the one of [model] [streams]");
   s.value("iterations", iterations,
           "model.sinkhorn_iterations of each run whose mixing is made by Sinkhorn; empty: the one of [model] "
@@ -100,7 +100,8 @@ void check_connections(const SweepConfig& sweep, const ConfigDocument& document)
   require_choices("sweep.residual", sweep.residual, {"residual", "hc", "mhc"}, document);
   require_choices("sweep.forms", sweep.forms, {"poc", "paper"}, document);
   require_choices("sweep.manifolds", sweep.manifolds, {"sinkhorn", "permutations"}, document);
-  require_choices("sweep.starts", sweep.starts, {"home", "zeros", "identity"}, document);
+  require_choices("sweep.starts", sweep.starts, {"home", "zeros", "identity", "zeros_random", "identity_random"},
+                  document);
   require_positive("sweep.iterations", sweep.iterations, document);
   for (const int64_t streams : sweep.streams) {
     if (streams >= 1 && streams <= 8) continue;

@@ -30,7 +30,7 @@ void check(const ConnectionShape& shape) {
 }  // namespace
 
 bool has_connection_kernel(Mixing mixing, int64_t streams) {
-  return streams == 2 || streams == 4 || (streams == 8 && mixing == Mixing::sinkhorn);
+  return streams == 2 || streams == 4 || (streams == 8 && mixing != Mixing::permutations);
 }
 
 int64_t connection_logits(Mixing mixing, int64_t streams) {
@@ -38,6 +38,8 @@ int64_t connection_logits(Mixing mixing, int64_t streams) {
   for (int64_t i = 2; i <= streams; ++i) permutations *= i;
   return 2 * streams + (mixing == Mixing::permutations ? permutations : streams * streams);
 }
+
+int64_t connection_norms(Mixing mixing, int64_t streams) { return mixing == Mixing::unconstrained ? streams : 1; }
 
 int64_t connection_scratch_bytes(Launch launch, const ConnectionShape& shape, Element element) {
   check(shape);

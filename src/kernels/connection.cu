@@ -3,13 +3,15 @@
 // forward the write with the projection and the norm (connection_project.cuh), then the read; backward the read's
 // coefficients, then all gradients of the streams (connection_gradient.cuh), then the projection's
 // (connection_weights.cuh). What is small, a few numbers a token, goes through memory between them. Products run on
-// tensor cores near fp32 where the width is a multiple of 16; other widths and float64 take plain kernels.
+// tensor cores near fp32 where the width is a multiple of 16; other widths and float64 take plain kernels. HC projects
+// the streams one by one, after a write of its own.
 #include <initializer_list>
 #include <type_traits>
 
 #include "kernels/connection_cuda.h"
 #include "kernels/connection_gates.cuh"
 #include "kernels/connection_gradient.cuh"
+#include "kernels/connection_hyper.cuh"
 #include "kernels/connection_project.cuh"
 #include "kernels/connection_scratch.cuh"
 #include "kernels/connection_weights.cuh"
@@ -34,7 +36,8 @@ template <int S, Mixing mixing, class T>
 struct Connection {
   using A = typename Accumulate<T>::Type;
   using L = Logits<S, mixing>;
-  static constexpr int K = L::count, tiles = tiles_of(K);
+  static constexpr bool constrained = mixing != Mixing::unconstrained;
+  static constexpr int N = constrained ? 1 : S, K = L::count / N, tiles = tiles_of(K), scales = constrained ? 3 : 2;
   static constexpr bool has_products = !std::is_same_v<T, double>;
   static constexpr bool has_gradient = has_products && S <= 4;  // eight streams have more sums than registers
   static constexpr Element coefficients = has_products ? Element::float32 : Element::float64;
@@ -46,7 +49,7 @@ struct Connection {
   ConnectionShape shape;
   cudaStream_t stream = stream_of(launch);
 
-  int64_t rows() const { return S * shape.width; }  // of P
+  int64_t rows() const { return S / N * shape.width; }  // of P
   bool fits(std::initializer_list<const void*> arrays) const {
     bool all = shape.width % chunk == 0;
     for (const void* array : arrays) all = all && is_aligned(array, 4 * sizeof(T));
@@ -68,7 +71,11 @@ struct Connection {
                               static_cast<A*>(out.write),
                               static_cast<A*>(out.mix),
                               scratch.logits};
-    gate_kernel<S, mixing, A><<<blocks(shape.tokens, gate_threads), gate_threads, 0, stream>>>(shape, gates);
+    const unsigned grid = blocks(shape.tokens * N, gate_threads);
+    if constexpr (constrained)
+      gate_kernel<S, mixing, A><<<grid, gate_threads, 0, stream>>>(shape, gates);
+    else
+      hyper_gate_kernel<S, A><<<grid, gate_threads, 0, stream>>>(shape, gates);
     if (mixing == Mixing::sinkhorn) sinkhorn_cuda(launch, sinkhorn_of(shape), coefficients, scratch.logits, out.mix);
     stream_read_cuda(launch, streams_of(shape), element, X, out.read, out.m);
   }
@@ -76,7 +83,8 @@ struct Connection {
   // Writes, where there is something, and projects; how many slices the sums have.
   int project(const ConnectionWrite& in, const ConnectionWeights& weights, const ConnectionOutputs& out,
               const ForwardScratch<A>& scratch) const {
-    const bool products = has_products && fits({in.X, in.f, out.X}), with_write = products && in.f && S <= 4;
+    const bool products = has_products && fits({in.X, in.f, out.X});
+    const bool with_write = products && in.f && S <= 4 && constrained;
     if (in.f && !with_write) {
       stream_write_read_cuda(launch, streams_of(shape), element, in.X, in.mix, in.write, in.f, nullptr, out.X, nullptr);
     }
@@ -87,15 +95,17 @@ struct Connection {
         return slices;
       }
     }
-    project_plain_kernel<T, A><<<unsigned(shape.tokens), plain_threads, 0, stream>>>(
-        shape, K, 8 * tiles + 1, X, static_cast<const A*>(weights.projection), scratch.sums);
+    const ConnectionShape rows = projected_shape(shape);
+    project_plain_kernel<T, A><<<unsigned(rows.tokens), plain_threads, 0, stream>>>(
+        rows, K, 8 * tiles + 1, X, static_cast<const A*>(weights.projection), scratch.sums);
     return 1;
   }
 
   void project_on_tensor_cores(const T* X, const ConnectionWrite& in, const float* P, const ConnectionOutputs& out,
                                bool with_write, const ForwardScratch<A>& scratch) const {
-    pack_projection<<<blocks(packed_words(shape, tiles), pack_threads), pack_threads, 0, stream>>>(rows(), K, tiles, P,
-                                                                                                   scratch.packed);
+    const ConnectionShape projected = projected_shape(shape);
+    pack_projection<<<blocks(packed_words(projected, tiles), pack_threads), pack_threads, 0, stream>>>(
+        rows(), K, tiles, P, scratch.packed);
     const ProjectArrays<T> arrays{X,
                                   static_cast<const T*>(in.f),
                                   static_cast<const float*>(in.mix),
@@ -103,14 +113,14 @@ struct Connection {
                                   scratch.packed,
                                   static_cast<T*>(out.X),
                                   scratch.sums};
-    const dim3 grid(blocks(shape.tokens, 16 * token_warps), slices);
-    if constexpr (S <= 4) {
+    const dim3 grid(blocks(projected.tokens, 16 * token_warps), slices);
+    if constexpr (S <= 4 && constrained) {
       if (with_write) {
         project_kernel<S, tiles, true, T><<<grid, project_threads, 0, stream>>>(shape, arrays);
         return;
       }
     }
-    project_kernel<S, tiles, false, T><<<grid, project_threads, 0, stream>>>(shape, arrays);
+    project_kernel<S / N, tiles, false, T><<<grid, project_threads, 0, stream>>>(projected, arrays);
   }
 
   void backward(const ConnectionWrite& in, const ConnectionWeights& weights, const ConnectionSaved& saved,
@@ -146,11 +156,14 @@ struct Connection {
                                        scratch.d_projected,
                                        scratch.along,
                                        scratch.of_gates};
-    gate_backward_kernel<S, mixing, A><<<grid, gate_threads, 0, stream>>>(shape, arrays);
+    if constexpr (constrained)
+      gate_backward_kernel<S, mixing, A><<<grid, gate_threads, 0, stream>>>(shape, arrays);
+    else
+      hyper_gate_backward_kernel<S, A><<<grid, gate_threads, 0, stream>>>(shape, arrays);
     if (!out.projection) return;
-    const GateWeightGradients<K, A> sums{static_cast<A*>(out.bias), static_cast<A*>(out.scale)};
-    add_partials<A, GateWeightGradients<K, A>>
-        <<<sums.count, add_threads, 0, stream>>>(int(grid), scratch.of_gates, sums);
+    using Sums = GateWeightGradients<L::count, scales, A>;
+    const Sums sums{static_cast<A*>(out.bias), static_cast<A*>(out.scale)};
+    add_partials<A, Sums><<<sums.count, add_threads, 0, stream>>>(int(grid), scratch.of_gates, sums);
   }
 
   void streams_backward(const ConnectionWrite& in, const ConnectionWeights& weights, const ConnectionSaved& saved,
@@ -175,14 +188,14 @@ struct Connection {
                                       static_cast<A*>(out.write)};
     if constexpr (has_gradient) {
       if (fits({in.f ? in.X : nullptr, in.f, saved.X, given.X, given.m, out.X, in.f ? out.f : nullptr})) {
-        pack_transposed<<<blocks(packed_words(shape, tiles), pack_threads), pack_threads, 0, stream>>>(
+        pack_transposed<<<blocks(packed_words(projected_shape(shape), tiles), pack_threads), pack_threads, 0, stream>>>(
             rows(), K, tiles, P, scratch.packed);
-        const auto kernel = in.f ? gradient_kernel<S, tiles, true, T> : gradient_kernel<S, tiles, false, T>;
+        const auto kernel = in.f ? gradient_kernel<S, N, tiles, true, T> : gradient_kernel<S, N, tiles, false, T>;
         kernel<<<blocks(shape.tokens, 16), gradient_threads, 0, stream>>>(shape, arrays);
         return;
       }
     }
-    gradient_plain_kernel<S, T, A>
+    gradient_plain_kernel<S, N, T, A>
         <<<unsigned(shape.tokens), plain_gradient_threads, 0, stream>>>(shape, K, 8 * tiles, arrays);
   }
 
@@ -190,36 +203,40 @@ struct Connection {
                         const BackwardScratch<A>& scratch) const {
     const T* const X = static_cast<const T*>(saved.X);
     A* const dP = static_cast<A*>(out.projection);
+    const ConnectionShape projected = projected_shape(shape);
     const unsigned entries = blocks(rows() * K, add_weight_threads);
     if constexpr (has_products) {
-      if (fits({X})) {
-        const TokenRanges ranges(shape);
+      if (fits({X}) && rows() % weight_columns == 0) {
+        const TokenRanges ranges(projected);
         const dim3 grid(blocks(rows(), weight_columns), unsigned(ranges.count));
-        weight_kernel<tiles, T><<<grid, weight_threads, 0, stream>>>(shape.tokens, rows(), K, ranges.each, X,
+        weight_kernel<tiles, T><<<grid, weight_threads, 0, stream>>>(projected.tokens, rows(), K, ranges.each, X,
                                                                      scratch.d_projected, scratch.of_weights);
         add_weights_kernel<<<entries, add_weight_threads, 0, stream>>>(rows() * K, ranges.count, scratch.of_weights,
                                                                        dP);
         return;
       }
     }
-    weight_plain_kernel<T, A>
-        <<<entries, add_weight_threads, 0, stream>>>(shape.tokens, rows(), K, 8 * tiles, X, scratch.d_projected, dP);
+    weight_plain_kernel<T, A><<<entries, add_weight_threads, 0, stream>>>(projected.tokens, rows(), K, 8 * tiles, X,
+                                                                          scratch.d_projected, dP);
   }
 };
 
-template <class T, class Act>
+template <Mixing mixing, class T, class Act>
 void with_streams(Launch launch, const ConnectionShape& shape, const Act& act) {
-  if (shape.mixing == Mixing::permutations) {
-    if (shape.streams == 2)
-      act(Connection<2, Mixing::permutations, T>{launch, shape});
-    else
-      act(Connection<4, Mixing::permutations, T>{launch, shape});
-  } else if (shape.streams == 2) {
-    act(Connection<2, Mixing::sinkhorn, T>{launch, shape});
-  } else if (shape.streams == 4) {
-    act(Connection<4, Mixing::sinkhorn, T>{launch, shape});
-  } else {
-    act(Connection<8, Mixing::sinkhorn, T>{launch, shape});
+  if (shape.streams == 2) return act(Connection<2, mixing, T>{launch, shape});
+  if (shape.streams == 4) return act(Connection<4, mixing, T>{launch, shape});
+  if constexpr (mixing != Mixing::permutations) act(Connection<8, mixing, T>{launch, shape});
+}
+
+template <class T, class Act>
+void with_mixing(Launch launch, const ConnectionShape& shape, const Act& act) {
+  switch (shape.mixing) {
+    case Mixing::sinkhorn:
+      return with_streams<Mixing::sinkhorn, T>(launch, shape, act);
+    case Mixing::permutations:
+      return with_streams<Mixing::permutations, T>(launch, shape, act);
+    case Mixing::unconstrained:
+      return with_streams<Mixing::unconstrained, T>(launch, shape, act);
   }
 }
 
@@ -228,13 +245,13 @@ void with_types(Launch launch, const ConnectionShape& shape, Element element, co
   if (shape.tokens == 0 || shape.width == 0) return;
   switch (element) {
     case Element::float32:
-      with_streams<float>(launch, shape, act);
+      with_mixing<float>(launch, shape, act);
       break;
     case Element::bfloat16:
-      with_streams<__nv_bfloat16>(launch, shape, act);
+      with_mixing<__nv_bfloat16>(launch, shape, act);
       break;
     case Element::float64:
-      with_streams<double>(launch, shape, act);
+      with_mixing<double>(launch, shape, act);
       break;
   }
   check_cuda(cudaGetLastError(), "connections");
@@ -242,7 +259,8 @@ void with_types(Launch launch, const ConnectionShape& shape, Element element, co
 
 template <class A>
 int64_t scratch_bytes(const ConnectionShape& shape) {
-  const int tiles = tiles_of(connection_logits(shape.mixing, shape.streams));
+  const int tiles =
+      tiles_of(connection_logits(shape.mixing, shape.streams) / connection_norms(shape.mixing, shape.streams));
   const int64_t forward = ForwardScratch<A>::bytes(shape, tiles), backward = BackwardScratch<A>::bytes(shape, tiles);
   return forward > backward ? forward : backward;
 }

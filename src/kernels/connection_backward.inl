@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Part of connection_cpu.inl. With dy the gradient of y, g = r dy and q = r^2 (y . dy) / (S D), what reaches X' is
-//   G = dX' + w dm' + g P' - q X',  and dP = X'' g, which is summed in a second pass, columns shared out among threads.
+//   G = dX' + w dm' + g P' - q X',  and dP = X'' g, which is summed in a second pass, columns shared out among threads;
+// with HC r, y, g and q are a stream's own, and q has D for S D.
 
 template <class T, class A = typename Lanes<T>::Scalar>
 struct BackwardArrays {
@@ -44,7 +45,7 @@ struct BackwardSpace {
   explicit BackwardSpace(const Plan<S, A>& plan)
       : G(plan.tile * plan.chunk_row),
         dread(plan.tile * S),
-        along(plan.tile),
+        along(plan.tile * plan.norms),
         lanes(plan.tile * coefficients),
         sums(plan.sums()) {}
 };
@@ -61,18 +62,29 @@ BRAID_INLINE void read_gradient(int64_t D, const T* X, const T* dm, A* dread) {
   for (int t = 0; t < S; ++t) dread[t] = sum_lanes(dots[t]);
 }
 
+template <int S, class T, class A = typename Lanes<T>::Scalar>
+void unconstrained_gradients(const BackwardArrays<T>& a, int64_t first, int64_t n, const A* dread, VectorOf<A>* draw) {
+  using At = HyperLogits<S>;
+  for (int s = 0; s < S; ++s) {
+    draw[At::read(s)] = gather(dread + s, S, n);
+    draw[At::write(s)] = gather(a.dwrite + first * S + s, S, n);
+    for (int i = 0; i < S; ++i) draw[At::mix(i, s)] = gather(a.dmix + first * S * S + i * S + s, S * S, n);
+  }
+}
+
 // The gradient of raw, of n tokens from `first`, at most a lane each; dread [n, S].
 template <int S, class T, class A = typename Lanes<T>::Scalar>
 void raw_gradients(const Plan<S, A>& plan, const ConnectionWeights& weights, const BackwardArrays<T>& a, int64_t first,
                    int64_t n, const A* dread, VectorOf<A>* sums, VectorOf<A>* draw) {
   using V = VectorOf<A>;
+  if (!plan.is_constrained()) return unconstrained_gradients<S, T>(a, first, n, dread, draw);
   for (int s = 0; s < S; ++s) {
     const V w = gather(a.read + first * S + s, S, n), c = gather(a.write + first * S + s, S, n);
     draw[s] = gather(dread + s, S, n) * w * (A(1) - w);
     draw[S + s] = gather(a.dwrite + first * S + s, S, n) * c * (A(1) - c * A(0.5));
   }
   V raw[most_logits], dH[S * S];
-  raw_lanes<S>(a.projected + first * plan.logits, n, plan.logits, weights, raw);
+  raw_lanes<S, A>(plan, a.projected + first * plan.logits, n, weights, raw);
   for (int i = 0; i < S * S; ++i) dH[i] = gather(a.dmix + first * S * S + i, S * S, n);
   if (plan.shape->mixing == Mixing::sinkhorn) {
     sinkhorn_lanes_backward<S, A>(raw + 2 * S, plan.shape->iterations, dH, sums);
@@ -82,37 +94,45 @@ void raw_gradients(const Plan<S, A>& plan, const ConnectionWeights& weights, con
   }
 }
 
-// From the gradient of raw to g [n, padded] and q [n], and to those of scale and bias.
+// From the gradient of raw to g [n, N, padded] and q [n, N], and to those of scale and bias.
 template <int S, class T, class A = typename Lanes<T>::Scalar>
 void projected_gradients(const Plan<S, A>& plan, const ConnectionWeights& weights, const BackwardArrays<T>& a,
                          int64_t first, int64_t n, const VectorOf<A>* draw, A* g, A* along,
                          BackwardSpace<S, A>& space) {
   using V = VectorOf<A>;
   const A* const scale = static_cast<const A*>(weights.scale);
-  const V rstd = gather(a.rstd + first, 1, n);
-  V dot = {};
-  for (int64_t k = 0; k < plan.logits; ++k) {
-    const int64_t part = part_of<S>(k);
-    const V y = gather(a.projected + first * plan.logits + k, plan.logits, n), dy = draw[k] * scale[part];
-    space.dbias[k] += draw[k];
-    space.dscale[part] += draw[k] * y;
-    dot += y * dy;
-    scatter(g + k, plan.padded, n, rstd * dy);
+  const int64_t N = plan.norms, K = plan.logits;
+  for (int64_t norm = 0; norm < N; ++norm) {
+    const V rstd = gather(a.rstd + first * N + norm, N, n);
+    V dot = {};
+    for (int64_t j = 0; j < plan.each; ++j) {
+      const int64_t k = norm * plan.each + j, part = plan.part_of(k);
+      const V y = gather(a.projected + first * K + k, K, n);
+      V scaled = y, dy = draw[k] * scale[part];
+      if (!plan.is_constrained()) {
+        scaled = hyperbolic_tangent(y);
+        dy *= A(1) - scaled * scaled;
+      }
+      space.dbias[k] += draw[k];
+      space.dscale[part] += draw[k] * scaled;
+      dot += y * dy;
+      scatter(g + norm * plan.padded + j, N * plan.padded, n, rstd * dy);
+    }
+    scatter(along + norm, N, n, dot * rstd * rstd / A(plan.blocks() * plan.width));
   }
-  scatter(along, 1, n, dot * rstd * rstd / A(S * plan.width));
 }
 
-// G of some columns of a token, but for g P'.
+// G of some columns of a token, but for g P'. `step` is 0 where all streams have one norm.
 template <int S, class T, class A = typename Lanes<T>::Scalar>
 BRAID_INLINE void begin_columns(int64_t D, int64_t columns, const T* X, const T* dX_out, const T* dm, const A* read,
-                                A along, A* G) {
-  A w[S];
-  for (int s = 0; s < S; ++s) w[s] = read[s];
+                                const A* along, int64_t step, A* G) {
+  A w[S], q[S];
+  for (int s = 0; s < S; ++s) w[s] = read[s], q[s] = along[s * step];
   for_columns<T>(columns, [&](int64_t d, int64_t left) BRAID_LAMBDA {
     const auto gradient = load(dm + d, left);
 #pragma GCC unroll 8
     for (int s = 0; s < S; ++s) {
-      const auto sum = load(dX_out + s * D + d, left) + gradient * w[s] - load(X + s * D + d, left) * along;
+      const auto sum = load(dX_out + s * D + d, left) + gradient * w[s] - load(X + s * D + d, left) * q[s];
       store(G + s * chunk_columns + d, sum, Lanes<T>::count);
     }
   });
@@ -165,16 +185,17 @@ BRAID_INLINE void give_columns(int64_t D, int64_t columns, const A* G, T* dX) {
 template <int S, class T, class A = typename Lanes<T>::Scalar>
 void backward_chunk(const Plan<S, A>& plan, const BackwardArrays<T>& a, const A* P, const A* g, int64_t chunk,
                     int64_t first, int64_t n, BackwardSpace<S, A>& space) {
-  const int64_t D = plan.width, K = plan.logits, row = plan.chunk_row, d = chunk * chunk_columns;
+  const int64_t D = plan.width, K = plan.each, N = plan.norms, row = plan.chunk_row, d = chunk * chunk_columns;
   const int64_t columns = plan.columns_of(chunk);
   for (int64_t i = 0; i < n; ++i) {
     const int64_t token = first + i, wide = token * S * D + d;
     begin_columns<S, T>(D, columns, a.X_out + wide, a.dX_out + wide, a.dm + token * D + d, a.read + token * S,
-                        space.along[i], &space.G[i * row]);
+                        &space.along[i * N], plan.norm_of(1), &space.G[i * row]);
   }
   for (int64_t s = 0; s < S; ++s) {
-    small_product<true, A>({g, plan.padded, 1}, P + s * K * chunk_columns, chunk_columns, &space.G[s * chunk_columns],
-                           row, n, K, whole_vectors<A>(columns));
+    small_product<true, A>({g + plan.norm_of(s) * plan.padded, N * plan.padded, 1},
+                           P + plan.block_of(s) * K * chunk_columns, chunk_columns, &space.G[s * chunk_columns], row, n,
+                           K, whole_vectors<A>(columns));
   }
   for (int64_t i = 0; i < n; ++i) {
     const int64_t token = first + i, wide = token * S * D + d, narrow = token * D + d;
@@ -202,7 +223,8 @@ void close_gates(const Plan<S, A>& plan, const ConnectionWeights& weights, const
     VectorOf<A> draw[most_logits];
     const int64_t some = smaller(count, n - i);
     raw_gradients<S, T>(plan, weights, a, first + i, some, &space.dread[i * S], &space.sums[0], draw);
-    projected_gradients<S, T>(plan, weights, a, first + i, some, draw, g + i * plan.padded, &space.along[i], space);
+    projected_gradients<S, T>(plan, weights, a, first + i, some, draw, g + i * plan.norms * plan.padded,
+                              &space.along[i * plan.norms], space);
   }
   for (int part = 0; part < 3; ++part) totals[part] = double(sum_lanes(space.dscale[part]));
   for (int64_t k = 0; k < plan.logits; ++k) totals[3 + k] = double(sum_lanes(space.dbias[k]));
@@ -215,7 +237,7 @@ void backward_tile(const Plan<S, A>& plan, const ConnectionWeights& weights, con
   close_gates<S, T>(plan, weights, a, first, n, g, totals, space);
   for (int64_t i = 0; i < n * coefficients; ++i) space.lanes[i] = VectorOf<A>{};
   for (int64_t chunk = 0; chunk < plan.chunks; ++chunk) {
-    backward_chunk<S, T>(plan, a, P + chunk * S * plan.logits * chunk_columns, g, chunk, first, n, space);
+    backward_chunk<S, T>(plan, a, P + chunk * plan.blocks() * plan.each * chunk_columns, g, chunk, first, n, space);
   }
   for (int64_t i = 0; a.f && i < n; ++i) {
     const VectorOf<A>* const lanes = &space.lanes[i * coefficients];

@@ -32,7 +32,9 @@ BRAID_INLINE int64_t tile_tokens(int64_t numbers) { return numbers <= 2048 ? 64 
 // What follows from a shape for streams computed in A. Tiles do not depend on the number of threads.
 template <int S, class A>
 struct Plan {
-  int64_t tokens, width, logits, padded, tile, chunks;
+  int64_t tokens, width, logits;
+  int64_t norms, each, padded;  // the logits of one norm, and rounded up to whole vectors
+  int64_t tile, chunks;
   const ConnectionShape* shape;
   // A chunk of all streams; a vector more, so that rows do not fall on the same cache lines.
   static constexpr int64_t chunk_row = S * chunk_columns + Lanes<A>::count;
@@ -41,21 +43,29 @@ struct Plan {
       : tokens(of.tokens),
         width(of.width),
         logits(connection_logits(of.mixing, S)),
-        padded(whole_vectors<A>(logits)),
+        norms(connection_norms(of.mixing, S)),
+        each(logits / norms),
+        padded(whole_vectors<A>(each)),
         tile(tile_tokens(S * of.width)),
         chunks((of.width + chunk_columns - 1) / chunk_columns),
         shape(&of) {}
 
   int64_t tiles() const { return (tokens + tile - 1) / tile; }
   int64_t columns_of(int64_t chunk) const { return smaller(chunk_columns, width - chunk * chunk_columns); }
+  // Of P: as many as there are streams, or one that all share.
+  int64_t blocks() const { return S / norms; }
+  int64_t block_of(int64_t s) const { return norms == 1 ? s : 0; }
+  int64_t norm_of(int64_t s) const { return norms == 1 ? 0 : s; }
+  bool is_constrained() const { return shape->mixing != Mixing::unconstrained; }
+  int64_t scales() const { return is_constrained() ? 3 : 2; }
+  // The scale of a logit: mHC's of read, write or mixing, HC's of read and mixing or of write.
+  int64_t part_of(int64_t logit) const {
+    if (is_constrained()) return logit < S ? 0 : logit < 2 * S ? 1 : 2;
+    return logit % each == 1 ? 1 : 0;
+  }
   int64_t sums() const { return 2 * shape->iterations * S; }  // vectors that Sinkhorn keeps
 };
 
-// The scale of a logit: read's, write's or mixing's.
-template <int S>
-BRAID_INLINE int64_t part_of(int64_t logit) {
-  return logit < S ? 0 : logit < 2 * S ? 1 : 2;
-}
 constexpr int most_logits = 80;  // 8 + 8 + 64
 
 #include "kernels/connection_forward.inl"
@@ -77,15 +87,19 @@ void with_types(Element element, const Act& act) {
 
 void forward(const ConnectionShape& shape, Element element, const ConnectionWrite& in, const ConnectionWeights& weights,
              const ConnectionOutputs& out) {
+  const bool shared = shape.mixing != Mixing::unconstrained;  // the norm, by all streams
   with_types(element, [&]<class T>() {
     const ForwardArrays<T> arrays(in, out);
+    const auto run = [&]<int S>() {
+      shared ? forward_tiles<S, 1, T>(shape, weights, arrays) : forward_tiles<S, S, T>(shape, weights, arrays);
+    };
     switch (shape.streams) {
       case 2:
-        return forward_tiles<2, T>(shape, weights, arrays);
+        return run.template operator()<2>();
       case 4:
-        return forward_tiles<4, T>(shape, weights, arrays);
+        return run.template operator()<4>();
       default:
-        return forward_tiles<8, T>(shape, weights, arrays);
+        return run.template operator()<8>();
     }
   });
 }

@@ -23,15 +23,15 @@ struct ForwardArrays {
         m(static_cast<T*>(out.m)) {}
 };
 
-// Writes some columns of a token's X', keeps them in the computing type, and gives the sum of their squares.
-template <int S, bool writes, class T, class A = typename Lanes<T>::Scalar>
-BRAID_INLINE A write_columns(const T* X, const T* f, const A* c_all, const A* H_all, T* X_out, int64_t D,
-                             int64_t columns, A* kept) {
+// Writes some columns of a token's X', keeps them in the computing type, and adds their squares to those of N norms.
+template <int S, int N, bool writes, class T, class A = typename Lanes<T>::Scalar>
+BRAID_INLINE void write_columns(const T* X, const T* f, const A* c_all, const A* H_all, T* X_out, int64_t D,
+                                int64_t columns, A* kept, A* sums) {
   using V = typename Lanes<T>::Vector;
   A c[S], H[S * S];  // copies, since the compiler cannot know that stores leave the arrays alone
   for (int i = 0; writes && i < S; ++i) c[i] = c_all[i];
   for (int i = 0; writes && i < S * S; ++i) H[i] = H_all[i];
-  V squares = {};
+  V squares[N] = {};
   for_columns<T>(columns, [&](int64_t d, int64_t left) BRAID_LAMBDA {
     V x[S];
 #pragma GCC unroll 8
@@ -47,10 +47,10 @@ BRAID_INLINE A write_columns(const T* X, const T* f, const A* c_all, const A* H_
         if constexpr (sizeof(T) != sizeof(A)) y = load(X_out + s * D + d, left);  // rounded, as others see it
       }
       store(kept + s * chunk_columns + d, y, Lanes<T>::count);
-      squares += y * y;
+      squares[N == 1 ? 0 : s] += y * y;
     }
   });
-  return sum_lanes(squares);
+  for (int i = 0; i < N; ++i) sums[i] += sum_lanes(squares[i]);
 }
 
 template <int S, class T, class A = typename Lanes<T>::Scalar>
@@ -65,12 +65,34 @@ BRAID_INLINE void read_columns(int64_t D, const T* X, const A* read, T* m) {
   });
 }
 
-// raw = scale y + bias of up to as many tokens as there are lanes.
+// raw = scale y + bias of up to as many tokens as there are lanes; HC's scale tanh(y) + bias.
 template <int S, class A>
-BRAID_INLINE void raw_lanes(const A* projected, int64_t n, int64_t logits, const ConnectionWeights& weights,
+BRAID_INLINE void raw_lanes(const Plan<S, A>& plan, const A* projected, int64_t n, const ConnectionWeights& weights,
                             VectorOf<A>* raw) {
   const A *scale = static_cast<const A*>(weights.scale), *bias = static_cast<const A*>(weights.bias);
-  for (int64_t k = 0; k < logits; ++k) raw[k] = gather(projected + k, logits, n) * scale[part_of<S>(k)] + bias[k];
+  for (int64_t k = 0; k < plan.logits; ++k) {
+    VectorOf<A> y = gather(projected + k, plan.logits, n);
+    if (!plan.is_constrained()) y = hyperbolic_tangent(y);
+    raw[k] = y * scale[plan.part_of(k)] + bias[k];
+  }
+}
+
+// Where HC has the coefficients of a stream s among the logits: w[s], c[s], and H[i,s].
+template <int S>
+struct HyperLogits {
+  static constexpr int read(int s) { return s * (2 + S); }
+  static constexpr int write(int s) { return s * (2 + S) + 1; }
+  static constexpr int mix(int i, int s) { return s * (2 + S) + 2 + i; }
+};
+
+template <int S, class T, class A = typename Lanes<T>::Scalar>
+BRAID_INLINE void give_unconstrained(const VectorOf<A>* raw, const ForwardArrays<T>& a, int64_t first, int64_t n) {
+  using At = HyperLogits<S>;
+  for (int s = 0; s < S; ++s) {
+    scatter(a.read + first * S + s, S, n, raw[At::read(s)]);
+    scatter(a.write + first * S + s, S, n, raw[At::write(s)]);
+    for (int i = 0; i < S; ++i) scatter(a.mix + first * S * S + i * S + s, S * S, n, raw[At::mix(i, s)]);
+  }
 }
 
 // w, c' and H' of n tokens from `first`, at most a lane each.
@@ -78,7 +100,8 @@ template <int S, class T, class A = typename Lanes<T>::Scalar>
 void open_gates(const Plan<S, A>& plan, const ConnectionWeights& weights, const ForwardArrays<T>& a, int64_t first,
                 int64_t n, VectorOf<A>* sums) {
   VectorOf<A> raw[most_logits], H[S * S];
-  raw_lanes<S>(a.projected + first * plan.logits, n, plan.logits, weights, raw);
+  raw_lanes<S, A>(plan, a.projected + first * plan.logits, n, weights, raw);
+  if (!plan.is_constrained()) return give_unconstrained<S, T>(raw, a, first, n);
   for (int s = 0; s < S; ++s) {
     scatter(a.read + first * S + s, S, n, sigmoid<A>(raw[s]));
     scatter(a.write + first * S + s, S, n, A(2) * sigmoid<A>(raw[S + s]));
@@ -97,42 +120,45 @@ struct ForwardSpace {
   ZeroedArray<VectorOf<A>> sums;
 
   explicit ForwardSpace(const Plan<S, A>& plan)
-      : kept(plan.tile * plan.chunk_row), y(plan.tile * plan.padded), squares(plan.tile), sums(plan.sums()) {}
+      : kept(plan.tile * plan.chunk_row),
+        y(plan.tile * plan.norms * plan.padded),
+        squares(plan.tile * plan.norms),
+        sums(plan.sums()) {}
 };
 
 // X' of n tokens from `first`, their products with P and the sums of their squares.
-template <int S, bool writes, class T, class A = typename Lanes<T>::Scalar>
+template <int S, int N, bool writes, class T, class A = typename Lanes<T>::Scalar>
 void write_and_project(const Plan<S, A>& plan, const ForwardArrays<T>& a, const A* P, int64_t first, int64_t n,
                        ForwardSpace<S, A>& space) {
   const int64_t D = plan.width, row = plan.chunk_row, padded = plan.padded;
-  for (int64_t i = 0; i < n * padded; ++i) space.y[i] = 0;
-  for (int64_t i = 0; i < n; ++i) space.squares[i] = 0;
+  for (int64_t i = 0; i < n * N * padded; ++i) space.y[i] = 0;
+  for (int64_t i = 0; i < n * N; ++i) space.squares[i] = 0;
   for (int64_t chunk = 0; chunk < plan.chunks; ++chunk) {
     const int64_t d = chunk * chunk_columns, columns = plan.columns_of(chunk);
     for (int64_t i = 0; i < n; ++i) {
       const int64_t token = first + i, wide = token * S * D + d;
-      space.squares[i] +=
-          write_columns<S, writes, T>(a.X + wide, writes ? a.f + token * D + d : nullptr, a.c + token * S,
-                                      a.H + token * S * S, a.X_out + wide, D, columns, &space.kept[i * row]);
+      write_columns<S, N, writes, T>(a.X + wide, writes ? a.f + token * D + d : nullptr, a.c + token * S,
+                                     a.H + token * S * S, a.X_out + wide, D, columns, &space.kept[i * row],
+                                     &space.squares[i * N]);
     }
     for (int64_t s = 0; s < S; ++s) {
-      small_product<true, A>({&space.kept[s * chunk_columns], row, 1}, P + (s * D + d) * padded, padded, &space.y[0],
-                             padded, n, columns, padded);
+      small_product<true, A>({&space.kept[s * chunk_columns], row, 1}, P + (plan.block_of(s) * D + d) * padded, padded,
+                             &space.y[plan.norm_of(s) * padded], N * padded, n, columns, padded);
     }
   }
 }
 
-template <int S, class T, class A = typename Lanes<T>::Scalar>
+template <int S, int N, class T, class A = typename Lanes<T>::Scalar>
 void forward_tile(const Plan<S, A>& plan, const ConnectionWeights& weights, const ForwardArrays<T>& a, const A* P,
                   int64_t first, int64_t n, ForwardSpace<S, A>& space) {
-  a.f ? write_and_project<S, true, T>(plan, a, P, first, n, space)
-      : write_and_project<S, false, T>(plan, a, P, first, n, space);
-  const int64_t D = plan.width, K = plan.logits;
-  for (int64_t i = 0; i < n; ++i) {
-    const double mean = double(space.squares[i]) / double(S * D);
+  a.f ? write_and_project<S, N, true, T>(plan, a, P, first, n, space)
+      : write_and_project<S, N, false, T>(plan, a, P, first, n, space);
+  const int64_t D = plan.width, K = plan.each;
+  for (int64_t i = 0; i < n * N; ++i) {
+    const double mean = double(space.squares[i]) / double(S / N * D);
     const A rstd = A(1 / __builtin_sqrt(mean + plan.shape->epsilon));
-    a.rstd[first + i] = rstd;
-    for (int64_t k = 0; k < K; ++k) a.projected[(first + i) * K + k] = space.y[i * plan.padded + k] * rstd;
+    a.rstd[first * N + i] = rstd;
+    for (int64_t k = 0; k < K; ++k) a.projected[(first * N + i) * K + k] = space.y[i * plan.padded + k] * rstd;
   }
   for (int64_t i = 0; i < n; i += Lanes<A>::count) {
     open_gates<S, T>(plan, weights, a, first + i, smaller(Lanes<A>::count, n - i), &space.sums[0]);
@@ -152,21 +178,22 @@ void pad_rows(const A* P, int64_t rows, int64_t columns, int64_t padded, const Z
   }
 }
 
-template <int S, class T, class A = typename Lanes<T>::Scalar>
+template <int S, int N, class T, class A = typename Lanes<T>::Scalar>
 void forward_tiles(const ConnectionShape& shape, const ConnectionWeights& weights, const ForwardArrays<T>& arrays) {
   const Plan<S, A> plan(shape);
   const A* P = static_cast<const A*>(weights.projection);
-  const bool pads = plan.padded != plan.logits;
-  const ZeroedArray<A> apart(pads ? S * plan.width * plan.padded : 0);
-  if (pads) pad_rows(P, S * plan.width, plan.logits, plan.padded, apart);
+  const bool pads = plan.padded != plan.each;
+  const int64_t rows = plan.blocks() * plan.width;
+  const ZeroedArray<A> apart(pads ? rows * plan.padded : 0);
+  if (pads) pad_rows(P, rows, plan.each, plan.padded, apart);
   if (pads) P = &apart[0];
 #pragma omp parallel
   {
     ForwardSpace<S, A> space(plan);
 #pragma omp for schedule(static)
     for (int64_t i = 0; i < plan.tiles(); ++i) {
-      forward_tile<S, T>(plan, weights, arrays, P, i * plan.tile, smaller(plan.tile, plan.tokens - i * plan.tile),
-                         space);
+      forward_tile<S, N, T>(plan, weights, arrays, P, i * plan.tile, smaller(plan.tile, plan.tokens - i * plan.tile),
+                            space);
     }
   }
 }

@@ -204,9 +204,9 @@ __global__ void __launch_bounds__(gate_threads) gate_backward_kernel(ConnectionS
 }
 
 // Where the blocks' sums go: add_partials of stream_mix_reduce.cuh.
-template <int K, class A>
+template <int K, int scales, class A>
 struct GateWeightGradients {
-  static constexpr int count = K + 3;
+  static constexpr int count = K + scales;
   A *bias, *scale;
   __device__ A* at(int i, int64_t) const { return i < K ? bias + i : scale + (i - K); }
 };

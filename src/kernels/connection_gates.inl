@@ -25,6 +25,18 @@ BRAID_INLINE VectorOf<A> sigmoid(VectorOf<A> x) {
   return x < A(0) ? part * inverse : inverse;
 }
 
+// Near 0 by its series, since 1 - exp(-2x) would leave few digits.
+BRAID_INLINE FloatLanes hyperbolic_tangent(FloatLanes x) {
+  const FloatLanes size = x < 0.0f ? -x : x, part = exponential(-2.0f * size), far = (1.0f - part) / (1.0f + part);
+  const FloatLanes z = x * x;
+  const FloatLanes near = x + x * z * (((z * 2.1869488e-2f - 5.3968254e-2f) * z + 0.13333334f) * z - 0.33333334f);
+  return size < 0.25f ? near : x < 0.0f ? -far : far;
+}
+BRAID_INLINE DoubleLanes hyperbolic_tangent(DoubleLanes x) {
+  for (int64_t i = 0; i < Lanes<double>::count; ++i) x[i] = __builtin_tanh(x[i]);
+  return x;
+}
+
 template <class V>
 BRAID_INLINE V largest_of(const V* x, int count, int step) {
   V most = x[0];

@@ -2,7 +2,8 @@
 // Backward through the streams. With G the whole gradient of X',
 //   G[s] = dX'[s] + w[s] dm + (r dy) P[s]' - along X'[s]
 // the write's are dX[t] = sum_s H[s,t] G[s], df = sum_s c[s] G[s], dH[s,t] = G[s].X[t], dc[s] = G[s].f, taken while G
-// is in registers. Nothing written: dX = G.
+// is in registers. Nothing written: dX = G. With HC r dy and along are a stream's own (N = S norms, else 1), and all
+// streams have one P.
 #pragma once
 
 #include "kernels/connection_mma.cuh"
@@ -24,9 +25,9 @@ struct GradientArrays {
 };
 
 // What sixteen tokens are mixed with. Rows are padded so that eight tokens' numbers lie in different banks.
-template <int S>
+template <int S, int N>
 struct TokenCoefficientsShared {
-  float H[16][S * S + 4], c[16][S + 1], w[16][S + 1], along[16];
+  float H[16][S * S + 4], c[16][S + 1], w[16][S + 1], along[16][N];
 
   template <class T>
   __device__ void load(const GradientArrays<T, float>& p, int64_t first, int64_t tokens) {
@@ -40,7 +41,7 @@ struct TokenCoefficientsShared {
       const int64_t token = first + row < tokens ? first + row : tokens - 1;
       if (p.c) c[row][i % S] = p.c[token * S + i % S];
       w[row][i % S] = p.read[token * S + i % S];
-      if (i % S == 0) along[row] = p.along[token];
+      if (i % S < N) along[row][i % S] = p.along[token * N + i % S];
     }
   }
 };
@@ -113,23 +114,22 @@ __device__ __forceinline__ void write_gradient(const GradientArrays<T, float>& p
 
 // Sixteen tokens a block, whose warps share out the columns. Lanes of tokens past the last compute the last one's and
 // store nothing.
-template <int S, int steps, bool writes, class T>
+template <int S, int N, int steps, bool writes, class T>
 __global__ void __launch_bounds__(gradient_threads, 3)
     gradient_kernel(ConnectionShape shape, GradientArrays<T, float> p) {
-  __shared__ TokenCoefficientsShared<S> k;
+  __shared__ TokenCoefficientsShared<S, N> k;
   const int lane = int(threadIdx.x) % warp_size, warp = int(threadIdx.x) / warp_size, g = lane / 4, t = lane % 4;
   const int64_t D = shape.width, chunks = D / chunk, first = int64_t(blockIdx.x) * 16, last = shape.tokens - 1;
   const int64_t mine[2] = {first + g, first + g + 8};
   const int64_t rows[2] = {mine[0] < last ? mine[0] : last, mine[1] < last ? mine[1] : last};
   k.load(p, first, shape.tokens);
   __syncthreads();
-  Left<false> dy[steps];
+  Left<false> dy[N][steps];
 #pragma unroll
-  for (int i = 0; i < steps; ++i) {
-    const float *const upper = p.d_projected + rows[0] * 8 * steps + 8 * i + t, *const lower = p.d_projected +
-                                                                                               rows[1] * 8 * steps +
-                                                                                               8 * i + t;
-    dy[i] = Left<false>(upper[0], lower[0], upper[4], lower[4]);
+  for (int i = 0; i < N * steps; ++i) {
+    const float* const upper = p.d_projected + (rows[0] * N * steps + i) * 8 + t;
+    const float* const lower = p.d_projected + (rows[1] * N * steps + i) * 8 + t;
+    dy[i / steps][i % steps] = Left<false>(upper[0], lower[0], upper[4], lower[4]);
   }
   WriteSums<S> sums;
   for (int64_t j = warp; j < chunks; j += gradient_warps) {
@@ -139,12 +139,15 @@ __global__ void __launch_bounds__(gradient_threads, 3)
     load<4>(p.dm + rows[1] * D + d, dm[1]);
 #pragma unroll
     for (int s = 0; s < S; ++s) {
+      constexpr bool shared_norm = N == 1;
+      const int norm = shared_norm ? 0 : s, block = shared_norm ? s : 0;
       float through[2][4] = {};  // r dy P': of columns 0 and 1, 2 and 3 of both tokens
 #pragma unroll
       for (int tile = 0; tile < 2; ++tile) {
 #pragma unroll
         for (int i = 0; i < steps; ++i) {
-          multiply_add(through[tile], dy[i], p.packed[(((s * chunks + j) * 2 + tile) * steps + i) * warp_size + lane]);
+          multiply_add(through[tile], dy[norm][i],
+                       p.packed[(((block * chunks + j) * 2 + tile) * steps + i) * warp_size + lane]);
         }
       }
 #pragma unroll
@@ -155,7 +158,8 @@ __global__ void __launch_bounds__(gradient_threads, 3)
         load<4>(p.dX_out + at, dx);
 #pragma unroll
         for (int i = 0; i < 4; ++i) {
-          G[s][r][i] = dx[i] + k.w[g + 8 * r][s] * dm[r][i] + through[i / 2][2 * r + i % 2] - k.along[g + 8 * r] * x[i];
+          G[s][r][i] =
+              dx[i] + k.w[g + 8 * r][s] * dm[r][i] + through[i / 2][2 * r + i % 2] - k.along[g + 8 * r][norm] * x[i];
         }
         if (!writes && mine[r] <= last) store<4>(p.dX + at, G[s][r]);
       }
@@ -172,14 +176,12 @@ __global__ void __launch_bounds__(gradient_threads, 3)
 
 constexpr int plain_gradient_threads = 128;
 
-// Any width and type: a block a token, a thread a column. `padded` is K rounded up.
-template <int S, class T, class A>
+// Any width and type: a block a token, a thread a column. K logits a norm, `padded` is K rounded up.
+template <int S, int N, class T, class A>
 __global__ void __launch_bounds__(plain_gradient_threads)
     gradient_plain_kernel(ConnectionShape shape, int K, int padded, GradientArrays<T, A> p) {
   __shared__ A shared[plain_gradient_threads / warp_size * (S * S + S)];
   const int64_t D = shape.width, token = blockIdx.x;
-  const A* const dy = p.d_projected + token * padded;
-  const A along = p.along[token];
   A sums[S * S + S] = {};
   for (int64_t d = threadIdx.x; d < D; d += plain_gradient_threads) {
     A G[S], df = 0;
@@ -187,10 +189,11 @@ __global__ void __launch_bounds__(plain_gradient_threads)
     const A f = p.f ? widen(p.f[token * D + d]) : A(0);
 #pragma unroll
     for (int s = 0; s < S; ++s) {
-      const int64_t at = (token * S + s) * D + d;
+      const int64_t at = (token * S + s) * D + d, norm = token * N + (N == 1 ? 0 : s);
+      const A *const dy = p.d_projected + norm * padded, *const P = p.projection + ((N == 1 ? s : 0) * D + d) * K;
       A through = 0;
-      for (int i = 0; i < K; ++i) through += dy[i] * p.projection[(s * D + d) * K + i];
-      G[s] = widen(p.dX_out[at]) + p.read[token * S + s] * dm + through - along * widen(p.X_out[at]);
+      for (int i = 0; i < K; ++i) through += dy[i] * P[i];
+      G[s] = widen(p.dX_out[at]) + p.read[token * S + s] * dm + through - p.along[norm] * widen(p.X_out[at]);
       if (!p.f) p.dX[at] = narrow<T>(G[s]);
     }
     if (!p.f) continue;

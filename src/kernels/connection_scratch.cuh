@@ -25,6 +25,14 @@ class Pieces {
   int64_t used_ = 0;
 };
 
+// The shape that is projected: with a norm for each stream, every stream is a token of one.
+inline ConnectionShape projected_shape(const ConnectionShape& shape) {
+  ConnectionShape rows = shape;
+  rows.tokens *= connection_norms(shape.mixing, shape.streams);
+  rows.streams /= connection_norms(shape.mixing, shape.streams);
+  return rows;
+}
+
 // P in fragments, four words for two of its numbers.
 inline int64_t packed_words(const ConnectionShape& shape, int tiles) {
   return shape.streams * shape.width / chunk * 2 * tiles * warp_size;
@@ -45,9 +53,10 @@ struct ForwardScratch {
  private:
   explicit ForwardScratch(const Pieces&) {}
   void take(Pieces& pieces, const ConnectionShape& shape, int tiles) {
-    sums = pieces.take<A>(slices * (8 * tiles + 1) * shape.tokens);
+    const ConnectionShape rows = projected_shape(shape);
+    sums = pieces.take<A>(slices * (8 * tiles + 1) * rows.tokens);
     logits = pieces.take<A>(shape.tokens * shape.streams * shape.streams);
-    packed = pieces.take<Right>(packed_words(shape, tiles));
+    packed = pieces.take<Right>(packed_words(rows, tiles));
   }
 };
 
@@ -67,15 +76,16 @@ struct BackwardScratch {
  private:
   explicit BackwardScratch(const Pieces&) {}
   void take(Pieces& pieces, const ConnectionShape& shape, int tiles) {
+    const ConnectionShape rows = projected_shape(shape);
     const int64_t M = shape.tokens, S = shape.streams, padded = 8 * tiles;
     d_read = pieces.take<A>(M * S);
     logits = pieces.take<A>(M * S * S);
     d_logits = pieces.take<A>(M * S * S);
-    d_projected = pieces.take<A>(M * padded);
-    along = pieces.take<A>(M);
-    of_gates = pieces.take<A>((M + gate_threads - 1) / gate_threads * (padded + 3));
-    of_weights = pieces.take<float>(TokenRanges(shape).count * S * shape.width * padded);
-    packed = pieces.take<Right>(packed_words(shape, tiles));
+    d_projected = pieces.take<A>(rows.tokens * padded);
+    along = pieces.take<A>(rows.tokens);
+    of_gates = pieces.take<A>((M + gate_threads - 1) / gate_threads * (S / rows.streams * padded + 3));
+    of_weights = pieces.take<float>(TokenRanges(rows).count * rows.streams * rows.width * padded);
+    packed = pieces.take<Right>(packed_words(rows, tiles));
   }
 };
 

@@ -39,6 +39,7 @@ ConnectionResult kept_of(const ConnectionResult& x) {
 }
 
 kernels::Mixing mixing_of(const ModelConfig& config) {
+  if (config.residual == "hc") return kernels::Mixing::unconstrained;
   return config.manifold == "permutations" ? kernels::Mixing::permutations : kernels::Mixing::sinkhorn;
 }
 
@@ -68,9 +69,10 @@ ConnectionResult run(const ConnectionInput& in, const ModelConfig& config) {
   const int64_t B = X.size(0), T = X.size(1), S = X.size(2);
   const auto numbers = in.weights.projection.options().requires_grad(false);
   const auto made = [&](std::vector<int64_t> shape) { return at::empty(shape, numbers); };
+  const int64_t rows = B * T * kernels::connection_norms(mixing_of(config), S);
   ConnectionResult out{in.f.defined() ? at::empty_like(X) : X.detach(),
-                       made({B * T, in.weights.projection.size(1)}),
-                       made({B * T}),
+                       made({rows, in.weights.projection.size(1)}),
+                       made({rows}),
                        made({B, T, S}),
                        made({B, T, S}),
                        made({B, T, S, S}),
@@ -209,7 +211,7 @@ ResidualState connected(const ConnectionInput& in, const std::shared_ptr<StreamS
 }  // namespace
 
 bool has_fused_connections(const ModelConfig& config) {
-  return config.is_paper_form() && config.residual == "mhc" &&
+  return config.is_paper_form() && config.has_streams() &&
          kernels::has_connection_kernel(mixing_of(config), config.streams);
 }
 

@@ -15,7 +15,7 @@ namespace braid {
 // Neighbouring connections of which the first one's streams are kept; the others' are while backward is there.
 class StreamSegment;
 
-// Where a model's connections are fused: mHC of 2, 4 or 8 streams; HC is not.
+// Where a model's connections are fused: those of the papers' forms with 2, 4 or 8 streams.
 bool has_fused_connections(const ModelConfig& config);
 
 // `interval` connections share a segment: 1 keeps all. One of these per model; forward passes come one after the other.

@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "nn/initialise.h"
 #include "nn/manifold.h"
 #include "nn/precompiled.h"
 
@@ -39,11 +40,18 @@ at::Tensor hardly_mixing(const ModelConfig& config, const at::TensorOptions& opt
 void start_manifold(at::Tensor bias, const ModelConfig& config) {
   const int64_t S = config.streams;
   bias.zero_();
-  if (config.connection_start == "zeros") return;
+  if (config.connection_start.starts_with("zeros")) return;
   bias.narrow(2, 2 * S, bias.size(2) - 2 * S).copy_(hardly_mixing(config, bias.options()));
-  if (config.connection_start == "identity") return;
+  if (config.connection_start.starts_with("identity")) return;
   bias.narrow(2, 0, S).fill_(-3.0);
   for (int64_t k = 0; k < bias.size(0); ++k) bias[k][0][k % S] = 3.0;
+}
+
+// The norm before it makes of these numbers of deviation 1.
+void start_projections(Parameter& projection, const ModelConfig& config, int64_t seed) {
+  if (config.residual == "mhc" && config.connection_start.ends_with("_random"))
+    return fill_normal(projection, seed, 1 / std::sqrt(double(config.streams * config.width)));
+  projection.master.zero_();
 }
 
 void start_exit(ParameterSet& set, int64_t streams) {
@@ -54,9 +62,9 @@ void start_exit(ParameterSet& set, int64_t streams) {
 
 }  // namespace
 
-void start_connections(ParameterSet& set, const ModelConfig& config) {
+void start_connections(ParameterSet& set, const ModelConfig& config, int64_t seed) {
   if (!config.is_paper_form()) return start_poc(set, config.streams);
-  set.named("mix.projection").master.zero_();
+  start_projections(set.named("mix.projection"), config, seed);
   set.named("mix.scale").master.fill_(0.01);
   const at::Tensor bias = set.named("mix.bias").master;
   config.residual == "hc" ? start_hyper(bias, config.streams) : start_manifold(bias, config);

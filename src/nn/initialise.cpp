@@ -105,7 +105,7 @@ void initialise_poc(Transformer& model, at::Generator& generator) {
     init.uniform("head.weight", PocInitialiser::linear_weight_bound(config.width));
   }
   unit_norm(set, "ln_f");
-  if (config.has_streams()) start_connections(set, config);
+  if (config.has_streams()) start_connections(set, config, static_cast<int64_t>(generator.current_seed()));
   set.refresh_compute();
 }
 
@@ -141,7 +141,7 @@ void initialise_normal(Transformer& model, int64_t seed, const std::function<dou
       fill_normal(parameter, seed, of(parameter));
     }
   }
-  if (model.config().has_streams()) start_connections(model.parameters(), model.config());
+  if (model.config().has_streams()) start_connections(model.parameters(), model.config(), seed);
   model.parameters().refresh_compute();
 }
 

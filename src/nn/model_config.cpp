@@ -62,10 +62,11 @@ void ModelConfig::describe(ConfigSection& s) {
   s.choice("manifold", manifold, {"sinkhorn", "permutations"},
            "how the paper's form of mhc makes mixing matrices doubly stochastic: sinkhorn, nearly, by iterations; "
            "permutations, exactly, as weighted sums of all S! permutations, up to 4 streams (arXiv 2601.05732)");
-  s.choice("connection_start", connection_start, {"home", "zeros", "identity"},
+  s.choice("connection_start", connection_start, {"home", "zeros", "identity", "zeros_random", "identity_random"},
            "how the paper's form of mhc begins: home, each sublayer reads nearly one stream, and streams are hardly mixed; "
            "identity, the same mixing, but all streams are read alike; zeros, all are averaged, too. Streams that begin "
-           "alike in the last two part by rounding only");
+           "alike in these two part by rounding only: identity_random and zeros_random draw the projections that "
+           "coefficients come from, and they part at once");
   s.choice("stream_exit", stream_exit, {"sum", "mean", "learned"},
            "what the last norm of the paper's form reads of the streams; learned: a sum whose weights are sigmoids, "
            "of each token");

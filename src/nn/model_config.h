@@ -35,7 +35,7 @@ struct ModelConfig {
   std::string connection_form = "poc";  // poc | paper: which program's hc and mhc (nn/residual.h)
   int64_t streams = 4, sinkhorn_iterations = 20;
   std::string manifold = "sinkhorn";      // sinkhorn | permutations: mhc in the paper's form
-  std::string connection_start = "home";  // home | zeros | identity: the same
+  std::string connection_start = "home";  // home | zeros | identity | zeros_random | identity_random: the same
   std::string stream_exit = "sum";        // sum | mean | learned: the paper's form
   bool tie_embeddings = false;
   double rope_theta = 10000.0, norm_epsilon = 1e-5;

@@ -19,8 +19,8 @@ void TrainConfig::describe(ConfigSection& s) {
           "whether a block's activations are computed again in backward instead of kept: less memory for about a third "
           "more time, the same numbers");
   s.value("stream_interval", stream_interval,
-          "mhc in the paper's form keeps its streams for backward at every so manieth sublayer and computes the others again "
-          "from what sublayers gave: much less memory for little time, the same numbers; 0: the interval of least memory, "
+          "hc and mhc in the paper's form keep their streams for backward at every so manieth sublayer and compute the others "
+          "again from what sublayers gave: much less memory for little time, the same numbers; 0: the interval of least memory, "
           "about sqrt(S L / (S + 2)) of L sublayers; 1 keeps all [sublayers]", 0);
   s.value("deterministic", deterministic,
           "only algorithms that give the same bits from run to run: fixed choices in cuBLAS, cuDNN and NCCL; some are "

@@ -6,6 +6,8 @@ from braid's configuration files and braid's first weights, and writes what each
     mhc_torch.py configs/mhc/paper_mhc.toml --set model.residual=mhc --out steps.json [--dtype bf16] [--compile]
                  [--threads 2] [--device cuda]
 
+Of the ways to write the connection the ones that PyTorch runs fastest were taken: Sinkhorn's matrices with the tokens last,
+streams mixed by small matrix products, and where it is compiled by sums, which join the passes beside them.
 bf16 is autocast; the streams and what they are mixed with stay in fp32, as in braid. --compile compiles what one sublayer
 does, connection included, once for attention and once for MLPs. A step's seconds are what braid's step_seconds are: from
 the batch to the updated weights, with loss, gradient norm and the check for finite numbers read on the host.
@@ -129,11 +131,17 @@ def mlp(x, into, out):
 
 
 def sinkhorn(logits, iterations):
-    M = (logits - logits.amax(-2, keepdim=True)).exp()
+    """Of [B, T, S, S]: columns, then rows."""
+    M = logits.permute(2, 3, 0, 1).contiguous()
+    M = (M - M.amax(0, keepdim=True)).exp()
     for _ in range(iterations):
-        M = M / M.sum(-2, keepdim=True)
-        M = M / M.sum(-1, keepdim=True)
-    return M
+        M = M / M.sum(0, keepdim=True)
+        M = M / M.sum(1, keepdim=True)
+    return M.permute(2, 3, 0, 1)
+
+
+def mixed_by_sums(H, X):
+    return sum(H[..., t, None] * X[:, :, t, None] for t in range(X.shape[2]))
 
 
 class Decoder:
@@ -144,6 +152,7 @@ class Decoder:
         self.sublayer_of_residual = regional(self.sublayer_of_residual)
         self.sublayer_of_streams = regional(self.sublayer_of_streams)
         self.coefficients = regional(self.coefficients)
+        self.mixed = mixed_by_sums if compiled else torch.matmul
 
     def own(self, k):
         """Weights of sublayer k: norm, first and second matrix."""
@@ -175,7 +184,7 @@ class Decoder:
         """The sublayer, its write and, where another follows, what that one reads, writes and mixes with."""
         f = self.function(m, is_attention, *own)
         with torch.autocast(X.device.type, enabled=False):
-            X = torch.matmul(H, X) + c * f.float()[:, :, None]
+            X = self.mixed(H, X) + c * f.float()[:, :, None]
         return (X, *self.coefficients(X, *following)) if following else (X,)
 
     def connection(self, k):

@@ -39,7 +39,7 @@ struct Arrays {
         scale(place, as<A>(in.scale)),
         bias(place, as<A>(in.bias)),
         y(place, std::vector<A>(size_t(shape.tokens * in.K()))),
-        rstd(place, std::vector<A>(size_t(shape.tokens))),
+        rstd(place, std::vector<A>(size_t(shape.tokens * in.norms()))),
         read(place, std::vector<A>(in.c.size())),
         write(place, std::vector<A>(in.c.size())),
         mix(place, std::vector<A>(in.H.size())),
@@ -48,7 +48,7 @@ struct Arrays {
         dc(place, std::vector<A>(in.c.size())),
         dH(place, std::vector<A>(in.H.size())),
         dP(place, std::vector<A>(in.P.size(), A(already_there))),
-        dscale(place, std::vector<A>(3, A(already_there))),
+        dscale(place, std::vector<A>(in.scale.size(), A(already_there))),
         dbias(place, std::vector<A>(in.bias.size(), A(already_there))),
         scratch(place, std::vector<uint8_t>(size_t(connection_scratch_bytes({where}, shape, E::element)))) {}
 

@@ -34,7 +34,7 @@ void expect_forward(Arrays<E>& a, const ConnectionInputs& in) {
   a.forward();
   const Results X = written(in);
   expect_near(a.seen_streams(), values_of(X), bounds_of(X, few<E>), "X'");
-  const Numbers X_seen = a.seen_streams(), rstd = rstd_of(in.shape, X_seen);
+  const Numbers X_seen = a.seen_streams(), rstd = rstd_of(in, X_seen);
   Numbers bound = rstd;
   for (double& x : bound) x *= many<E>;
   expect_near(a.rstd.values(), rstd, bound, "r");
@@ -97,7 +97,7 @@ void expect_the_formulas(Place place, const ConnectionShape& shape, bool writes)
 std::vector<ConnectionShape> shapes() {
   std::vector<ConnectionShape> all;
   for (const int64_t streams : {2, 4, 8}) {
-    for (const Mixing mixing : {Mixing::sinkhorn, Mixing::permutations}) {
+    for (const Mixing mixing : {Mixing::sinkhorn, Mixing::permutations, Mixing::unconstrained}) {
       if (!has_connection_kernel(mixing, streams)) continue;
       all.push_back({1, streams, 1, mixing});
       all.push_back({3, streams, 37, mixing, 7});
@@ -110,6 +110,8 @@ std::vector<ConnectionShape> shapes() {
   all.push_back({3, 2, 1031});
   all.push_back({133, 4, 272});
   all.push_back({600, 2, 48});
+  all.push_back({70, 4, 272, Mixing::unconstrained});  // one stream's columns are not whole blocks of 32
+  all.push_back({150, 2, 64, Mixing::unconstrained});
   return all;
 }
 
@@ -185,7 +187,7 @@ void expect_central_differences(Place place, const ConnectionShape& shape, bool 
 }
 
 void expect_all_central_differences(Place place) {
-  for (const Mixing mixing : {Mixing::sinkhorn, Mixing::permutations}) {
+  for (const Mixing mixing : {Mixing::sinkhorn, Mixing::permutations, Mixing::unconstrained}) {
     for (const bool writes : {true, false}) {
       ASSERT_NO_FATAL_FAILURE(expect_central_differences(place, {3, 4, 5, mixing, 4}, writes));
     }

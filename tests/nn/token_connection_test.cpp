@@ -53,7 +53,7 @@ Transformer& started(Transformer& model) {
 // Connections near their start, where losses are smooth enough for central differences, with streams that differ.
 void start_with_noise(Transformer& model) {
   const at::NoGradGuard no_gradient;
-  start_connections(model.parameters(), model.config());
+  start_connections(model.parameters(), model.config(), 0);
   at::Generator generator = seeded_generator(17);
   for (Parameter& p : model.parameters().all()) {
     if (p.name.starts_with("mix.")) p.master.add_(at::empty(p.shape, at::kDouble).normal_(0.0, 0.1, generator));
@@ -157,6 +157,48 @@ TEST(TokenConnection, OtherStartsAverageTheStreams) {
   }
 }
 
+// Of the largest gradient of a write bias, how far those of one sublayer's streams are apart after a step's backward.
+// (Reads of equal streams have hardly any: the sublayer's norm takes their sum out.)
+double streams_apart(const ModelConfig& config) {
+  Transformer model(config, Precision::fp64, at::kCPU);
+  backward(started(model), random_sample(config, 2, 4));
+  const at::Tensor writes = model.parameters().named("mix.bias").gradient.narrow(2, config.streams, config.streams);
+  return ((writes.amax(2) - writes.amin(2)).abs().max() / writes.abs().max()).item<double>();
+}
+
+TEST(TokenConnection, StreamsThatBeginAlikePartOnlyWhereProjectionsAreDrawn) {
+  for (const Variant& v : {variants[0], variants[1], variants[3]}) {
+    for (const char* start : {"zeros", "identity"}) {
+      SCOPED_TRACE(str(named(v), " ", start));
+      ModelConfig config = model_of(v);
+      config.connection_start = start;
+      EXPECT_LT(streams_apart(config), 1e-12);
+      config.connection_start += "_random";
+      EXPECT_GT(streams_apart(config), 1e-5);
+    }
+  }
+}
+
+TEST(TokenConnection, ProjectionsAreDrawnBySeedAndBiasesAreThoseOfTheNamedStart) {
+  ModelConfig config = model_of({"llama", "mhc"}), other = config;
+  config.connection_start = "zeros";
+  other.connection_start = "zeros_random";
+  Transformer model(config, Precision::fp32, at::kCPU), drawn(other, Precision::fp32, at::kCPU);
+  const auto projection_of = [&](int64_t seed) {
+    initialise_llama(drawn, seed);
+    return drawn.parameters().named("mix.projection").master.clone();
+  };
+  const at::Tensor P = projection_of(3);
+  EXPECT_NEAR(P.std().item<double>() * std::sqrt(4.0 * double(config.width)), 1, 0.05);
+  EXPECT_LT(std::abs(P.mean().item<double>()), 0.02);
+  EXPECT_FALSE(at::equal(P[0], P[1]));
+  EXPECT_FALSE(at::equal(P, projection_of(4)));
+  EXPECT_TRUE(at::equal(P, projection_of(3)));
+  started(model);
+  for (const char* name : {"mix.bias", "mix.scale"})
+    EXPECT_TRUE(at::equal(model.parameters().named(name).master, drawn.parameters().named(name).master));
+}
+
 // Column sums of a composite drift where K iterations leave an error in each of its factors.
 TEST(TokenConnection, CompositeOf192SublayersKeepsRowSums) {
   const at::NoGradGuard no_gradient;
@@ -238,7 +280,7 @@ TEST(TokenConnection, KeepsStreamsAtTheIntervalOfTheLeastMemory) {
 
 // The unfused functions are what other streams than 2, 4 and 8 take.
 TEST(TokenConnection, FusedOrNotIsTheSameToRounding) {
-  for (const Variant& v : {Variant{"llama", "mhc"}, {"poc", "mhc", "permutations", "sum", 2}}) {
+  for (const Variant& v : {Variant{"llama", "mhc"}, {"poc", "mhc", "permutations", "sum", 2}, {"llama", "hc"}}) {
     SCOPED_TRACE(named(v));
     const ModelConfig config = model_of(v);
     Transformer model(config, Precision::fp64, at::kCPU);
