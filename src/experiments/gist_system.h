@@ -9,6 +9,7 @@
 
 #include "data/question_set.h"
 #include "experiments/adapted_model.h"
+#include "infer/kv_cache.h"
 #include "nn/gist_segments.h"
 
 namespace braid {
@@ -56,9 +57,6 @@ struct SystemNeeds {
 std::vector<GistSystem> gist_systems(const SystemNeeds& needs);
 // Those of these names, in the order of gist_systems. UsageError: an unknown name, with those there are.
 std::vector<GistSystem> systems_named(std::vector<GistSystem> systems, const std::vector<std::string>& names);
-
-// Bytes of one position's keys and values in all layers.
-int64_t position_bytes(Transformer& model);
 
 // Greedy decoding: `logits_after` gives those [B, V] of the token behind ids [B, T], first the question's, then each new
 // token's. A row ends behind a stop id; decoding goes on until all have, or answer_tokens are there.

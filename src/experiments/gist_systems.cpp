@@ -10,12 +10,6 @@
 
 namespace braid {
 
-int64_t position_bytes(Transformer& model) {
-  const ModelConfig& c = model.config();
-  const int64_t element = at::elementSize(compute_type(model.parameters().precision()));
-  return 2 * c.layers * c.key_value_width() * element;
-}
-
 AnswerTokens decode_greedily(const QuestionSet& set, const at::Tensor& question,
                              const std::function<at::Tensor(const at::Tensor&)>& logits_after) {
   const at::NoGradGuard no_gradient;

@@ -19,4 +19,10 @@ KvCache make_kv_cache(Transformer& model, std::vector<int64_t> padding, int64_t 
   return {at::zeros(shape, options), at::zeros(shape, options), std::move(padding), 0, {}};
 }
 
+int64_t position_bytes(Transformer& model) {
+  const ModelConfig& config = model.config();
+  const int64_t element = at::elementSize(compute_type(model.parameters().precision()));
+  return 2 * config.layers * config.key_value_width() * element;
+}
+
 }  // namespace braid

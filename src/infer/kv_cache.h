@@ -26,4 +26,7 @@ struct KvCache {
 // Room for `slots` tokens of each text.
 KvCache make_kv_cache(Transformer& model, std::vector<int64_t> padding, int64_t slots);
 
+// Bytes of one position's keys and values in all layers.
+int64_t position_bytes(Transformer& model);
+
 }  // namespace braid

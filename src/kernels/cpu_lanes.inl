@@ -23,6 +23,7 @@ struct Bf16 {
 typedef float FloatLanes __attribute__((vector_size(vector_bytes)));
 typedef double DoubleLanes __attribute__((vector_size(vector_bytes)));
 typedef uint32_t WordLanes __attribute__((vector_size(vector_bytes)));
+typedef uint64_t LongLanes __attribute__((vector_size(vector_bytes)));
 typedef uint16_t Bf16Lanes __attribute__((vector_size(vector_bytes / 2)));
 
 template <class T>

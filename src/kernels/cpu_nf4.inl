@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Decoding of NF4 in registers, shared by the CPU kernels that read it. Included after cpu_lanes.inl.
 
-constexpr int64_t lanes = Lanes<float>::count;
-
-BRAID_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+#include "kernels/cpu_few_tokens.inl"
 
 // Keeps a product from being joined with the sum it goes into: bitsandbytes rounds both.
 BRAID_INLINE float rounded(float x) {
@@ -14,16 +12,6 @@ BRAID_INLINE float rounded(float x) {
 BRAID_INLINE float block_absmax(const Nf4Scales& scales, int64_t block) {
   if (!scales.codes) return scales.absmax[block];
   return rounded(scales.map[scales.codes[block]] * scales.absmax[block / nf4_nested_block]) + scales.offset;
-}
-
-BRAID_INLINE float sum_of(FloatLanes v) {
-#pragma GCC unroll 4
-  for (int64_t distance = lanes / 2; distance > 0; distance /= 2) {
-    WordLanes from;
-    for (int64_t i = 0; i < lanes; ++i) from[i] = uint32_t(i ^ distance);
-    v += __builtin_shuffle(v, from);
-  }
-  return v[0];
 }
 
 // The numbers of as many codes as there are lanes; of each lane the lowest four bits count.
@@ -116,28 +104,5 @@ void decode_run(const Nf4Matrix& w, int64_t first, int64_t count, T* out) {
     const int64_t at = first + done, part = smaller(count - done, nf4_block - at % nf4_block);
     part % (2 * lanes) || at % 2 ? decode_singly(w, at, part, out + done) : decode_part(w, at, part, out + done);
     done += part;
-  }
-}
-
-// So many tokens are multiplied at a time, their number known to the compiler.
-constexpr int64_t few_tokens = 8;
-
-template <int N>
-struct TokenCount {
-  static constexpr int value = N;
-};
-
-// body(TokenCount<tokens>), for 1 to few_tokens.
-template <class Body>
-BRAID_INLINE void with_tokens(int64_t tokens, const Body& body) {
-  switch (tokens) {
-    case 1: return body(TokenCount<1>());
-    case 2: return body(TokenCount<2>());
-    case 3: return body(TokenCount<3>());
-    case 4: return body(TokenCount<4>());
-    case 5: return body(TokenCount<5>());
-    case 6: return body(TokenCount<6>());
-    case 7: return body(TokenCount<7>());
-    default: return body(TokenCount<few_tokens>());
   }
 }

@@ -72,7 +72,6 @@ void small_product(LeftOperand<S> a, const S* b, int64_t b_row, S* c, int64_t c_
   for (; j < columns; j += count) product_columns<add, 1, T>(a, b + j, b_row, c + j, c_row, rows, inner);
 }
 
-typedef uint64_t LongLanes __attribute__((vector_size(vector_bytes)));
 template <class V>
 struct IndicesOf;  // what __builtin_shuffle picks lanes of a V by
 template <>

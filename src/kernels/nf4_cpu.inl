@@ -15,7 +15,6 @@ namespace {
 #include "kernels/cpu_nf4.inl"
 #include "kernels/cpu_blocks.inl"
 
-typedef uint64_t LongLanes __attribute__((vector_size(vector_bytes)));
 
 // Between the numbers of neighbouring codes.
 struct Borders {

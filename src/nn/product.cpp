@@ -6,6 +6,8 @@
 #include <optional>
 
 #include "kernels/cpu_level.h"
+#include "kernels/skinny_product.h"
+#include "nn/kernel_call.h"
 #include "nn/precompiled.h"
 
 namespace braid {
@@ -39,9 +41,25 @@ bool suits(const OneDnn& onednn, const at::Tensor& a, const at::Tensor& b, const
   return a.scalar_type() == at::kBFloat16 && bias.defined() && onednn.takes_bf16;
 }
 
+// Few rows of a, as decoding has them, and b where it lies.
+bool is_skinny(const at::Tensor& a, const at::Tensor& b) {
+  const bool type = a.scalar_type() == at::kFloat || a.scalar_type() == at::kBFloat16;
+  const bool few = a.size(0) <= kernels::most_skinny_tokens;
+  return type && few && a.device().is_cpu() && a.scalar_type() == b.scalar_type() && b.is_contiguous();
+}
+
+at::Tensor skinny_product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& bias) {
+  const at::Tensor x = a.contiguous(), shift = bias.defined() ? bias.contiguous() : bias;
+  at::Tensor y = at::empty({a.size(0), b.size(0)}, a.options());
+  kernels::skinny_product(element_of(x), {a.size(0), a.size(1), b.size(0)}, x.const_data_ptr(), b.const_data_ptr(),
+                          bias.defined() ? shift.const_data_ptr() : nullptr, y.mutable_data_ptr());
+  return y;
+}
+
 }  // namespace
 
 at::Tensor product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& bias) {
+  if (is_skinny(a, b)) return skinny_product(a, b, bias);
   static const OneDnn onednn = find_onednn();
   if (suits(onednn, a, b, bias)) {
     const std::optional<at::Tensor> added = bias.defined() ? std::optional(bias) : std::nullopt;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The matrix products of linear layers. On CPUs PyTorch hands fp32 products to MKL, which on processors of other makers
 // than Intel stays at half of what AVX-512 gives (measured on Zen 5, one core: 90 against 210 GFLOP/s); there this takes
-// oneDNN, which LibTorch holds as well. bf16 products with a bias go there too where the processor has the type. Called
-// where autograd does not record.
+// oneDNN, which LibTorch holds as well. bf16 products with a bias go there too where the processor has the type. A handful
+// of rows is this project's own (kernels/skinny_product.h). Called where autograd does not record.
 #pragma once
 
 #include <ATen/core/Tensor.h>

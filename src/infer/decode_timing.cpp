@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "infer/decode_timing.h"
+
+#include <c10/core/impl/VirtualGuardImpl.h>
+
+#include <numeric>
+#include <set>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "infer/decode.h"
+#include "infer/sampler.h"
+#include "nn/precompiled.h"
+#include "nn/projection.h"
+#include "nn/quantised_weight.h"
+
+namespace braid {
+
+namespace {
+
+void wait_for(const at::Device& device) {
+  if (!device.is_cpu()) c10::impl::VirtualGuardImpl(device.type()).synchronizeDevice(device.index());
+}
+
+// All streams of one measurement.
+class Streams {
+ public:
+  Streams(Transformer& model, const GenerationRequest& request, int64_t count, const Tokenizer* tokenizer)
+      : model_(model),
+        sampler_(count, model.config().vocabulary, model.device()),
+        cache_(make_kv_cache(model, std::vector<int64_t>(static_cast<size_t>(count)),
+                             static_cast<int64_t>(request.prompt.size()) + request.max_tokens)),
+        slots_(static_cast<size_t>(count)) {
+    std::iota(slots_.begin(), slots_.end(), 0);
+    for (const int64_t slot : slots_) {
+      GenerationRequest mine = request;
+      mine.sampling.answer = slot;
+      sampler_.begin(slot, sampling_of(mine), mine.prompt);
+      answers_.emplace_back(mine, tokenizer);
+    }
+    const at::Tensor prompt = at::tensor(at::ArrayRef<int64_t>(request.prompt), at::kLong);
+    ids_ = prompt.expand({count, prompt.size(0)}).to(model.device());
+    model.residual().begin_step();
+  }
+
+  // One token for each stream; its seconds.
+  double step(DecodeTiming& timing) {
+    const Stopwatch watch;
+    const at::Tensor logits = decode(model_, cache_, ids_);
+    wait_for(model_.device());
+    const double forward = watch.seconds();
+    SampledTokens sampled = sampler_.sample(logits, slots_);
+    const double until_sampled = watch.seconds();
+    for (size_t slot = 0; slot < answers_.size(); ++slot) {
+      if (sampled.rows[slot].id < 0) throw Error("the model's logits are NaN or infinite");
+      answers_[slot].push(std::move(sampled.rows[slot]));
+    }
+    ids_ = sampled.ids.unsqueeze(1);
+    const double all = watch.seconds();
+    timing.forward += forward;
+    timing.sampling += until_sampled - forward;
+    timing.text += all - until_sampled;
+    return all;
+  }
+
+  const Answer& first() const { return answers_.front().answer(); }
+
+ private:
+  Transformer& model_;
+  Sampler sampler_;
+  KvCache cache_;
+  std::vector<int64_t> slots_;
+  std::vector<GrowingAnswer> answers_;
+  at::Tensor ids_;  // [streams, T]: what the next step takes
+};
+
+}  // namespace
+
+DecodeTiming time_decoding(Transformer& model, const GenerationRequest& request, int64_t streams,
+                           const Tokenizer* tokenizer) {
+  const at::NoGradGuard no_gradient;
+  const int64_t tokens = static_cast<int64_t>(request.prompt.size()) + request.max_tokens;
+  if (request.prompt.empty()) throw UsageError("expected a prompt of at least one token");
+  if (tokens > model.config().context) {
+    throw UsageError(str(request.prompt.size(), " tokens and ", request.max_tokens,
+                         " new ones are more than the model's context of ", model.config().context));
+  }
+  GenerationRequest all = request;
+  all.min_tokens = all.max_tokens;
+  Streams running(model, all, streams, tokenizer);
+  DecodeTiming timing;
+  timing.first_token = running.step(timing);
+  for (int64_t token = 1; token < request.max_tokens; ++token) timing.steps.push_back(running.step(timing));
+  timing.answer = running.first();
+  return timing;
+}
+
+int64_t weight_bytes_read(Transformer& model) {
+  int64_t bytes = 0;
+  const Parameter* rows_alone = model.embedding().tokens;
+  if (rows_alone->contributions > 1) rows_alone = nullptr;  // the head too
+  for (const Parameter& parameter : model.parameters().all()) {
+    if (&parameter != rows_alone && parameter.compute.defined()) bytes += static_cast<int64_t>(parameter.compute.nbytes());
+  }
+  if (!model.config().is_quantised()) return bytes;
+  std::set<const WeightSource*> seen;
+  for (const Projection& projection : projections(model)) {
+    const auto* quantised = dynamic_cast<const Nf4Weight*>(projection.linear->source.get());
+    if (!quantised || !seen.insert(quantised).second) continue;
+    for (const Nf4Tensor& part : quantised->parts()) bytes += part.bytes();
+  }
+  return bytes;
+}
+
+}  // namespace braid

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// How long answers to one prompt take, part by part, and what their steps read: what braid bench decode tells.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "infer/answer.h"
+#include "nn/transformer.h"
+
+namespace braid {
+
+// In seconds; the parts are sums over all steps: blocks and head; choosing tokens, until they are on the host; ids to text.
+struct DecodeTiming {
+  double first_token = 0;     // the prompt, and the first token of each stream
+  std::vector<double> steps;  // each later token of all streams together
+  double forward = 0, sampling = 0, text = 0;
+  Answer answer;  // of the first stream
+};
+
+// The request in `streams` copies beside each other, answer i drawing as number i, each of exactly max_tokens. Without a
+// tokenizer (null) there are no texts. UsageError: a prompt without tokens, or more tokens than the model's context.
+// Error: the model's logits are NaN or infinite.
+DecodeTiming time_decoding(Transformer& model, const GenerationRequest& request, int64_t streams,
+                           const Tokenizer* tokenizer);
+
+// Bytes of weights that a step reads: all but the rows of an embedding that is not the head as well, and adapters.
+int64_t weight_bytes_read(Transformer& model);
+
+}  // namespace braid

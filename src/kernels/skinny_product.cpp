@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/skinny_product.h"
+
+#include "base/error.h"
+#include "kernels/cpu_level.h"
+#include "kernels/skinny_product_cpu.h"
+
+namespace braid::kernels {
+
+namespace {
+
+SkinnyProduct cpu() {
+  switch (chosen_cpu_level()) {
+    case CpuLevel::avx512: return level_avx512::skinny_product;
+    case CpuLevel::avx2: return level_avx2::skinny_product;
+    default: return level_base::skinny_product;
+  }
+}
+
+}  // namespace
+
+void skinny_product(Element element, const SkinnyShape& shape, const void* x, const void* weight, const void* bias,
+                    void* y) {
+  if (element == Element::float64) throw Error("products of few tokens are of float32 or bfloat16, not of float64");
+  if (shape.tokens == 0 || shape.outputs == 0) return;
+  if (element == Element::bfloat16 && has_bf16_pairs()) {
+    return level_avx512bf16::skinny_product_bf16(shape, x, weight, bias, y);
+  }
+  cpu()(element, shape, x, weight, bias, y);
+}
+
+}  // namespace braid::kernels

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// y = x W^T + b on CPUs for a handful of tokens, as decoding has them: W is read once, in one stream for each thread, and
+// nothing is packed or copied first, so that the memory's bandwidth is the limit. A token's sum is the same to the bit
+// whatever other tokens are beside it. On GPUs cuBLAS does this; there is no CUDA twin.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/launch.h"
+
+namespace braid::kernels {
+
+// Up to so many tokens it is the faster one (docs/results.md).
+constexpr int64_t most_skinny_tokens = 8;
+
+struct SkinnyShape {
+  int64_t tokens, inputs, outputs;
+};
+
+// x [tokens, inputs], W [outputs, inputs] and y [tokens, outputs] of float32 or bfloat16, bias [outputs] likewise or null.
+// Sums are float32; bfloat16 is multiplied in pairs where the processor does that (has_bf16_pairs). Error: float64.
+void skinny_product(Element element, const SkinnyShape& shape, const void* x, const void* weight, const void* bias,
+                    void* y);
+
+}  // namespace braid::kernels

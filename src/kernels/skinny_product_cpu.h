@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// The CPU kernels of skinny_product.h, one per instruction set.
+#pragma once
+
+#include "kernels/skinny_product.h"
+
+namespace braid::kernels {
+
+using SkinnyProduct = void (*)(Element, const SkinnyShape&, const void* x, const void* weight, const void* bias, void* y);
+
+namespace level_base { extern const SkinnyProduct skinny_product; }
+namespace level_avx2 { extern const SkinnyProduct skinny_product; }
+namespace level_avx512 { extern const SkinnyProduct skinny_product; }
+
+// bfloat16 with AVX512-BF16.
+namespace level_avx512bf16 {
+void skinny_product_bf16(const SkinnyShape&, const void* x, const void* weight, const void* bias, void* y);
+}
+
+}  // namespace braid::kernels
