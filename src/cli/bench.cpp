@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "cli/bench_collectives.h"
+#include "cli/bench_decode.h"
 #include "cli/bench_gist.h"
 #include "cli/bench_io.h"
 #include "cli/command.h"
@@ -23,6 +24,7 @@ Examples:
   mpirun -n 8 --bind-to none braid bench collectives --collectives all_reduce --sizes 1MiB,25MiB
   mpirun -n 2 --bind-to none braid bench io --bytes 512MiB --folder /scratch/me
   braid bench gist --config configs/gist/passkey_small.toml    # --help tells its options
+  braid bench decode --model ~/TinyLlama                       # likewise
   launch/bench collectives                # the same beside gloo, as a table
   launch/bench io                         # 1 and 2 ranks, as a table
 
@@ -182,20 +184,24 @@ int command_bench(const Arguments& arguments) {
   if (!arguments.empty() && arguments.front() == "gist") {
     return command_bench_gist(Arguments(arguments.begin() + 1, arguments.end()));
   }
+  if (!arguments.empty() && arguments.front() == "decode") {
+    return command_bench_decode(Arguments(arguments.begin() + 1, arguments.end()));
+  }
   cxxopts::Options options("braid bench",
                            "collectives: bandwidth and latency of each collective by message size, between the ranks it is\n"
                            "started with: MPI for CPU memory, NCCL for GPU memory.\n"
                            "io: checkpoints beside plain files of the same bytes, and what training waits for.\n"
-                           "gist: compressing contexts and answering from gists, beside the whole context.");
+                           "gist: compressing contexts and answering from gists, beside the whole context.\n"
+                           "decode: how fast a model answers, and of what memory's bandwidth allows.");
   add_bench_options(options);
   const std::string what = arguments.empty() || arguments.front().starts_with("-") ? "" : arguments.front();
   if (!what.empty() && what != "collectives" && what != "io") {
-    throw UsageError(str("braid bench: unknown '", what, "'; there are: collectives, io, gist"));
+    throw UsageError(str("braid bench: unknown '", what, "'; there are: collectives, io, gist, decode"));
   }
   BenchRequest request;
   const Arguments rest(arguments.begin() + (what.empty() ? 0 : 1), arguments.end());
   const auto use = [&](const cxxopts::ParseResult& parsed) {
-    if (what.empty()) throw UsageError("braid bench: say what to measure: collectives, io or gist (launch/bench has more)");
+    if (what.empty()) throw UsageError("braid bench: say what to measure: collectives, io, gist or decode (launch/bench has more)");
     request = read_request(what, parsed);
   };
   if (!parse_arguments(options, rest, use, bench_examples)) return exit_done;

@@ -13,6 +13,7 @@ struct GpuInfo {
   std::string name, uuid;
   int major = 0, minor = 0;   // compute capability
   bool has_code = true;       // this binary holds code for it
+  std::string pci;            // "0000:3b:00.0", as nvidia-smi orders them
 };
 
 std::vector<GpuInfo> visible_gpus();  // empty without CUDA, without a GPU or without a driver

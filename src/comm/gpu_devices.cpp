@@ -24,6 +24,11 @@ std::string uuid_text(const cudaUUID_t& uuid) {
   return text;
 }
 
+std::string pci_text(int device) {
+  char text[32] = {};
+  return cudaDeviceGetPCIBusId(text, sizeof text, device) == cudaSuccess ? text : "";
+}
+
 }  // namespace
 
 std::vector<GpuInfo> visible_gpus() {
@@ -33,7 +38,8 @@ std::vector<GpuInfo> visible_gpus() {
   for (int device = 0; device < count; ++device) {
     cudaDeviceProp properties = {};
     if (cudaGetDeviceProperties(&properties, device) != cudaSuccess) return {};
-    gpus.push_back({properties.name, uuid_text(properties.uuid), properties.major, properties.minor, device_has_code(device)});
+    gpus.push_back({properties.name, uuid_text(properties.uuid), properties.major, properties.minor, device_has_code(device),
+                    pci_text(device)});
   }
   return gpus;
 }

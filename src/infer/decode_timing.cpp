@@ -3,16 +3,16 @@
 
 #include <c10/core/impl/VirtualGuardImpl.h>
 
+#include <algorithm>
 #include <numeric>
-#include <set>
 
 #include "base/clock.h"
 #include "base/error.h"
 #include "infer/decode.h"
 #include "infer/sampler.h"
+#include "kernels/read_memory.h"
 #include "nn/precompiled.h"
-#include "nn/projection.h"
-#include "nn/quantised_weight.h"
+#include "nn/weight_bytes.h"
 
 namespace braid {
 
@@ -85,6 +85,10 @@ DecodeTiming time_decoding(Transformer& model, const GenerationRequest& request,
     throw UsageError(str(request.prompt.size(), " tokens and ", request.max_tokens,
                          " new ones are more than the model's context of ", model.config().context));
   }
+  for (const int64_t id : request.prompt) {
+    if (id >= 0 && id < model.config().vocabulary) continue;
+    throw UsageError(str("expected token ids from 0 to ", model.config().vocabulary - 1, ", found ", id));
+  }
   GenerationRequest all = request;
   all.min_tokens = all.max_tokens;
   Streams running(model, all, streams, tokenizer);
@@ -96,20 +100,27 @@ DecodeTiming time_decoding(Transformer& model, const GenerationRequest& request,
 }
 
 int64_t weight_bytes_read(Transformer& model) {
-  int64_t bytes = 0;
-  const Parameter* rows_alone = model.embedding().tokens;
-  if (rows_alone->contributions > 1) rows_alone = nullptr;  // the head too
-  for (const Parameter& parameter : model.parameters().all()) {
-    if (&parameter != rows_alone && parameter.compute.defined()) bytes += static_cast<int64_t>(parameter.compute.nbytes());
+  const Parameter& rows = *model.embedding().tokens;
+  const bool is_head = rows.contributions > 1;
+  return weight_bytes(model) - (is_head ? 0 : static_cast<int64_t>(rows.compute.nbytes()));
+}
+
+double read_bandwidth(const at::Device& device) {
+  constexpr int64_t bytes = int64_t{1} << 29, passes = 7;
+  const at::Tensor memory = at::ones({bytes / 8}, at::TensorOptions().device(device).dtype(at::kLong));
+  double best = 0;
+  for (int64_t pass = 0; pass < passes; ++pass) {
+    wait_for(device);
+    const Stopwatch watch;
+    if (device.is_cpu()) {
+      if (kernels::read_memory(memory.const_data_ptr(), bytes) != 0) throw Error("memory was read wrongly");
+    } else {
+      memory.sum();
+      wait_for(device);
+    }
+    best = std::max(best, double(bytes) / watch.seconds());
   }
-  if (!model.config().is_quantised()) return bytes;
-  std::set<const WeightSource*> seen;
-  for (const Projection& projection : projections(model)) {
-    const auto* quantised = dynamic_cast<const Nf4Weight*>(projection.linear->source.get());
-    if (!quantised || !seen.insert(quantised).second) continue;
-    for (const Nf4Tensor& part : quantised->parts()) bytes += part.bytes();
-  }
-  return bytes;
+  return best;
 }
 
 }  // namespace braid

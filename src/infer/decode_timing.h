@@ -27,4 +27,7 @@ DecodeTiming time_decoding(Transformer& model, const GenerationRequest& request,
 // Bytes of weights that a step reads: all but the rows of an embedding that is not the head as well, and adapters.
 int64_t weight_bytes_read(Transformer& model);
 
+// Bytes per second at which all threads of this process, or a GPU, read memory: the best of some passes over 512 MiB.
+double read_bandwidth(const at::Device& device);
+
 }  // namespace braid

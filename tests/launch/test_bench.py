@@ -41,7 +41,7 @@ def one_line(done, code, words):
 
 def test_the_script_names_what_there_is():
     done = subprocess.run([ROOT / "launch/bench", "--help"], capture_output=True, text=True)
-    words = ("step", "attention", " mhc ", "collectives", " io ", "tokenizer", " nf4 ", "finetune", " gist ")
+    words = ("step", "attention", " mhc ", "collectives", " io ", "tokenizer", " nf4 ", "finetune", " gist ", " decode ")
     assert done.returncode == 0 and all(word in done.stdout for word in words)
     one_line(subprocess.run([ROOT / "launch/bench", "steps"], capture_output=True, text=True), 2, "unknown 'steps'")
     one_line(subprocess.run([ROOT / "launch/bench"], capture_output=True, text=True), 2, "say what to measure")
@@ -72,6 +72,8 @@ def test_the_script_names_what_there_is():
     ("gist", ["--run", "/no/such"], "no such file or folder"),
     ("gist", ["--run", ROOT, "--set", "gist.count=2"], "takes no --config and no --set"),
     ("gist", ["--lengths", "1000,x"], "1 or more"),
+    ("decode", ["--tokens", "2"], "3 or more"),
+    ("decode", ["--method", "int8"], "none of dense, nf4"),
 ])  # fmt: skip
 def test_wrong_use_is_one_line(what, arguments, words):
     one_line(bench(what, "--device", "cpu", *arguments), 2, words)
@@ -229,7 +231,7 @@ def test_io_ratios_are_of_the_same_round():
 
 def test_braid_bench_io_refuses_what_it_does_not_take():
     for arguments, words in ((["io", "--sizes", "1MiB"], "takes no --sizes"), (["collectives", "--bytes", "1MiB"], "takes no --bytes"),
-                             (["io", "--rounds", "0"], "1 or more"), (["disk"], "there are: collectives, io, gist"),
+                             (["io", "--rounds", "0"], "1 or more"), (["disk"], "there are: collectives, io, gist, decode"),
                              (["gist"], "--config FILE or --run OUT"), ([], "say what to measure")):  # fmt: skip
         one_line(subprocess.run([BUILD / "braid", "bench", *arguments], capture_output=True, text=True, timeout=60), 2, words)
 
@@ -332,3 +334,20 @@ def test_the_crossover_is_the_first_number_of_questions_that_pays():
         assert (pays[0] if pays else None) == found
     assert gist_bench.crossover(5.0, 2.0, 9.0, 3.0) == 1
     assert gist_bench.crossover(12.0, 2.0, 9.0, 3.0) == 4
+
+
+def test_decoding_is_timed_beside_transformers(tmp_path):
+    out = tmp_path / "decode.json"
+    done = bench("decode", "--quick", "--device", "cpu", "--precision", "fp32", "--streams", "1,3", "--json", out)
+    assert done.returncode == 0, done.stderr
+    cases = json.loads(out.read_text())["cases"]
+    assert [(c["method"], c["streams"]) for c in cases] == [("dense", 1), ("dense", 3), ("nf4", 1), ("nf4", 3)]
+    for case in cases:
+        ours = case["programs"]["braid"]["runs"][0]
+        assert len(ours["ids"]) == 6 and ours["tokens_per_second"] > 0
+        assert ours["read_share"] is None  # a model as small as this lies in the caches
+        assert abs(sum(ours["shares"].values()) - 1) < 1e-6
+    dense, nf4 = (next(c for c in cases if c["method"] == m)["programs"]["braid"]["runs"][0] for m in ("dense", "nf4"))
+    # tiny: two layers of 36,864 numbers in projections, a head of 512 x 64 that is the embedding, five norms of 64, fp32
+    assert dense["weight_bytes"] == 4 * (2 * 36864 + 512 * 64 + 5 * 64)
+    assert nf4["weight_bytes"] < dense["weight_bytes"] * 0.7
