@@ -25,7 +25,7 @@ class Transformer;
 
 struct EngineLimits {
   int64_t running = 16;        // requests that run at once
-  int64_t waiting = 256;       // and that wait beside them
+  int64_t waiting = 256;       // and that wait beside them, when so many run
   int64_t step_tokens = 256;   // prompt tokens that one step reads, of all requests together
   int64_t block_tokens = 16;   // of one block of the cache
   int64_t cache_tokens = 0;    // of the pool; 0: the model's context for each of `running`
@@ -77,8 +77,8 @@ class Engine {
   Engine(Transformer& model, const Tokenizer* tokenizer, const EngineLimits& limits);
   ~Engine();
 
-  // UsageError: the request cannot be answered by this model at all, or its options cannot be. QueueFull: as many wait
-  // as may. With a time-out (seconds, 0 for none) it ends after that time, wherever it is.
+  // UsageError: the request cannot be answered by this model at all, or its options cannot be. QueueFull: as many run
+  // and wait as may, together. With a time-out (seconds, 0 for none) it ends after that time, wherever it is.
   RequestId submit(GenerationRequest request, OnProgress on_progress, double timeout_seconds = 0);
   void cancel(RequestId id);  // of one that has ended: nothing
 
