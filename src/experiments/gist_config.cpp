@@ -32,7 +32,8 @@ void GistConfig::describe(ConfigSection& s) {
       "distractors (share of digits in the filler), share (of the steps that have them), keys (numbers of statements, "
       "as many as fit), tasks (what is asked of several: multikey, multivalue, vt) and ends (share of the samples "
       "whose "
-      "needle is the first or the last thing in the text)");
+      "needle is the first or the last thing in the text) and raw (share of the steps in which questions stand behind "
+      "the segments' own keys and values instead of gists)");
   s.value("samples", samples, "training samples of each length, again and again; 0: new ones every step [samples]", 0,
           int64_t{1} << 40);
   s.value("eval_length", eval_length, "context of held-out samples [tokens]", passkey::needle_tokens, 1 << 24);
@@ -115,12 +116,13 @@ GistPhase read_phase(const std::string& text) {
         {"share", [&] { phase.share = share(1); }},
         {"keys", [&] { phase.keys = numbers_of(text, key, value, 1, 32); }},
         {"tasks", [&] { phase.tasks = kinds_of(text, value); }},
-        {"ends", [&] { phase.ends = share(1); }}};
+        {"ends", [&] { phase.ends = share(1); }},
+        {"raw", [&] { phase.raw = share(1); }}};
     const auto known = keys.find(key);
     if (known == keys.end()) {
       refuse(text,
-             str("expected segments, counts, tokens, steps, gate, rate, decay, distractors, share, keys, tasks or "
-                 "ends, found ",
+             str("expected segments, counts, tokens, steps, gate, rate, decay, distractors, share, keys, tasks, ends or "
+                 "raw, found ",
                  key));
     }
     known->second();
@@ -191,6 +193,7 @@ GistShape gist_shape(const GistPhase& phase, int64_t overlap, uint64_t seed, int
   shape.keys = phase.keys[static_cast<size_t>(random.below(3, std::ssize(phase.keys)))];
   shape.kind = phase.tasks[static_cast<size_t>(random.below(4, std::ssize(phase.tasks)))];
   shape.ends = phase.ends;
+  shape.raw = random.uniform(5) < phase.raw;
   if (shape.keys == 1) shape.kind = PasskeyKind::multikey;
   const double left = 1 - double(step_in_phase) / double(phase.steps);
   shape.rate = phase.rate * (left < phase.decay ? 0.1 + 0.9 * left / phase.decay : 1.0);

@@ -23,6 +23,7 @@ struct GistPhase {
   double decay = 0;                             // over this last share of the steps the rate falls to a tenth
   double distractors = 0, share = 1;            // share of digits in the filler, on this share of the steps
   double ends = 0;                              // share of samples with the needle at the very start or end
+  double raw = 0;                               // share of steps in which questions stand behind the segments themselves
   std::vector<int64_t> keys = {1};              // statements in a context, as many as fit
   std::vector<PasskeyKind> tasks = {PasskeyKind::multikey};  // what is asked of several
 };
@@ -59,6 +60,7 @@ std::vector<PhaseLimits> limits_of(const std::vector<GistPhase>& phases);
 struct GistShape {
   int64_t segment = 0, segments = 0, tokens = 0, samples = 0;  // tokens: of one context
   double distractors = 0, rate = 1, ends = 0;
+  bool raw = false;
   int64_t keys = 1;
   PasskeyKind kind = PasskeyKind::multikey;
 };

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "experiments/gist_answers.h"
+#include "nn/context_reading.h"
 #include "nn/precompiled.h"
 #include "parallel/gather_rows.h"
 #include "train/evaluate.h"
@@ -100,43 +101,63 @@ at::Tensor repeat_loss(GistModel& gists, const GistForm& form, const Texts& text
   return -(right * weights.index_select(0, places.div(form.repeat_tokens, "floor")).to(right.scalar_type())).sum();
 }
 
+// The sum of a term joins those of the step.
+at::Tensor counted(const at::Tensor& sum, GistTerms* terms, int64_t term, double over) {
+  if (!terms) return sum;
+  terms->values[term] += sum.detach();
+  terms->values[term + GistTerms::repeated] += over;
+  return sum;
+}
+
 at::Tensor answer_loss(GistModel& gists, const at::Tensor& kept, const GistForm& form, const Texts& texts, double scale,
-                       LossTotals& totals) {
-  const int64_t first_position = form.segments.length + gists.count();
+                       LossTotals& totals, GistTerms* terms) {
+  const int64_t first_position = form.segments.length + (form.raw ? 0 : gists.count());
+  const auto answers = double(texts.targets.size(0));
   AnswerPast past = past_of_gists(kept, first_position);
   const at::Tensor logits = gists.logits(rows_at(gists.hidden(texts.question, past), texts.asked));
-  std::vector<at::Tensor> terms;
-  if (form.kl_weight > 0) terms.push_back(divergence(gists, texts, logits) * (form.kl_weight * scale));
-  if (form.repeat_tokens > 0) {
-    terms.push_back(repeat_loss(gists, form, texts, past_of_gists(kept, first_position)) *
-                    (form.repeat_weight * scale));
+  std::vector<at::Tensor> further;
+  if (form.kl_weight > 0 && !form.raw) {
+    further.push_back(counted(divergence(gists, texts, logits), terms, GistTerms::kl, answers) *
+                      (form.kl_weight * scale));
+  }
+  if (form.repeat_tokens > 0 && !form.raw) {
+    const at::Tensor sum = repeat_loss(gists, form, texts, past_of_gists(kept, first_position));
+    further.push_back(counted(sum, terms, GistTerms::repeat, answers) * (form.repeat_weight * scale));
   }
   at::Tensor loss = cross_entropy(logits, texts.targets, scale, totals);  // last: it takes the logits' memory
-  for (const at::Tensor& term : terms) loss = loss + term;
+  for (const at::Tensor& term : further) loss = loss + term;
   return loss;
 }
 
 }  // namespace
 
+GistTerms make_gist_terms(const at::Device& device) {
+  return {at::zeros({4}, at::TensorOptions().dtype(at::kDouble).device(device))};
+}
+
 at::Tensor gist_loss(GistModel& gists, const GistForm& form, const Batch& batch, int64_t first, int64_t count,
-                     double scale, LossTotals& totals) {
+                     double scale, LossTotals& totals, GistTerms* terms) {
   const Texts texts = texts_of(batch, first, count, form, gists.model().device());
-  return answer_loss(gists, compress_texts(gists, texts.context, form.segments), form, texts, scale, totals);
+  const at::Tensor kept =
+      form.raw ? gists_by_text(read_context(gists.model(), segment_rows(texts.context, form.segments)), count)
+               : compress_texts(gists, texts.context, form.segments);
+  return answer_loss(gists, kept, form, texts, scale, totals, terms);
 }
 
 // A rank without a sample of its own answers the first with weight 0: all ranks make the same calls in the same order.
 at::Tensor shared_gist_loss(GistModel& gists, const GistForm& form, Communicator& comm, const Batch& batch,
-                            int64_t first, int64_t count, double scale, LossTotals& totals) {
+                            int64_t first, int64_t count, double scale, LossTotals& totals, GistTerms* terms) {
   const Texts all = texts_of(batch, first, count, form, gists.model().device());
   const at::Tensor rows = segment_rows(all.context, form.segments);
-  const at::Tensor mine = gists.compress(rows_of_rank(rows, comm.rank(), comm.size()));
+  const at::Tensor my_rows = rows_of_rank(rows, comm.rank(), comm.size());
+  const at::Tensor mine = form.raw ? read_context(gists.model(), my_rows) : gists.compress(my_rows);
   const at::Tensor kept = gists_by_text(gather_rows(mine, rows.size(0), comm), count);
   Slice asked = slice_of(count, comm.rank(), comm.size());
   LossTotals nobody = make_loss_totals(gists.model().device());
   const bool none = asked.count == 0;
   if (none) asked = {0, 1};
   return answer_loss(gists, kept.narrow(0, asked.first, asked.count), form, part_of(all, asked), none ? 0.0 : scale,
-                     none ? nobody : totals);
+                     none ? nobody : totals, none ? nullptr : terms);
 }
 
 }  // namespace braid

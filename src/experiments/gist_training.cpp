@@ -26,7 +26,10 @@ GistTraining::GistTraining(GistModel& gists, const RunConfig& config, TrainRanks
       tasks_(config),
       phases_(config.gist.read_phases()),
       seed_(static_cast<uint64_t>(config.train.seed)),
-      ranks_(ranks) {}
+      ranks_(ranks) {
+  const bool further = config_.reconstructs() || config_.distillation > 0;
+  if (further) terms_ = std::make_shared<GistTerms>(make_gist_terms(gists.model().device()));
+}
 
 TableSpec GistTraining::table() {
   return {
@@ -60,11 +63,12 @@ StepPlan GistTraining::plan(const RunPosition& position) const {
   plan.samples = shape.samples;
   plan.rate = shape.rate;
   plan.whole = config_.shard_segments && ranks_.host.size() > 1;
-  const GistForm form = form_of(plan_segments(shape.tokens, shape.segment, config_.overlap), *task, true);
-  plan.loss = [this, form, shared = plan.whole](const Batch& batch, int64_t first, int64_t count, double scale,
-                                                LossTotals& totals) {
-    return shared ? shared_gist_loss(gists_, form, ranks_.data, batch, first, count, scale, totals)
-                  : gist_loss(gists_, form, batch, first, count, scale, totals);
+  GistForm form = form_of(plan_segments(shape.tokens, shape.segment, config_.overlap), *task, true);
+  form.raw = shape.raw;
+  plan.loss = [this, form, terms = terms_.get(), shared = plan.whole](const Batch& batch, int64_t first, int64_t count,
+                                                                      double scale, LossTotals& totals) {
+    return shared ? shared_gist_loss(gists_, form, ranks_.data, batch, first, count, scale, totals, terms)
+                  : gist_loss(gists_, form, batch, first, count, scale, totals, terms);
   };
   return plan;
 }
@@ -103,6 +107,37 @@ void GistTraining::add_to(TrainTask& task) const {
     return gist_loss(gists_, form, batch, first, count, scale, totals);
   };
   task.more = {table(), [this, held_out = task.held_out](int64_t step) { return measure(step, *held_out); }};
+}
+
+// They become those of all ranks.
+void GistTraining::sum_terms(bool counts) {
+  if (!counts) terms_->values.zero_();
+  ranks_.data.all_reduce(buffer_of(terms_->values), ReduceOp::sum).wait();
+}
+
+void GistTraining::add_to(ExtraMetrics& extra) {
+  if (!terms_) return;
+  const auto add = [&](const char* name, int64_t term, const char* meaning) {
+    extra.columns.push_back({{name, ColumnType::float64, "nats/token", meaning}, [this, term] {
+                               const at::Tensor sums = terms_->values.cpu();
+                               const double* v = sums.const_data_ptr<double>();
+                               return v[term] / v[term + GistTerms::repeated];  // NaN: the step has read raw segments
+                             }});
+  };
+  if (config_.reconstructs()) {
+    add("reconstruction_loss", GistTerms::repeat, "loss of a part of the context written out again from the gists");
+  }
+  if (config_.distillation > 0) {
+    add("distillation_divergence", GistTerms::kl, "KL divergence of answers from those with the whole context");
+  }
+  extra.before_step = [this, before = extra.before_step](int64_t step) {
+    if (before) before(step);
+    terms_->values.zero_();
+  };
+  extra.after_backward = [this, after = extra.after_backward](bool counts) {
+    if (after) after(counts);
+    sum_terms(counts);
+  };
 }
 
 void initialise_gist_model(GistModel& gists, const RunConfig& config) {

@@ -18,12 +18,14 @@ class GistTraining {
  public:
   GistTraining(GistModel& gists, const RunConfig& config, TrainRanks ranks);
   void add_to(TrainTask& task) const;
-  static TableSpec table();  // the table "gist"
+  void add_to(ExtraMetrics& extra);  // columns of /train: the further terms of the loss, where it has any
+  static TableSpec table();          // the table "gist"
 
  private:
   GistForm form_of(SegmentPlan segments, const ContextTask& task, bool trains) const;
   StepPlan plan(const RunPosition& position) const;
   Row measure(int64_t step, const Dataset& held_out) const;
+  void sum_terms(bool counts);
 
   GistModel& gists_;
   GistConfig config_;
@@ -31,6 +33,7 @@ class GistTraining {
   std::vector<GistPhase> phases_;
   uint64_t seed_;
   TrainRanks ranks_;
+  std::shared_ptr<GistTerms> terms_;  // of the step under way; null where the loss has none
 };
 
 // First values, and train.steps and train.batch as the phases have them.

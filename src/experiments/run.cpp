@@ -283,10 +283,11 @@ RunOutcome train_only(RunRequest request, RunSite site) {
 
   const auto [owned, adapters, memory, gists] = make_model(config, data, start, site);
   Transformer& model = *owned;
-  const ExtraMetrics extra = depth_metrics(model, site.ranks, config.train.layer_metrics_every);
+  ExtraMetrics extra = depth_metrics(model, site.ranks, config.train.layer_metrics_every);
   const RunRecord record = gather_run_record(site.world, host, start.session);
   const auto training = gists ? std::make_unique<GistTraining>(*gists, config, site.ranks) : nullptr;
   const TableSpec more = training ? training->table() : TableSpec();
+  if (training) training->add_to(extra);
   RunFileSpec spec = run_file_spec(run_attributes(site.world, host.size(), config, toml, data, model, start.run_id), extra,
                                    training ? &more : nullptr);
   spec.attributes.emplace_back("resumed_from", start.origin);

@@ -149,6 +149,11 @@ void check_gist_adapters(const RunConfig& config, const auto& refuse) {
   if (!lora.saved_modules.empty() && (lora.on_gists() || config.gist.distillation > 0)) {
     refuse("lora.saved_modules", "lora.rows = \"gist\" or distillation, expected none");
   }
+  const std::vector<GistPhase> phases = config.gist.read_phases();
+  const auto reads_raw = [](const GistPhase& phase) { return phase.raw > 0; };
+  if (lora.on_gists() && std::any_of(phases.begin(), phases.end(), reads_raw)) {
+    refuse("gist.phases", "lora.rows = \"gist\": what reads raw segments is frozen, expected no raw=");
+  }
   if (lora.on_gists() && on_head) refuse("lora.targets", "lora.rows = \"gist\", expected no lm_head");
 }
 

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "nn/attention_parts.h"
+#include "nn/gist_block.h"
 #include "nn/move_keys.h"
 #include "nn/precompiled.h"
 
@@ -21,17 +22,6 @@ AttentionContext context_at(Transformer& model, const at::Tensor& position_ids) 
 
 at::Tensor heads_of(const at::Tensor& packed, int64_t first, int64_t count) {
   return packed.narrow(2, first, count).transpose(1, 2);  // [B, count, T, d]
-}
-
-at::Tensor keys_and_values(const at::Tensor& packed, const Attention& layer) {
-  return at::stack(
-      {heads_of(packed, layer.heads, layer.kv_heads), heads_of(packed, layer.heads + layer.kv_heads, layer.kv_heads)},
-      1);
-}
-
-at::Tensor finish_block(const at::Tensor& x, const at::Tensor& attended, const Block& block) {
-  const auto [u, normalised] = add_and_normalise(x, attended, block.norm2);
-  return u + feed_forward(normalised, block.mlp);
 }
 
 // The weights of softmax(q k^T / sqrt(d)) on the first P keys, [B, H_kv, P]: the mean over queries [B, H, T, d] and

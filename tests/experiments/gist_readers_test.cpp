@@ -11,6 +11,7 @@
 #include "experiments/gist_examine.h"
 #include "experiments/gist_training.h"
 #include "nn/precompiled.h"
+#include "tiny_gist_config.h"
 
 namespace braid {
 namespace {
@@ -20,15 +21,7 @@ constexpr int64_t context = 24;
 class Readers : public testing::Test {
  protected:
   void make(int64_t gists) {
-    RunConfig config;
-    config.model.dialect = "llama";
-    config.model.layers = 2;
-    config.model.width = 32;
-    config.model.heads = 4;
-    config.model.mlp_width = 64;
-    config.model.vocabulary = passkey::vocabulary;
-    config.model.context = context;
-    config.gist.count = gists;
+    const RunConfig config = test::tiny_gist_config(context, gists);
     loaded_.model = std::make_unique<Transformer>(config.model, Precision::fp32, at::kCPU);
     loaded_.gists = std::make_unique<GistModel>(*loaded_.model, gists);
     initialise_gist_model(*loaded_.gists, config);

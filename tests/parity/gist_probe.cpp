@@ -89,9 +89,14 @@ void probe(const cxxopts::ParseResult& parsed) {
     }
   }
   LossTotals totals = make_loss_totals(at::kCPU);
-  const at::Tensor loss = gist_loss(gists, form, batch, 0, batch.samples, 1.0 / double(batch.target_count), totals);
+  GistTerms terms = make_gist_terms(at::kCPU);
+  const at::Tensor loss =
+      gist_loss(gists, form, batch, 0, batch.samples, 1.0 / double(batch.target_count), totals, &terms);
   loss.backward();
   results.push_back({"loss", loss.reshape({1})});
+  const at::Tensor means = (terms.values.narrow(0, 0, 2) / terms.values.narrow(0, 2, 2)).nan_to_num();
+  const at::Tensor further = means[0] * form.repeat_weight + means[1] * form.kl_weight;
+  results.push_back({"further", further.reshape({1})});
   results.push_back({"answers", totals.values.narrow(0, 0, 1) / double(batch.target_count)});
   for (ParameterSet* set : {&gists.parameters(), &adapters->parameters()}) {
     for (const Parameter& p : set->all()) results.push_back({p.name, p.gradient});

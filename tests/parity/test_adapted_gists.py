@@ -70,7 +70,7 @@ def theirs(model, adapted, given, rows, repeat, cue, weights):
     vectors, prompt = (given[name].clone().requires_grad_(True) for name in ("vectors", "repeat"))
     answers, loss = loss_of(model, row, given["tokens"], given["targets"], QUESTION, repeat, cue, weights, vectors, prompt, teacher)
     loss.backward()
-    found = {"loss": loss.detach(), "answers": answers.detach(), "gist.vectors": vectors.grad}
+    found = {"loss": loss.detach(), "answers": answers.detach(), "further": (loss - answers).detach(), "gist.vectors": vectors.grad}
     if repeat:
         found["gist.repeat"] = prompt.grad
     for name, parameter in adapted.named_parameters():
@@ -174,6 +174,11 @@ def trained(places, out, *assignments, ranks=0, config="gist.toml"):
         return f["train"]["loss"][:], f["eval"]["loss"][:], f["gist"][:]
 
 
+def further_terms(out):
+    with h5py.File(out / "run.h5", "r", swmr=True, locking=False) as f:
+        return np.stack([f["train"]["reconstruction_loss"], f["train"]["distillation_divergence"]])
+
+
 TERMS = ["model.quantise=nf4", "gist.reconstruction=0.3", "gist.distillation=0.2", "train.recompute=true"]
 
 
@@ -196,6 +201,7 @@ def test_losses_do_not_depend_on_the_ranks(places, run, tmp_path):
     for shared in ("false", "true"):
         losses, held_out, _ = trained(places, tmp_path / shared, *TERMS, f"gist.shard_segments={shared}", ranks=2)
         assert np.abs(losses - run[1][0]).max() < 2e-5 and np.abs(held_out - run[1][1]).max() < 2e-5
+        assert np.abs(further_terms(tmp_path / shared) - further_terms(run[0])).max() < 2e-5
 
 
 def test_a_run_that_goes_on_ends_as_one_that_never_stopped(places, run, tmp_path):
@@ -228,6 +234,7 @@ def test_the_plans_of_llama3_8b_need_no_weights(config):
     (['needles.tasks=["double"]'], "needles.tasks: expected single"),
     (["needles.question_tokens=8"], "needles.question_tokens: expected at least"),
     (["lora.rank=0", "gist.distillation=1"], "gist.distillation"),
+    (['gist.phases=["segments=40 tokens=80 steps=2 raw=0.5"]'], "expected no raw="),
     (["model.context=100"], "model.context: with [gist] expected at least"),
 ])  # fmt: skip
 def test_what_cannot_be_is_one_line(places, tmp_path, words, said):

@@ -13,7 +13,7 @@ import pytest
 QUICK = "configs/gist/passkey_quick.toml"
 # Contexts of one and three segments; batches of 7 and 2 samples, which do not divide by the ranks.
 SHORT = ["model.width=32", "model.layers=3", "model.mlp_width=48", "model.context=64", "gist.eval_length=40", "gist.eval_answers=5",
-         'gist.phases=["segments=16 tokens=112 steps=5", "segments=16 counts=3 tokens=64 steps=7 distractors=0.1 decay=0.5"]',
+         'gist.phases=["segments=16 tokens=112 steps=5", "segments=16 counts=3 tokens=64 steps=7 distractors=0.1 decay=0.5 raw=0.4"]',
          "train.eval_every=6", "train.eval_samples=6", "checkpoint.every=4", "checkpoint.keep=9"]  # fmt: skip
 
 
@@ -184,6 +184,7 @@ def test_a_run_that_goes_on_is_the_run_that_was_not_stopped(tmp_path):
         ('gist.phases=["segments=16"]', "expected steps="),
         ('gist.phases=["segments=16 steps=5 gates=1"]', "found gates"),
         ('gist.phases=["segments=x steps=5"]', "segments: expected a number"),
+        ('gist.phases=["segments=16 steps=5 raw=2"]', "raw: expected a number from 0 to 1"),
         ('gist.phases=["segments=8 counts=2 steps=5"]', "gist.overlap: expected less than the shortest segment of 8"),
         ("model.dialect=poc", "gist.count"),
         ("data.kind=copy", "data.kind: with [gist] expected passkey or needles"),
