@@ -80,7 +80,8 @@ void CacheBlocks::filled(std::span<const int64_t> blocks, std::span<const int64_
   for (int64_t i = 0; share_ && (i + 1) * block_tokens_ <= static_cast<int64_t>(tokens.size()); ++i) {
     Block& own = blocks_[blocks[i]];
     if (own.content == 0) {
-      const auto [place, is_new] = contents_.try_emplace(content_of(before, tokens, i), Known{last_number_ + 1, blocks[i]});
+      const auto [place, is_new] =
+          contents_.try_emplace(content_of(before, tokens, i), Known{last_number_ + 1, blocks[i]});
       if (is_new) ++last_number_, own.found = place;
       own.content = place->second.number;
     }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whose the blocks of the key-value cache are (PagedAttention, Kwon et al., arXiv 2309.06180). A block is free, or in use
-// by one request or several whose texts begin alike, or kept: nobody uses it, but what it holds is known, so that a later
-// prompt that begins so need not be read again. Kept blocks are given away when free ones run out, the least recently
-// used first. What a block holds is known by all tokens up to its end, compared as such: no hash can mistake them.
+// Whose the blocks of the key-value cache are (PagedAttention, Kwon et al., arXiv 2309.06180). A block is free, or in
+// use by one request or several whose texts begin alike, or kept: nobody uses it, but what it holds is known, so that a
+// later prompt that begins so need not be read again. Kept blocks are given away when free ones run out, the least
+// recently used first. What a block holds is known by all tokens up to its end, compared as such: no hash can mistake
+// them.
 #pragma once
 
 #include <cstdint>

@@ -41,7 +41,8 @@ void check_limits(const EngineLimits& limits) {
     if (value < 1) throw UsageError(str(name, ": expected 1 or more, found ", value));
   }
   if (limits.waiting < 0) throw UsageError(str("waiting requests: expected 0 or more, found ", limits.waiting));
-  if (limits.cache_tokens < 0) throw UsageError(str("tokens of the cache: expected 0 or more, found ", limits.cache_tokens));
+  if (limits.cache_tokens < 0)
+    throw UsageError(str("tokens of the cache: expected 0 or more, found ", limits.cache_tokens));
 }
 
 int64_t blocks_of(const EngineLimits& limits, const ModelConfig& config) {
@@ -51,8 +52,13 @@ int64_t blocks_of(const EngineLimits& limits, const ModelConfig& config) {
 
 RequestEnd end_of(const Request& request, RequestOutcome outcome, std::string message, double now) {
   const Answer& answer = request.answer.answer();
-  RequestEnd end{outcome, answer.stop_string, answer.stop_id, std::move(message), request.prompt_tokens,
-                 request.cached_tokens, static_cast<int64_t>(answer.tokens.size())};
+  RequestEnd end{outcome,
+                 answer.stop_string,
+                 answer.stop_id,
+                 std::move(message),
+                 request.prompt_tokens,
+                 request.cached_tokens,
+                 static_cast<int64_t>(answer.tokens.size())};
   const double admitted = request.admitted < 0 ? now : request.admitted;
   const double answered = request.answered < 0 ? now : request.answered;
   end.queue_seconds = admitted - request.submitted;
@@ -79,7 +85,8 @@ struct Engine::Parts {
   void begin(RequestId id, std::vector<Told>& told);
   RequestProgress push(RequestId id, Request& request, SampledToken token);
   void take(RequestId id, PieceResult& result, std::vector<Told>& told);
-  void end(RequestId id, RequestOutcome outcome, std::string message, RequestProgress progress, std::vector<Told>& told);
+  void end(RequestId id, RequestOutcome outcome, std::string message, RequestProgress progress,
+           std::vector<Told>& told);
   StepPlan begin_step(std::vector<Told>& told);
   std::vector<RequestPiece> pieces_of(const StepPlan& plan) const;
   void finish_step(const StepPlan& plan, std::vector<PieceResult>& results, std::vector<Told>& told);
@@ -205,8 +212,8 @@ RequestId Engine::submit(GenerationRequest request, OnProgress on_progress, doub
   check_request(request, config.vocabulary, config.context, "");
   const SamplingOptions sampling = sampling_of(request);
   check_sampling(sampling);
-  auto made = std::make_shared<Request>(
-      Request{sampling, GrowingAnswer(request, parts.tokenizer), std::move(on_progress)});
+  auto made =
+      std::make_shared<Request>(Request{sampling, GrowingAnswer(request, parts.tokenizer), std::move(on_progress)});
   made->prompt_tokens = static_cast<int64_t>(request.prompt.size());
   made->submitted = parts.watch.seconds();
   const double never = std::numeric_limits<double>::infinity();

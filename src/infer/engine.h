@@ -25,7 +25,7 @@ class Transformer;
 
 struct EngineLimits {
   int64_t running = 16;        // requests that run at once
-  int64_t waiting = 256;       // and that wait beside them
+  int64_t waiting = 256;       // and that wait beside them, when so many run
   int64_t step_tokens = 256;   // prompt tokens that one step reads, of all requests together
   int64_t block_tokens = 16;   // of one block of the cache
   int64_t cache_tokens = 0;    // of the pool; 0: the model's context for each of `running`
@@ -73,18 +73,19 @@ struct QueueFull : Error {
 class Engine {
  public:
   // The model and the tokenizer (null: no texts) must outlive it. Error: no memory for the pool.
+  // UsageError: limits that cannot be, or a model that cannot be computed in steps (it has a hash memory).
   Engine(Transformer& model, const Tokenizer* tokenizer, const EngineLimits& limits);
   ~Engine();
 
-  // UsageError: the request cannot be answered by this model at all, or its options cannot be. QueueFull: as many wait
-  // as may. With a time-out (seconds, 0 for none) it ends after that time, wherever it is.
+  // UsageError: the request cannot be answered by this model at all, or its options cannot be. QueueFull: as many run
+  // and wait as may, together. With a time-out (seconds, 0 for none) it ends after that time, wherever it is.
   RequestId submit(GenerationRequest request, OnProgress on_progress, double timeout_seconds = 0);
   void cancel(RequestId id);  // of one that has ended: nothing
 
   bool step();                        // one; whether there was anything to do
   void run(std::stop_token stopped);  // steps until told to stop, asleep while there is nothing to do
-  // Steps of every number of answers, and prompts of 2, 4, 8 and so on tokens up to a whole step's, once, so that the first
-  // request finds everything made. Error: there are requests already.
+  // Steps of every number of answers, and prompts of 2, 4, 8 and so on tokens up to a whole step's, once, so that the
+  // first request finds everything made. Error: there are requests already.
   void warm_up();
 
   EngineState state() const;

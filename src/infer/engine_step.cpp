@@ -53,7 +53,7 @@ StepInputs inputs_of(std::span<const StepPiece> pieces, const PagedCache& cache)
 // packed [1, R, H + 2 H_kv, d] to [1, R, H d]; its keys and values go into the layer's blocks.
 at::Tensor attend_paged(const at::Tensor& packed, const Attention& layer, const StepInputs& in, at::Tensor keys,
                         at::Tensor values) {
-  const kernels::PagedShape shape{packed.size(1), layer.heads,         layer.kv_heads, layer.head_width,
+  const kernels::PagedShape shape{packed.size(1), layer.heads,       layer.kv_heads, layer.head_width,
                                   values.size(2), in.tables.size(1), in.longest};
   const kernels::PagedInputs inputs{packed.const_data_ptr(),
                                     static_cast<const kernels::PagedRow*>(in.rows.const_data_ptr()),
@@ -61,7 +61,8 @@ at::Tensor attend_paged(const at::Tensor& packed, const Attention& layer, const 
   const kernels::Launch launch = launch_for(packed);
   const kernels::Element element = element_of(packed);
   at::Tensor out = at::empty({1, shape.rows, layer.heads * layer.head_width}, packed.options());
-  at::Tensor scratch = at::empty({kernels::paged_scratch_bytes(launch, shape, element)}, packed.options().dtype(at::kByte));
+  at::Tensor scratch =
+      at::empty({kernels::paged_scratch_bytes(launch, shape, element)}, packed.options().dtype(at::kByte));
   kernels::store_paged(launch, shape, element, inputs, keys.mutable_data_ptr(), values.mutable_data_ptr());
   kernels::paged_attention(launch, shape, element, inputs, keys.const_data_ptr(), values.const_data_ptr(),
                            out.mutable_data_ptr(), scratch.mutable_data_ptr());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The forward pass of a step: tokens of many requests, new ones and pieces of prompts alike, go through the model as rows
-// of one product each; only attention knows whose they are.
+// The forward pass of a step: tokens of many requests, new ones and pieces of prompts alike, go through the model as
+// rows of one product each; only attention knows whose they are.
 #pragma once
 
 #include <span>

@@ -23,8 +23,10 @@ std::vector<PieceResult> run_together(Transformer& model, PagedCache& cache, Sam
   auto row = sampled.rows.begin();
   for (size_t p = 0; p < pieces.size(); ++p) {
     if (!pieces[p].piece.wants_logits) continue;
-    if (row->id < 0) results[p].failure = StepFailure{RequestOutcome::failed, "the model's logits are NaN or infinite"};
-    else results[p].token = std::move(*row);
+    if (row->id < 0)
+      results[p].failure = StepFailure{RequestOutcome::failed, "the model's logits are NaN or infinite"};
+    else
+      results[p].token = std::move(*row);
     ++row;
   }
   return results;

@@ -16,9 +16,10 @@ PagedCache make_paged_cache(Transformer& model, int64_t blocks, int64_t block_to
             at::zeros({L, blocks, heads, block_tokens, width}, options), block_tokens};
   } catch (const std::exception& problem) {
     if (!is_out_of_memory(problem)) throw;
-    const double bytes = 2.0 * double(L * heads * width * block_tokens) * double(blocks) * double(options.dtype().itemsize());
-    throw Error(str("no memory on ", model.device().str(), " for keys and values of ", blocks * block_tokens, " tokens, ",
-                    bytes / (1 << 30), " GiB"));
+    const double bytes =
+        2.0 * double(L * heads * width * block_tokens) * double(blocks) * double(options.dtype().itemsize());
+    throw Error(str("no memory on ", model.device().str(), " for keys and values of ", blocks * block_tokens,
+                    " tokens, ", bytes / (1 << 30), " GiB"));
   }
 }
 

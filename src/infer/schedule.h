@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a step of the engine does, decided without a model: who goes at once, who is let in, which tokens are read.
-// First come, first served: a request waits until a place is free and the pool has blocks for its prompt and all that it
-// may grow by; nobody overtakes it meanwhile. Each running request that has read its prompt takes its next token in every
-// step; beside them prompts are read, the oldest first, `step_tokens` tokens of all together.
+// First come, first served: a request waits until a place is free and the pool has blocks for its prompt and all that
+// it may grow by; nobody overtakes it meanwhile. Each running request that has read its prompt takes its next token in
+// every step; beside them prompts are read, the oldest first, `step_tokens` tokens of all together.
 #pragma once
 
 #include <deque>

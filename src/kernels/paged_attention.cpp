@@ -20,7 +20,8 @@ const PagedKernels& cpu() {
 
 bool is_empty(const PagedShape& s) {
   if (s.key_value_heads < 1 || s.width < 1 || s.heads % s.key_value_heads != 0) {
-    throw Error(str("attention: ", s.heads, " heads of width ", s.width, " over ", s.key_value_heads, " key-value heads"));
+    throw Error(
+        str("attention: ", s.heads, " heads of width ", s.width, " over ", s.key_value_heads, " key-value heads"));
   }
   if (s.block_tokens < 1 || s.longest > s.table_width * s.block_tokens) {
     throw Error(str("attention: ", s.longest, " keys in ", s.table_width, " blocks of ", s.block_tokens));

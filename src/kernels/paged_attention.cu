@@ -146,7 +146,8 @@ __global__ void __launch_bounds__(threads) store_kernel(PagedShape s, PagedInput
   const PagedRow row = in.rows[r];
   const int64_t block = in.tables[row.table * s.table_width + row.position / s.block_tokens];
   const int64_t at = (block * s.key_value_heads + h) * s.width * s.block_tokens, token = row.position % s.block_tokens;
-  const T* const key = static_cast<const T*>(in.packed) + (r * (s.heads + 2 * s.key_value_heads) + s.heads + h) * s.width;
+  const int64_t slots = s.heads + 2 * s.key_value_heads;
+  const T* const key = static_cast<const T*>(in.packed) + (r * slots + s.heads + h) * s.width;
   const T* const value = key + s.key_value_heads * s.width;
   for (int64_t c = threadIdx.x; c < s.width; c += threads) {
     keys[at + c * s.block_tokens + token] = key[c];

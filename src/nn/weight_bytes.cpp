@@ -15,7 +15,8 @@ namespace {
 class Storages {
  public:
   void add(const at::Tensor& tensor) {
-    if (tensor.defined()) bytes_[tensor.storage().unsafeGetStorageImpl()] = static_cast<int64_t>(tensor.storage().nbytes());
+    if (tensor.defined())
+      bytes_[tensor.storage().unsafeGetStorageImpl()] = static_cast<int64_t>(tensor.storage().nbytes());
   }
   void add(const Parameter* parameter) {
     if (!parameter) return;

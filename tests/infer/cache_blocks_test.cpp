@@ -50,7 +50,8 @@ TEST(CacheBlocks, APromptThatBeginsAlikeSharesFullBlocks) {
   blocks.filled(first->blocks, text);
   const auto second = blocks.claim(text, 16);  // while the first goes on
   EXPECT_EQ(second->cached_tokens, 8);
-  EXPECT_EQ(Ids(second->blocks.begin(), second->blocks.begin() + 2), Ids(first->blocks.begin(), first->blocks.begin() + 2));
+  EXPECT_EQ(Ids(second->blocks.begin(), second->blocks.begin() + 2),
+            Ids(first->blocks.begin(), first->blocks.begin() + 2));
   EXPECT_NE(second->blocks[2], first->blocks[2]);
   EXPECT_EQ(blocks.in_use(), 5);
   blocks.release(first->blocks);

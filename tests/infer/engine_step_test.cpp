@@ -7,6 +7,8 @@
 #include "../nn/support.h"
 #include "../store/thrown.h"
 #include "nn/hash_memory.h"
+#include "nn/lora_model.h"
+#include "nn/quantised_weight.h"
 
 namespace braid {
 namespace {
@@ -41,6 +43,9 @@ class Steps {
     model.residual().begin_step();
     at::Generator generator = seeded_generator(3);
     ids = at::empty({3, 20}, at::kLong).random_(0, 11, generator);
+    expect_the_model();
+  }
+  void expect_the_model() {
     const at::NoGradGuard no_gradient;
     expected = model.logits(ids);
   }
@@ -81,9 +86,9 @@ class EngineStep : public testing::TestWithParam<Variant> {};
 
 TEST_P(EngineStep, GivesTheLogitsOfTheWholeTextWhateverIsBesideIt) {
   Steps steps(config_of(GetParam()), Precision::fp64);
-  EXPECT_LT(steps.run({steps.piece(0, 7)}), 1e-10);                                             // alone, all at once
-  EXPECT_LT(steps.run({steps.piece(0, 1), steps.piece(1, 5, false)}), 1e-10);                   // beside half a prompt
-  EXPECT_LT(steps.run({steps.piece(2, 1), steps.piece(0, 1), steps.piece(1, 6)}), 1e-10);       // beside its other half
+  EXPECT_LT(steps.run({steps.piece(0, 7)}), 1e-10);                                        // alone, all at once
+  EXPECT_LT(steps.run({steps.piece(0, 1), steps.piece(1, 5, false)}), 1e-10);              // beside half a prompt
+  EXPECT_LT(steps.run({steps.piece(2, 1), steps.piece(0, 1), steps.piece(1, 6)}), 1e-10);  // beside its other half
   for (int n = 0; n < 9; ++n) {
     EXPECT_LT(steps.run({steps.piece(0, 1), steps.piece(1, 1), steps.piece(2, 2)}), 1e-10);
   }
@@ -97,9 +102,12 @@ TEST_P(EngineStep, FollowsWholeTextsInFloat32) {
 }
 
 constexpr Variant variants[] = {
-    {"poc", "residual", "poc", 0, 0, "none"},      {"poc", "mhc", "poc", 0, 0, "none"},
-    {"poc", "hc", "poc", 0, 0, "none"},            {"llama", "residual", "poc", 2, 0, "none"},
-    {"llama", "residual", "poc", 1, 10, "llama3"}, {"llama", "hc", "paper", 4, 0, "none"},
+    {"poc", "residual", "poc", 0, 0, "none"},
+    {"poc", "mhc", "poc", 0, 0, "none"},
+    {"poc", "hc", "poc", 0, 0, "none"},
+    {"llama", "residual", "poc", 2, 0, "none"},
+    {"llama", "residual", "poc", 1, 10, "llama3"},
+    {"llama", "hc", "paper", 4, 0, "none"},
     {"llama", "mhc", "paper", 2, 0, "yarn"},
 };
 INSTANTIATE_TEST_SUITE_P(All, EngineStep, testing::ValuesIn(variants));
@@ -113,7 +121,8 @@ TEST(EngineSteps, APieceGetsTheSameBitsInOneStepAsInAnother) {
   Steps one(config_of(variants[3]), Precision::fp32), other(config_of(variants[3]), Precision::fp32);
   for (Steps* steps : {&one, &other}) steps->run({steps->piece(0, 8), steps->piece(1, 3)});
   const at::Tensor first = run_step(one.model, one.cache, std::vector<StepPiece>{one.piece(0, 1), one.piece(1, 1)});
-  const at::Tensor second = run_step(other.model, other.cache, std::vector<StepPiece>{other.piece(1, 1), other.piece(0, 1)});
+  const at::Tensor second =
+      run_step(other.model, other.cache, std::vector<StepPiece>{other.piece(1, 1), other.piece(0, 1)});
   EXPECT_TRUE(at::equal(first[0], second[1]));
   EXPECT_TRUE(at::equal(first[1], second[0]));
 }
@@ -122,10 +131,31 @@ TEST(EngineSteps, BFloat16StaysNearFloat32) {
   ModelConfig config = config_of(variants[3]);
   Steps narrow(config, Precision::bf16), wide(config, Precision::fp32);
   for (int n = 0; n < 4; ++n) {
-    const at::Tensor a = run_step(narrow.model, narrow.cache, std::vector<StepPiece>{narrow.piece(0, 4)}).to(at::kFloat);
+    const at::Tensor a =
+        run_step(narrow.model, narrow.cache, std::vector<StepPiece>{narrow.piece(0, 4)}).to(at::kFloat);
     const at::Tensor b = run_step(wide.model, wide.cache, std::vector<StepPiece>{wide.piece(0, 4)});
     EXPECT_GT(at::cosine_similarity(a, b).item<double>(), 0.999);
   }
+}
+
+TEST(EngineSteps, AdaptersAndQuantisedWeightsActAsInAWholeText) {
+  Steps steps(config_of(variants[3]), Precision::fp32);
+  const at::Tensor plain = steps.expected;
+  LoraConfig config;
+  config.rank = 2;
+  LoraModel lora(steps.model, config, 5, Weights::frozen);
+  at::Generator generator = seeded_generator(6);
+  for (Parameter& parameter : lora.parameters().all()) parameter.master.normal_(0.0, 0.5, generator);
+  lora.parameters().refresh_compute();
+  for (Block& block : steps.model.blocks()) {
+    const std::vector<Nf4Tensor> parts = {quantise_nf4(block.mlp.out.source->weight(), true)};
+    block.mlp.out.source = std::make_shared<Nf4Weight>(parts, at::kFloat);
+  }
+  steps.expect_the_model();
+  EXPECT_GT((steps.expected - plain).abs().max().item<double>(), 0.1);
+  const double bound = 1e-5 * std::max(1.0, steps.expected.abs().max().item<double>());
+  EXPECT_LT(steps.run({steps.piece(0, 9), steps.piece(1, 2)}), bound);
+  for (int n = 0; n < 9; ++n) EXPECT_LT(steps.run({steps.piece(0, 1), steps.piece(1, 2)}), bound);
 }
 
 TEST(EngineSteps, HashMemoryIsRefused) {

@@ -147,7 +147,8 @@ TEST(Schedule, RandomRequestsAllEndAndLeaveNoBlock) {
   RequestId next = 0;
   size_t left = 0;
   for (int n = 0; n < 5000; ++n) {
-    if (next < 300 && below(2) == 0) schedule.submit(++next, Ids(size_t(1 + below(20)), 1), below(10), 100.0 + double(below(400)));
+    if (next < 300 && below(2) == 0)
+      schedule.submit(++next, Ids(size_t(1 + below(20)), 1), below(10), 100.0 + double(below(400)));
     if (next > 0 && below(20) == 0) schedule.cancel(RequestId(1 + below(int64_t(next))));
     const StepPlan plan = schedule.plan(n);
     left += plan.leaving.size();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Attention over a pool of blocks against the plain formula in double: texts of different lengths whose blocks lie
-// anywhere, several rows of one text at once, shared key heads, slots that nobody has written; the CUDA twin by the same
-// body.
+// anywhere, several rows of one text at once, shared key heads, slots that nobody has written; the CUDA twin by the
+// same body.
 #include "kernels/paged_attention.h"
 
 #include <algorithm>
@@ -26,7 +26,7 @@ struct Problem {
   PagedShape shape{};
   std::vector<PagedRow> rows;
   std::vector<int64_t> tables;
-  Numbers packed, keys, values;              // keys and values as kernels have them
+  Numbers packed, keys, values;                 // keys and values as kernels have them
   std::vector<Numbers> text_keys, text_values;  // [text][token, H_kv, d], those of the step included
 };
 
@@ -87,7 +87,8 @@ Problem random_problem(const Sizes& sizes, double deviation, Random& random) {
   p.tables.resize(size_t(blocks));
   std::iota(p.tables.begin(), p.tables.end(), 0);
   for (size_t i = p.tables.size(); i > 1; --i) std::swap(p.tables[i - 1], p.tables[size_t(random.below(int64_t(i)))]);
-  p.packed = rounded<E>(random.normal(p.shape.rows * (sizes.heads + 2 * sizes.key_value_heads) * sizes.width, deviation));
+  p.packed =
+      rounded<E>(random.normal(p.shape.rows * (sizes.heads + 2 * sizes.key_value_heads) * sizes.width, deviation));
   p.keys = p.values = Numbers(size_t(blocks * sizes.key_value_heads * sizes.width * sizes.block_tokens), unwritten);
   for (int64_t text = 0; text < texts; ++text) {
     const int64_t before = sizes.before[size_t(text)], tokens = before + sizes.rows[size_t(text)];
@@ -110,7 +111,8 @@ Numbers plain(const Problem& p) {
       Numbers scores(size_t(position + 1));
       for (int64_t j = 0; j <= position; ++j) {
         for (int64_t c = 0; c < s.width; ++c) {
-          scores[size_t(j)] += p.packed[packed_at(s, r, h, c)] * keys[text_at(s, j, shared, c)] / std::sqrt(double(s.width));
+          scores[size_t(j)] +=
+              p.packed[packed_at(s, r, h, c)] * keys[text_at(s, j, shared, c)] / std::sqrt(double(s.width));
         }
       }
       const double most = *std::max_element(scores.begin(), scores.end());
@@ -281,8 +283,10 @@ TEST(PagedAttentionGpu, NaNStaysInItsRow) {
 
 TEST(PagedAttention, ShapesThatCannotBeAreErrors) {
   const PagedInputs none{};
-  EXPECT_THROW(paged_attention({}, {1, 3, 2, 4, 16, 1, 1}, Element::float32, none, nullptr, nullptr, nullptr, nullptr), Error);
-  EXPECT_THROW(paged_attention({}, {1, 2, 2, 4, 16, 1, 17}, Element::float32, none, nullptr, nullptr, nullptr, nullptr), Error);
+  EXPECT_THROW(paged_attention({}, {1, 3, 2, 4, 16, 1, 1}, Element::float32, none, nullptr, nullptr, nullptr, nullptr),
+               Error);
+  EXPECT_THROW(paged_attention({}, {1, 2, 2, 4, 16, 1, 17}, Element::float32, none, nullptr, nullptr, nullptr, nullptr),
+               Error);
 }
 
 }  // namespace
