@@ -25,10 +25,10 @@ Examples:
   braid serve --run runs/tuned --best --quantise nf4 --precision bf16
   BRAID_API_KEYS=secret braid serve ~/SmolLM-135M --host 0.0.0.0 --running 64 --cache-tokens 65536
 
-Routes: /v1/chat/completions, /v1/completions, /v1/models (OpenAI's), /tokenize, /detokenize, /execute
-and /health (the public worker's), /metrics (Prometheus'), and a page to try it at /. docs/serving.md
-tells all of them. It listens at once and says loading until the model is there. SIGTERM and SIGINT let
-answers under way end; a second one ends it at once.
+Routes: OpenAI's /v1/chat/completions, /v1/completions and /v1/models; /tokenize, /detokenize; the
+public worker's /execute and /health; /metrics for Prometheus; a page to try it at /. They stand
+in docs/serving.md. It listens at once and says loading until the model is there. SIGTERM and SIGINT
+let answers under way end; a second one ends it at once.
 Exit codes: 0 ended by a signal; 1 failed; 2 wrong use, or files that cannot be taken.
 )";
 

@@ -55,7 +55,8 @@ def test_it_calls_back_once_ready_and_executes(model, callbacks):
         assert first == second and first[0] == "/ready?a=1" and first[1]["worker_id"] == "w-7"
         assert first[1]["uri"].endswith(f":{port}") and first[1]["vram_bytes"] > 1e5
         health = json.loads(fetch(f"http://127.0.0.1:{port}/health"))
-        assert health == {"status": "healthy", "vram_bytes": first[1]["vram_bytes"]}
+        assert set(health) == {"status", "vram_bytes"} and health["status"] == "healthy"
+        assert health["vram_bytes"] == pytest.approx(first[1]["vram_bytes"], rel=0.2)  # measured anew
         job = {"job_id": "j", "prompt": "Hello", "max_tokens": 7, "temperature": 0}
         lines = fetch(f"http://127.0.0.1:{port}/execute", job).split("\n\n")[:-1]
         events = [json.loads(line.removeprefix("data: ")) for line in lines]
