@@ -18,15 +18,36 @@ using nlohmann::json;
 const json& bodies() {
   static const json all = {
       {"/v1/completions",
-       {{"prompt", "Hello world"}, {"max_tokens", 5}, {"stream", true}, {"stream_options", {{"include_usage", true}}},
-        {"logprobs", 2}, {"n", 2}, {"stop", {"x", "wor"}}, {"seed", 7}, {"temperature", 0.5}, {"top_k", 3}, {"min_p", 0.1}}},
+       {{"prompt", "Hello world"},
+        {"max_tokens", 5},
+        {"stream", true},
+        {"stream_options", {{"include_usage", true}}},
+        {"logprobs", 2},
+        {"n", 2},
+        {"stop", {"x", "wor"}},
+        {"seed", 7},
+        {"temperature", 0.5},
+        {"top_k", 3},
+        {"min_p", 0.1}}},
       {"/v1/chat/completions",
-       {{"messages", {{{"role", "system"}, {"content", "a"}},
-                      {{"role", "user"}, {"content", {{{"type", "text"}, {"text", "b"}}}}}}},
-        {"max_completion_tokens", 5}, {"logprobs", true}, {"top_logprobs", 1}, {"presence_penalty", 1}}},
+       {{"messages",
+         {{{"role", "system"}, {"content", "a"}},
+          {{"role", "user"}, {"content", {{{"type", "text"}, {"text", "b"}}}}}}},
+        {"max_completion_tokens", 5},
+        {"logprobs", true},
+        {"top_logprobs", 1},
+        {"presence_penalty", 1}}},
       {"/execute",
-       {{"job_id", "j"}, {"prompt", "Hi 🙂"}, {"max_tokens", 5}, {"temperature", 1}, {"seed", 1}, {"top_p", 0.5},
-        {"top_k", 4}, {"repetition_penalty", 1.1}, {"min_p", 0}, {"stop", {"q"}}}},
+       {{"job_id", "j"},
+        {"prompt", "Hi 🙂"},
+        {"max_tokens", 5},
+        {"temperature", 1},
+        {"seed", 1},
+        {"top_p", 0.5},
+        {"top_k", 4},
+        {"repetition_penalty", 1.1},
+        {"min_p", 0},
+        {"stop", {"q"}}}},
       {"/tokenize", {{"prompt", "Grüße"}, {"add_special_tokens", false}}},
       {"/detokenize", {{"tokens", {1, 2, 3}}}},
   };
@@ -51,7 +72,8 @@ class Mutator {
     const size_t length = once_in(12) ? below(2 * text.size()) : text.size();
     std::string head = "POST " + chosen.key() + " HTTP/1.1\r\nHost: a\r\nX-Request-Id: r\r\n";
     head += chunked ? "Transfer-Encoding: chunked\r\n\r\n" : str("Content-Length: ", length, "\r\n\r\n");
-    if (once_in(8)) head = "GET " + std::string(once_in(2) ? "/metrics" : "/v1/models/%74iny?a=%") + " HTTP/1.1\r\n\r\n";
+    if (once_in(8))
+      head = "GET " + std::string(once_in(2) ? "/metrics" : "/v1/models/%74iny?a=%") + " HTTP/1.1\r\n\r\n";
     if (once_in(4)) change_bytes(head);
     return head + (chunked ? in_chunks(text) : text);
   }
@@ -69,9 +91,26 @@ class Mutator {
   }
 
   json any_value() {
-    const json values[] = {nullptr, true, false, 0, -1, 1, 1e308, -0.5, 18446744073709551615u, -9223372036854775807 - 1, "",
-                           "x", "\xF0\x9F\x99\x82", json::array(), json::object(), {1, 2}, {"a", nullptr}, {{"type", "text"}},
-                           std::string(3000, 'y'), json::parse(std::string(60, '[') + std::string(60, ']'))};
+    const json values[] = {nullptr,
+                           true,
+                           false,
+                           0,
+                           -1,
+                           1,
+                           1e308,
+                           -0.5,
+                           18446744073709551615u,
+                           -9223372036854775807 - 1,
+                           "",
+                           "x",
+                           "\xF0\x9F\x99\x82",
+                           json::array(),
+                           json::object(),
+                           {1, 2},
+                           {"a", nullptr},
+                           {{"type", "text"}},
+                           std::string(3000, 'y'),
+                           json::parse(std::string(60, '[') + std::string(60, ']'))};
     return values[below(std::size(values))];
   }
 
