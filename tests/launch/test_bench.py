@@ -338,10 +338,10 @@ def test_the_crossover_is_the_first_number_of_questions_that_pays():
 
 def test_decoding_is_timed_beside_transformers(tmp_path):
     out = tmp_path / "decode.json"
-    done = bench("decode", "--quick", "--device", "cpu", "--precision", "fp32", "--streams", "1,3", "--json", out)
+    done = bench("decode", "--quick", "--device", "cpu", "--precision", "fp32", "--streams", "2", "--json", out)
     assert done.returncode == 0, done.stderr
     cases = json.loads(out.read_text())["cases"]
-    assert [(c["method"], c["streams"]) for c in cases] == [("dense", 1), ("dense", 3), ("nf4", 1), ("nf4", 3)]
+    assert [(c["method"], c["streams"]) for c in cases] == [("dense", 2), ("nf4", 2)]
     for case in cases:
         ours = case["programs"]["braid"]["runs"][0]
         assert len(ours["ids"]) == 6 and ours["tokens_per_second"] > 0
