@@ -90,7 +90,8 @@ def wrong_braid_words(words):
     if words[0] not in commands():
         yield f"no command {words[0]}"
         return
-    actions = words[1:2] if words[0] == "data" and words[1:2] != ["--help"] else []
+    of_its_own = words[0] == "data" or words[:2] in (["bench", "gist"], ["bench", "decode"])
+    actions = words[1:2] if of_its_own and words[1:2] != ["--help"] else []
     for option in unknown_options(words[1:], braid_help((words[0], *actions))):
         yield f"braid {words[0]}: no option {option}"
     for value in [w for flag, w in zip(words, words[1:]) if flag == "--set"]:
