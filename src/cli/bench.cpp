@@ -3,13 +3,13 @@
 #include <algorithm>
 #include <iostream>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "base/error.h"
 #include "cli/bench_collectives.h"
 #include "cli/bench_decode.h"
 #include "cli/bench_gist.h"
 #include "cli/bench_io.h"
+#include "cli/comma_list.h"
 #include "cli/command.h"
 #include "cli/options.h"
 #include "experiments/run.h"
@@ -37,10 +37,8 @@ the disk twice as much for each rank.
 Exit codes: 0 done; 1 failed; 2 wrong use.
 )";
 
-std::vector<std::string> comma_list(const std::string& text) {
-  std::vector<std::string> words;
-  std::stringstream in(text);
-  for (std::string word; std::getline(in, word, ',');) words.push_back(word);
+std::vector<std::string> some_of(const std::string& text) {
+  std::vector<std::string> words = comma_list(text);
   if (words.empty()) throw UsageError("an empty list was given");
   return words;
 }
@@ -79,12 +77,12 @@ CollectivePlan read_collectives(const cxxopts::ParseResult& parsed) {
   plan.collectives = collective_names();
   if (parsed.count("collectives")) {
     plan.collectives.clear();
-    for (const auto& word : comma_list(parsed["collectives"].as<std::string>())) {
+    for (const auto& word : some_of(parsed["collectives"].as<std::string>())) {
       plan.collectives.push_back(parse_collective(word));
     }
   }
-  for (const auto& word : comma_list(parsed["sizes"].as<std::string>())) plan.sizes.push_back(parse_size("--sizes", word));
-  for (const auto& word : comma_list(parsed["types"].as<std::string>())) plan.types.push_back(parse_type(word));
+  for (const auto& word : some_of(parsed["sizes"].as<std::string>())) plan.sizes.push_back(parse_size("--sizes", word));
+  for (const auto& word : some_of(parsed["types"].as<std::string>())) plan.types.push_back(parse_type(word));
   plan.iterations = parsed["iterations"].as<int64_t>();
   if (plan.iterations < 1) throw UsageError("--iterations: expected 1 or more");
   return plan;

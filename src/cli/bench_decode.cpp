@@ -8,12 +8,12 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <sstream>
 
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/philox.h"
 #include "base/statistics.h"
+#include "cli/comma_list.h"
 #include "cli/model_options.h"
 #include "cli/options.h"
 #include "comm/gpu_assignment.h"
@@ -56,23 +56,14 @@ struct DecodeBench {
 };
 
 std::vector<std::string> split(const std::string& option, const std::string& text) {
-  std::vector<std::string> words;
-  std::stringstream in(text);
-  for (std::string word; std::getline(in, word, ',');) words.push_back(word);
+  std::vector<std::string> words = comma_list(text);
   if (words.empty()) throw UsageError(str("--", option, ": expected a comma list"));
   return words;
 }
 
 std::vector<int64_t> numbers_of(const cxxopts::ParseResult& parsed, const std::string& option, int64_t least) {
-  std::vector<int64_t> numbers;
-  for (const std::string& word : split(option, parsed[option].as<std::string>())) {
-    const bool digits = !word.empty() && word.size() < 10 && word.find_first_not_of("0123456789") == std::string::npos;
-    if (!digits || std::stoll(word) < least) {
-      throw UsageError(str("--", option, ": expected numbers from ", least, ", found \"", word, "\""));
-    }
-    numbers.push_back(std::stoll(word));
-  }
-  return numbers;
+  const std::vector<std::string> words = split(option, parsed[option].as<std::string>());
+  return whole_numbers(words, least, str("--", option, ": expected numbers from ", least));
 }
 
 // "cpu", or "cuda:1" of `gpus`.

@@ -3,10 +3,10 @@
 
 #include <iostream>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "cli/comma_list.h"
 #include "cli/model_options.h"
 #include "cli/options.h"
 #include "experiments/gist_answers.h"
@@ -15,6 +15,7 @@
 #include "experiments/run.h"
 #include "infer/decode.h"
 #include "nn/initialise.h"
+#include "nn/kernel_call.h"
 #include "nn/precompiled.h"
 #include "store/checkpoint_manifest.h"
 
@@ -146,16 +147,9 @@ int run_bench(World& world, const GistBench& bench) {
 }
 
 std::vector<int64_t> read_lengths(const std::string& text) {
-  std::vector<int64_t> lengths;
-  std::stringstream words(text);
-  for (std::string word; std::getline(words, word, ',');) {
-    const bool digits = !word.empty() && word.size() < 10 && word.find_first_not_of("0123456789") == std::string::npos;
-    if (!digits || std::stoll(word) < 1) {
-      throw UsageError(str("--lengths: expected numbers of tokens, found \"", word, "\""));
-    }
-    lengths.push_back(std::stoll(word));
-  }
-  if (lengths.empty()) throw UsageError("--lengths: expected numbers of tokens");
+  const char* const expected = "--lengths: expected numbers of tokens";
+  const std::vector<int64_t> lengths = whole_numbers(comma_list(text), 1, expected);
+  if (lengths.empty()) throw UsageError(expected);
   return lengths;
 }
 

@@ -126,9 +126,8 @@ int generate_command(World& world, const GenerateRequest& request) {
   if (world.size() > 1) throw UsageError("braid generate: runs on one rank");
   choose_threads(world);
   const AdaptedModel loaded = load_model(request.model, world);
-  const std::string& folder = loaded.checkpoint.empty() ? loaded.shape.path : loaded.checkpoint;
   Asking asking{request, *loaded.model, {}, nullptr, {}};
-  asking.form.sampling = sampling_for(request, loaded.origin.generation_text, folder);
+  asking.form.sampling = sampling_for(request, folder_sampling(loaded));
   asking.form.max_tokens = request.max_new_tokens;
   asking.form.min_tokens = request.min_new_tokens;
   asking.form.stop_ids = loaded.stop_ids;

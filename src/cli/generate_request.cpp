@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <iostream>
 #include <random>
 
 #include "base/error.h"
@@ -100,15 +99,9 @@ SamplingOptions GivenSampling::over(SamplingOptions defaults) const {
   return defaults;
 }
 
-SamplingOptions sampling_for(const GenerateRequest& request, const std::string& generation_text,
-                             const std::string& folder) {
-  const std::string where = folder + "/generation_config.json";
-  const SamplingDefaults defaults = sampling_defaults(generation_text, where);
-  for (const std::string& field : defaults.left_out) {
-    std::cerr << "braid: " << where << ": " << field << " is not built and is left out" << std::endl;
-  }
+SamplingOptions sampling_for(const GenerateRequest& request, const SamplingOptions& defaults) {
   const GivenSampling& said = request.sampling;
-  SamplingOptions options = said.over(defaults.options);
+  SamplingOptions options = said.over(defaults);
   if (!options.draws() && (said.top_k || said.top_p || said.min_p)) {
     throw UsageError(str(said.top_k   ? "--top-k"
                          : said.top_p ? "--top-p"

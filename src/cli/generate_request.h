@@ -31,9 +31,8 @@ struct GenerateRequest {
 void add_generate_options(cxxopts::Options& options);
 GenerateRequest read_generate_request(const cxxopts::ParseResult& parsed);  // UsageError
 
-// The options of one request to a model whose generation_config.json is `generation_text`; those of its fields that are
-// not built are told of on standard error. UsageError: a filter without a temperature, a file that cannot be taken.
-SamplingOptions sampling_for(const GenerateRequest& request, const std::string& generation_text,
-                             const std::string& folder);
+// The options of one request over those of the model's folder (folder_sampling). UsageError: a filter without a
+// temperature.
+SamplingOptions sampling_for(const GenerateRequest& request, const SamplingOptions& defaults);
 
 }  // namespace braid

@@ -84,6 +84,16 @@ DataConfig form_for(const ModelOptions& options, const AdaptedModel& loaded) {
   return data;
 }
 
+SamplingOptions folder_sampling(const AdaptedModel& loaded) {
+  const std::string& folder = loaded.checkpoint.empty() ? loaded.shape.path : loaded.checkpoint;
+  const std::string where = folder + "/generation_config.json";
+  const SamplingDefaults defaults = sampling_defaults(loaded.origin.generation_text, where);
+  for (const std::string& field : defaults.left_out) {
+    std::cerr << "braid: " << where << ": " << field << " is not built and is left out" << std::endl;
+  }
+  return defaults.options;
+}
+
 std::string text_option(const cxxopts::ParseResult& parsed, const std::string& name) {
   return parsed.count(name) ? parsed[name].as<std::string>() : "";
 }

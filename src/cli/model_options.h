@@ -7,6 +7,7 @@
 
 #include "comm/world.h"
 #include "experiments/adapted_model.h"
+#include "infer/sampling_options.h"
 
 namespace cxxopts {
 class Options;
@@ -32,6 +33,10 @@ AdaptedModel load_model(const ModelOptions& options, const World& world);
 
 // How prompts are put to it.
 DataConfig form_for(const ModelOptions& options, const AdaptedModel& loaded);
+
+// How its folder says that answers are sampled. Fields of generation_config.json that are not built are told of on
+// standard error. UsageError: a file that cannot be taken.
+SamplingOptions folder_sampling(const AdaptedModel& loaded);
 
 // The value of an option, "" where it is not given.
 std::string text_option(const cxxopts::ParseResult& parsed, const std::string& name);

@@ -35,16 +35,6 @@ Form open_serving_form(const ServeRequest& request, const AdaptedModel& loaded) 
   }
 }
 
-SamplingOptions sampling_of(const AdaptedModel& loaded) {
-  const std::string& folder = loaded.checkpoint.empty() ? loaded.shape.path : loaded.checkpoint;
-  const std::string where = folder + "/generation_config.json";
-  const SamplingDefaults defaults = sampling_defaults(loaded.origin.generation_text, where);
-  for (const std::string& field : defaults.left_out) {
-    std::cerr << "braid: " << where << ": " << field << " is not built and is left out" << std::endl;
-  }
-  return defaults.options;
-}
-
 }  // namespace
 
 ServedModelPtr served_model(const ServeRequest& request, const AdaptedModel& loaded, const World& world) {
@@ -55,7 +45,7 @@ ServedModelPtr served_model(const ServeRequest& request, const AdaptedModel& loa
                     form.opened.tokenizer,
                     std::nullopt,
                     form.opened.own_specials,
-                    sampling_of(loaded),
+                    folder_sampling(loaded),
                     loaded.stop_ids,
                     world.places().at(0).device,
                     request.model.precision};

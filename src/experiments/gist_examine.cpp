@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "nn/kernel_call.h"
 #include "nn/precompiled.h"
 
 namespace braid {
@@ -151,10 +152,6 @@ void divide_by(SystemResult& result, double count) {
 }
 
 }  // namespace
-
-void wait_for(const at::Device& device) {
-  if (device.is_cuda()) at::zeros({1}, at::TensorOptions().device(device)).item<float>();
-}
 
 AnswerTally SystemResult::tally() const {
   AnswerTally tally;

@@ -36,7 +36,4 @@ std::vector<SystemResult> examine(const std::vector<GistSystem>& systems, const 
 // Those questions as one batch. UsageError: contexts or questions of different lengths.
 AskedBatch asked_batch(const QuestionSet& set, Slice questions, const at::Device& device);
 
-// Until what was asked of the device is done.
-void wait_for(const at::Device& device);
-
 }  // namespace braid

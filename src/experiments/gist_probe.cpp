@@ -2,6 +2,7 @@
 #include "experiments/gist_probe.h"
 
 #include "base/clock.h"
+#include "nn/kernel_call.h"
 #include "nn/precompiled.h"
 #include "train/memory.h"
 

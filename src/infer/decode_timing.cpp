@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "infer/decode_timing.h"
 
-#include <c10/core/impl/VirtualGuardImpl.h>
-
 #include <algorithm>
 #include <numeric>
 
@@ -11,16 +9,13 @@
 #include "infer/decode.h"
 #include "infer/sampler.h"
 #include "kernels/read_memory.h"
+#include "nn/kernel_call.h"
 #include "nn/precompiled.h"
 #include "nn/weight_bytes.h"
 
 namespace braid {
 
 namespace {
-
-void wait_for(const at::Device& device) {
-  if (!device.is_cpu()) c10::impl::VirtualGuardImpl(device.type()).synchronizeDevice(device.index());
-}
 
 // All streams of one measurement.
 class Streams {

@@ -15,6 +15,8 @@ namespace {
 #include "kernels/cpu_few_tokens.inl"
 
 constexpr int64_t words = 32;  // of a register
+constexpr int64_t tokens_at_once = few_tokens;
+constexpr int rows_at_once = 4;
 
 BRAID_INLINE __m512bh numbers_at(const Bf16* p, int64_t count) {
   if (count == words) return (__m512bh)_mm512_loadu_si512(p);
@@ -47,46 +49,13 @@ BRAID_INLINE void row_sums(const Bf16* row, const Bf16* x, int64_t inputs, float
   }
 }
 
-template <int R>
-BRAID_INLINE void rows_of(const SkinnyShape& shape, int64_t row, const Bf16* x, const Bf16* weight, const Bf16* bias,
-                          Bf16* y) {
-  for (int64_t first = 0; first < shape.tokens; first += few_tokens) {
-    with_tokens(smaller(few_tokens, shape.tokens - first), [&](auto count) BRAID_LAMBDA {
-      float sums[R][count.value];
-      row_sums(weight + row * shape.inputs, x + first * shape.inputs, shape.inputs, sums);
-      for (int r = 0; r < R; ++r) {
-        const float shift = bias ? load(bias + row + r, 1)[0] : 0;
-        for (int n = 0; n < count.value; ++n) {
-          store(y + (first + n) * shape.outputs + row + r, FloatLanes{} + (sums[r][n] + shift), 1);
-        }
-      }
-    });
-  }
-}
-
-template <int R>
-void all_rows(const SkinnyShape& shape, const Bf16* x, const Bf16* weight, const Bf16* bias, Bf16* y) {
-#pragma omp parallel for schedule(static)
-  for (int64_t row = 0; row < shape.outputs; row += R) {
-    if (row + R <= shape.outputs) {
-      rows_of<R>(shape, row, x, weight, bias, y);
-    } else {
-      for (int64_t rest = row; rest < shape.outputs; ++rest) rows_of<1>(shape, rest, x, weight, bias, y);
-    }
-  }
-}
+#include "kernels/cpu_skinny_rows.inl"
 
 }  // namespace
 
-// One token's rows are one stream that the processor reads ahead by itself. For more tokens several rows share each x.
-void skinny_product_bf16(const SkinnyShape& shape, const void* x_any, const void* weight_any, const void* bias_any,
-                         void* y_any) {
-  const Bf16* const x = static_cast<const Bf16*>(x_any);
-  const Bf16* const weight = static_cast<const Bf16*>(weight_any);
-  const Bf16* const bias = static_cast<const Bf16*>(bias_any);
-  Bf16* const y = static_cast<Bf16*>(y_any);
-  if (shape.tokens <= 2) return all_rows<1>(shape, x, weight, bias, y);
-  all_rows<4>(shape, x, weight, bias, y);
+void skinny_product_bf16(const SkinnyShape& shape, const void* x, const void* weight, const void* bias, void* y) {
+  product(shape, static_cast<const Bf16*>(x), static_cast<const Bf16*>(weight), static_cast<const Bf16*>(bias),
+          static_cast<Bf16*>(y));
 }
 
 }  // namespace braid::kernels::level_avx512bf16

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "nn/kernel_call.h"
 
+#include <c10/core/impl/VirtualGuardImpl.h>
+
 #include "base/error.h"
 #include "nn/precompiled.h"
 #if BRAID_CUDA
@@ -14,6 +16,10 @@ void* current_stream_of(const at::Device& device) {
   if (device.is_cuda()) return c10::cuda::getCurrentCUDAStream(device.index()).stream();
 #endif
   return nullptr;
+}
+
+void wait_for(const at::Device& device) {
+  if (!device.is_cpu()) c10::impl::VirtualGuardImpl(device.type()).synchronizeDevice(device.index());
 }
 
 kernels::Launch launch_for(const at::Tensor& x) {

@@ -14,9 +14,7 @@ import statistics
 import time
 
 import torch
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig
-
-TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+from transformers_model import TYPES, load
 
 
 def parse():
@@ -30,14 +28,6 @@ def parse():
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     return parser.parse_args()
-
-
-def load(options):
-    dtype = TYPES[options.dtype]
-    if options.quantise == "none":
-        return AutoModelForCausalLM.from_pretrained(options.model, dtype=dtype).to(options.device).eval()
-    nf4 = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype)
-    return AutoModelForCausalLM.from_pretrained(options.model, quantization_config=nf4, dtype=dtype, device_map=options.device).eval()
 
 
 @torch.inference_mode()
@@ -56,7 +46,7 @@ def answer(model, prompt, tokens):
 def main():
     options = parse()
     torch.set_num_threads(options.threads)
-    model = load(options)
+    model = load(options).eval()
     prompt = torch.tensor([[int(word) for word in options.prompt.split(",")]] * options.streams, device=options.device)
     answer(model, prompt, 2)  # the first call repacks weights and chooses kernels
     for _ in range(options.rounds):

@@ -19,10 +19,9 @@ import time
 import h5py
 import torch
 from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+from transformers_model import TYPES, load
 
 MODULES = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def parse():
@@ -42,17 +41,10 @@ def parse():
     return parser.parse_args()
 
 
-def load(options):
-    dtype = TYPES[options.dtype]
-    if options.quantise == "none":
-        return AutoModelForCausalLM.from_pretrained(options.model, dtype=dtype).to(options.device)
-    nf4 = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype)
-    model = AutoModelForCausalLM.from_pretrained(options.model, quantization_config=nf4, dtype=dtype, device_map=options.device)
-    return prepare_model_for_kbit_training(model, use_gradient_checkpointing=options.recompute)
-
-
 def build(options):
     model = load(options)
+    if options.quantise == "nf4":
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=options.recompute)
     if options.recompute and options.quantise == "none":
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         model.enable_input_require_grads()
