@@ -39,6 +39,7 @@ int command_serve(const Arguments& arguments);
 int command_bench(const Arguments& arguments);
 int command_eval(const Arguments& arguments);
 int command_gist(const Arguments& arguments);
+int command_plan(const Arguments& arguments);
 
 // --set, --out, --device, --share-gpu, --dry-run and the configuration file itself.
 struct CommonOptions {

@@ -12,6 +12,7 @@ const std::vector<Command>& commands() {
   static const std::vector<Command> all = {
       {"train", "train one configuration, on as many ranks as it is started with", command_train},
       {"sweep", "depths x connections x seeds, one run after another or side by side", command_sweep},
+      {"plan", "ways to spread a run over a cluster, with memory, traffic and time", command_plan},
       {"data", "make and check token shards", command_data},
       {"config", "a configuration in full, or what its keys mean", command_config},
       {"checkpoint", "look into checkpoints, verify, compare and convert them", command_checkpoint},

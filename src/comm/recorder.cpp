@@ -89,6 +89,7 @@ CollectiveRecorder::Ticket CollectiveRecorder::begin(Channel channel, const Call
   overwritten.swap(entry.work);
   int64_t& sequence = channels_[channel].sequence;
   if (!call.message) ++sequence;
+  bytes_ += static_cast<int64_t>(call.count * size_of(call.dtype));
   entry = {ticket, channel, sequence, call, now, {}, CallState::waiting, {}};
   unfinished_.push_back(ticket);
   return ticket;
@@ -188,6 +189,11 @@ std::optional<CollectiveRecorder::Waiting> CollectiveRecorder::oldest_waiting() 
     if (!channels_[entry.channel].patient) return Waiting{record_of(entry), entry.start};
   }
   return std::nullopt;
+}
+
+int64_t CollectiveRecorder::bytes() const {
+  const std::lock_guard lock(mutex_);
+  return bytes_;
 }
 
 bool CollectiveRecorder::any_failed() const {

@@ -88,6 +88,8 @@ class CollectiveRecorder {
   std::optional<CollectiveRecord> last() const;
   std::optional<Waiting> oldest_waiting() const;  // of communicators that are not patient
   bool any_failed() const;
+  // What calls have been given so far, on all communicators: elements of their inputs, of receive those of its output.
+  int64_t bytes() const;
 
  private:
   struct Entry {
@@ -116,6 +118,7 @@ class CollectiveRecorder {
   std::vector<bool> open_;
   std::map<std::string, int> used_names_;
   Ticket next_ = 1;
+  int64_t bytes_ = 0;
   bool any_failed_ = false;
   double clock_offset_;  // from Clock to unix time [s]
 };

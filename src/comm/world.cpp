@@ -79,6 +79,7 @@ class ConnectedWorld final : public World {
   int device_index() const override { return device_; }
   Communicator& host() override { return *host_; }
   Communicator& data() override { return nccl_ ? *nccl_ : *host_; }
+  int64_t communicated_bytes() const override { return recorder_->bytes(); }
   Watchdog& watchdog() override { return *watchdog_; }
   const std::vector<RankPlace>& places() const override { return places_; }
 

@@ -40,6 +40,7 @@ class World {
   virtual Communicator& host() = 0;      // for CPU memory (MPI, shared-file sockets, or single)
   virtual Communicator& data() = 0;      // for the device's memory: NCCL on CUDA, else host()
   virtual const std::vector<RankPlace>& places() const = 0;  // the table at start, rank order
+  virtual int64_t communicated_bytes() const = 0;  // given so far to calls on host(), data() and what was split from them
   virtual Watchdog& watchdog() = 0;                          // of all calls on host() and data(); idle in a world of one
 
   // Ends every rank of the job within seconds, after printing "rank R on HOST: message" once. Never returns.

@@ -238,6 +238,16 @@ RunModel make_model(const RunConfig& config, TaskData& data, const RunStart& sta
   return made;
 }
 
+// What rank 0 has handed to other ranks' calls since the row before.
+ExtraColumn communicated_bytes(const World& world) {
+  const auto before = std::make_shared<int64_t>(world.communicated_bytes());
+  return {{"communicated_bytes", ColumnType::float64, "bytes", "rank 0: given to collectives and messages since the row before"},
+          [&world, before] {
+            const int64_t now = world.communicated_bytes();
+            return double(now - std::exchange(*before, now));
+          }};
+}
+
 // What can be known before the folder is touched. Collective.
 void check_run(RunConfig& config, RunSite site) {
   agree(site.ranks.host, [&] {
@@ -284,6 +294,7 @@ RunOutcome train_only(RunRequest request, RunSite site) {
   const auto [owned, adapters, memory, gists] = make_model(config, data, start, site);
   Transformer& model = *owned;
   ExtraMetrics extra = depth_metrics(model, site.ranks, config.train.layer_metrics_every);
+  extra.columns.push_back(communicated_bytes(site.world));
   const RunRecord record = gather_run_record(site.world, host, start.session);
   const auto training = gists ? std::make_unique<GistTraining>(*gists, config, site.ranks) : nullptr;
   const TableSpec more = training ? training->table() : TableSpec();

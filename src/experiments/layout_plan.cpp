@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "experiments/layout_plan.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <memory>
+#include <utility>
+
+#include "base/error.h"
+#include "data/dataset.h"
+#include "nn/precompiled.h"
+#include "parallel/gradient_reducer.h"
+#include "parallel/tensor_parallel.h"
+
+namespace braid {
+
+double flops_per_token(const ModelConfig& m) {
+  const int64_t looked_up = (m.tie_embeddings ? 0 : m.vocabulary * m.width) + (m.is_llama() ? 0 : m.context * m.width);
+  return 6.0 * double(count_parameters(m) - looked_up) + 12.0 * double(m.layers * m.query_width() * m.context);
+}
+
+namespace {
+
+void require_plannable(const RunConfig& config) {
+  const char* key = config.lora.enabled()     ? "lora.rank: adapters"
+                    : config.memory.enabled() ? "memory.layers: a hash memory"
+                    : config.gist.enabled()   ? "gist.count: compressed contexts"
+                                              : nullptr;
+  if (key) throw UsageError(str(key, " cannot be planned for yet; `braid train --dry-run` tells the memory of a rank"));
+}
+
+bool can_be_cut(const ModelConfig& model, int64_t ranks) {
+  try {
+    check_tensor_cut(model, ranks);
+    return true;
+  } catch (const UsageError&) {
+    return false;
+  }
+}
+
+// What one rank would hold, without memory for it.
+using ModelShapes = std::map<int64_t, std::unique_ptr<Transformer>>;  // by tensor degree
+
+Transformer& shapes_for(ModelShapes& all, const RunConfig& config, int64_t tensor) {
+  std::unique_ptr<Transformer>& model = all[tensor];
+  if (!model) {
+    model = std::make_unique<Transformer>(tensor_share(config.model, 0, tensor), config.train.numeric(), at::kMeta);
+  }
+  return *model;
+}
+
+std::vector<int64_t> micro_batches_for(int64_t share) {
+  std::vector<int64_t> sizes;
+  for (int64_t size = 1; size < share; size *= 2) sizes.push_back(size);
+  sizes.push_back(share);
+  return sizes;
+}
+
+// Tensor parallelism within a node only: its exchanges are in the way of every product.
+std::vector<Layout> layouts_for(const RunConfig& config, const ClusterConfig& cluster) {
+  std::vector<Layout> all;
+  for (int64_t tensor = 1; tensor <= cluster.gpus_per_node; ++tensor) {
+    const int64_t data = cluster.gpus() / tensor;
+    if (cluster.gpus_per_node % tensor != 0 || config.train.batch < data || !can_be_cut(config.model, tensor)) continue;
+    const int64_t share = slice_of(config.train.batch, 0, static_cast<int>(data)).count;
+    for (const char* shard : {"none", "optimizer", "gradients", "parameters"}) {
+      if (data == 1 && std::string(shard) != "none") continue;
+      for (const int64_t micro : micro_batches_for(share)) {
+        for (const bool recompute : {false, true}) {
+          Layout layout{data, config.parallel, micro, recompute};
+          layout.parallel.shard = shard;
+          layout.parallel.tensor = tensor;
+          all.push_back(layout);
+        }
+      }
+    }
+  }
+  return all;
+}
+
+int64_t calls_for(int64_t bytes) { return bytes == 0 ? 0 : 1 + bytes / BucketSizes().other_bytes; }
+
+// Gradients leave while the backward pass, two thirds of the work, goes on: of every micro-batch where each sends its own,
+// else of the last. Gathered weights come while blocks are computed; updated ones and activations are waited for.
+double waiting_seconds(const LayoutPlan& plan, const ModelConfig& model, const ClusterConfig& cluster, int64_t passes) {
+  const Traffic& sent = plan.traffic;
+  const int64_t data = plan.layout.data, tensor = plan.layout.parallel.tensor;
+  const Sharding sharding = plan.layout.parallel.sharding();
+  const auto seconds = [&](Ring kind, int64_t bytes, int64_t calls, int64_t ranks, int64_t stride) {
+    return ring_seconds(cluster, kind, double(bytes), calls, ranks, stride);
+  };
+  const Ring reduction = sharding == Sharding::none ? Ring::all_reduce : Ring::reduce_scatter;
+  const double backward = 2.0 / 3 * plan.compute_seconds / (sharding >= Sharding::gradients ? 1.0 : double(passes));
+  const double gradients = seconds(reduction, sent.gradients, calls_for(sent.gradients), data, tensor);
+  const int64_t gathered = sent.weights * data;
+  const double weights = seconds(Ring::all_gather, gathered, calls_for(gathered), data, tensor);
+  const int64_t exchanges = passes * (2 * model.layers * (plan.layout.recompute ? 3 : 2) + 4);
+  const double activations = seconds(Ring::all_reduce, sent.activations, exchanges, tensor, 1);
+  const double sums = seconds(Ring::all_reduce, sent.sums, 2, data * tensor, 1);
+  const bool gathers = sharding == Sharding::parameters;
+  return std::max(0.0, gradients - backward) + (gathers ? std::max(0.0, weights - plan.compute_seconds) : weights) +
+         activations + sums;
+}
+
+LayoutPlan plan_layout(RunConfig config, const ClusterConfig& cluster, const Layout& layout, ModelShapes& shapes) {
+  config.train.micro_batch = layout.micro_batch;
+  config.train.recompute = layout.recompute;
+  const int64_t tensor = layout.parallel.tensor, share = slice_of(config.train.batch, 0, static_cast<int>(layout.data)).count;
+  const int64_t passes = (share + layout.micro_batch - 1) / layout.micro_batch;
+  LayoutPlan plan{layout};
+  plan.memory = plan_memory(tensor_share(config.model, 0, tensor), config.lora, config.memory, config.optim, config.train,
+                            layout.parallel, share, static_cast<int>(layout.data));
+  plan.traffic = step_traffic(shapes_for(shapes, config, tensor).parameters(), config.model, layout.parallel, layout.data,
+                              {passes, share, layout.recompute});
+  const double products = 1e12 * (config.train.numeric() == Precision::bf16 ? cluster.bf16 : cluster.fp32);
+  const double tokens = double(share * config.model.context), work = tokens * flops_per_token(config.model) / double(tensor);
+  plan.compute_seconds = work * (layout.recompute ? 4.0 / 3 : 1.0) / (products * cluster.reached);
+  plan.waiting_seconds = waiting_seconds(plan, config.model, cluster, passes);
+  const double all_tokens = double(config.train.batch * config.model.context);
+  plan.utilisation = all_tokens * flops_per_token(config.model) / (plan.step_seconds() * products * double(cluster.gpus()));
+  return plan;
+}
+
+}  // namespace
+
+std::vector<LayoutPlan> plan_layouts(const RunConfig& config, const ClusterConfig& cluster) {
+  require_plannable(config);
+  ModelShapes shapes;
+  std::vector<LayoutPlan> plans;
+  for (const Layout& layout : layouts_for(config, cluster)) plans.push_back(plan_layout(config, cluster, layout, shapes));
+  if (plans.empty()) {
+    throw UsageError(str("train.batch: ", config.train.batch, " samples are too few for the ", cluster.gpus(), " GPUs of ",
+                         cluster.name, ", of which at most ", cluster.gpus_per_node, " can share one"));
+  }
+  std::stable_sort(plans.begin(), plans.end(), [](const LayoutPlan& a, const LayoutPlan& b) {
+    return std::pair(a.step_seconds(), a.memory.total()) < std::pair(b.step_seconds(), b.memory.total());
+  });
+  return plans;
+}
+
+bool fits(const LayoutPlan& plan, const ClusterConfig& cluster) {
+  return double(plan.memory.total()) <= cluster.memory * std::pow(2.0, 30);
+}
+
+std::vector<LayoutPlan> best_of_each(const std::vector<LayoutPlan>& plans, const ClusterConfig& cluster) {
+  std::vector<LayoutPlan> best;
+  for (const LayoutPlan& plan : plans) {
+    const auto same = [&](const LayoutPlan& other) {
+      return other.layout.data == plan.layout.data && other.layout.parallel.shard == plan.layout.parallel.shard;
+    };
+    const auto known = std::find_if(best.begin(), best.end(), same);
+    if (known == best.end()) {
+      best.push_back(plan);
+    } else if (!fits(*known, cluster) && plan.memory.total() < known->memory.total()) {
+      *known = plan;  // once one fits, it stays
+    }
+  }
+  std::stable_sort(best.begin(), best.end(), [&](const LayoutPlan& a, const LayoutPlan& b) {
+    return std::pair(!fits(a, cluster), a.step_seconds()) < std::pair(!fits(b, cluster), b.step_seconds());
+  });
+  return best;
+}
+
+}  // namespace braid

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// Ways to spread a run over a cluster, each with what it needs and how long a step of it would take, without running it.
+#pragma once
+
+#include <vector>
+
+#include "experiments/cluster.h"
+#include "experiments/run_config.h"
+#include "parallel/traffic.h"
+#include "train/memory.h"
+
+namespace braid {
+
+struct Layout {
+  int64_t data = 1;       // ranks, or groups of `tensor` ranks, that share the batch
+  ParallelConfig parallel;
+  int64_t micro_batch = 0;  // samples
+  bool recompute = false;
+};
+
+struct LayoutPlan {
+  Layout layout;
+  MemoryPlan memory;           // of a rank
+  Traffic traffic;             // of a rank and step
+  double compute_seconds = 0;  // of a step
+  double waiting_seconds = 0;  // beside it, for other ranks
+  double utilisation = 0;      // share of the cluster's products of this precision, recomputed ones not counted
+  double step_seconds() const { return compute_seconds + waiting_seconds; }
+};
+
+// Floating-point operations of training on one token, forward and backward: 6 for a weight in a product, 12 for a layer,
+// width of the queries and position (Chowdhery et al., PaLM, arXiv 2204.02311, appendix B).
+double flops_per_token(const ModelConfig& model);
+
+// Whatever this cluster can be arranged as for the run, whether or not it fits into memory, fastest first; of equals that
+// with more memory left. UsageError: a run that is not planned (adapters, gists, a hash memory), or none is possible.
+std::vector<LayoutPlan> plan_layouts(const RunConfig& config, const ClusterConfig& cluster);
+
+bool fits(const LayoutPlan& plan, const ClusterConfig& cluster);
+
+// Of layouts that differ only in micro-batch and recomputation the first that fits, or the smallest where none does.
+std::vector<LayoutPlan> best_of_each(const std::vector<LayoutPlan>& plans, const ClusterConfig& cluster);
+
+}  // namespace braid

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "parallel/traffic.h"
+
+#include <algorithm>
+
+#include "nn/precompiled.h"
+#include "parallel/shard_plan.h"
+
+namespace braid {
+
+namespace {
+
+int64_t bytes_of(at::ScalarType type) { return static_cast<int64_t>(c10::elementSize(type)); }
+
+// A rank's part of a unit, as it goes to the others (ShardedWeights).
+int64_t sent_bytes(const ShardUnit& unit, Precision precision) {
+  return unit.part * bytes_of(unit.reads_master ? master_type(precision) : compute_type(precision));
+}
+
+// Gathered units: those that last come once a step. A block's come in each forward pass and again in backward, but where
+// they still are: the last block's after forward, the first one's after the backward pass before.
+int64_t gathered_bytes(const std::vector<ShardUnit>& units, Precision precision, int64_t layers, int64_t passes) {
+  int64_t bytes = 0;
+  for (const ShardUnit& unit : units) {
+    if (unit.whole) continue;
+    const int64_t kept = (unit.layer == layers - 1 ? passes : 0) + (unit.layer == 0 ? passes - 1 : 0);
+    bytes += sent_bytes(unit, precision) * (unit.layer < 0 ? 1 : 2 * passes - kept);
+  }
+  return bytes;
+}
+
+void add_sharded(Traffic& traffic, ParameterSet& parameters, Sharding sharding, int64_t ranks, int64_t layers, int64_t passes) {
+  const Precision precision = parameters.precision();
+  const std::vector<ShardUnit> units = plan_units(parameters, sharding, static_cast<int>(ranks));
+  const int64_t element = bytes_of(master_type(precision));
+  for (const ShardUnit& unit : units) {
+    const bool often = !unit.whole && sharding != Sharding::optimizer;
+    traffic.gradients += unit.elements * element * (often ? passes : 1);
+    if (!unit.whole && sharding != Sharding::parameters) traffic.weights += sent_bytes(unit, precision);
+  }
+  if (sharding == Sharding::parameters) traffic.weights += gathered_bytes(units, precision, layers, passes);
+}
+
+// Each block sums behind attention and MLP in forward, before them in backward; the embedding fills its rows in, the head
+// sums in backward, the loss exchanges a maximum and, in double, three sums a row and one a pass.
+int64_t tensor_bytes(const ModelConfig& m, Precision precision, const StepShape& step) {
+  const int64_t rows = step.samples * m.context, stream = bytes_of(master_type(precision));
+  const int64_t compute = bytes_of(compute_type(precision));
+  const int64_t forward = 2 * m.layers * (step.recompute ? 2 : 1), backward = 2 * m.layers + 1;
+  const int64_t loss = rows * (stream + 3 * 8) + step.passes * 8;
+  return rows * m.width * ((forward + backward) * compute + stream) + loss;
+}
+
+// The step's losses, flags and norm in double; how many targets there are; where mixing matrices differ between tokens, their
+// mean and how many tokens it is of.
+int64_t sum_bytes(const ModelConfig& m) {
+  const bool by_token = m.has_streams() && m.is_paper_form();
+  return 8 * 8 + 8 + (by_token ? 8 * (1 + 2 * m.layers * m.streams * m.streams) : 0);
+}
+
+}  // namespace
+
+Traffic step_traffic(ParameterSet& parameters, const ModelConfig& whole, const ParallelConfig& parallel, int64_t data_ranks,
+                     const StepShape& step) {
+  Traffic traffic;
+  if (data_ranks > 1 && parallel.sharding() == Sharding::none) {
+    traffic.gradients = static_cast<int64_t>(parameters.gradient().nbytes());
+  } else if (data_ranks > 1) {
+    add_sharded(traffic, parameters, parallel.sharding(), data_ranks, whole.layers, step.passes);
+  }
+  if (parallel.tensor > 1) traffic.activations = tensor_bytes(whole, parameters.precision(), step);
+  if (data_ranks * parallel.tensor > 1) traffic.sums = sum_bytes(whole);
+  return traffic;
+}
+
+}  // namespace braid

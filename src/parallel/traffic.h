@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a training step sends, known before it runs: the bytes that one rank hands to collectives, as
+// World::communicated_bytes counts them (inputs of calls). A function of the parameters' shapes alone, so that a model
+// without values (on the device "meta") will do.
+#pragma once
+
+#include <cstdint>
+
+#include "nn/model_config.h"
+#include "nn/parameter.h"
+#include "parallel/parallel_config.h"
+
+namespace braid {
+
+// Bytes a step, of the rank with the most samples.
+struct Traffic {
+  int64_t gradients = 0;    // summed over data-parallel ranks
+  int64_t weights = 0;      // gathered from data-parallel ranks, or sent to them
+  int64_t activations = 0;  // summed over tensor-parallel ranks, the loss's sums among them
+  int64_t sums = 0;         // losses, counts, norms, flags
+  int64_t total() const { return gradients + weights + activations + sums; }
+};
+
+struct StepShape {
+  int64_t passes = 1;   // micro-batches of the rank with the most samples
+  int64_t samples = 1;  // of all of them
+  bool recompute = false;
+};
+
+// Of a step without evaluation, checkpoint or layer metrics, of a model whose own weights are all trained. `parameters` are
+// those that one rank holds (tensor_parallel.h), `whole` is the model that they are of.
+Traffic step_traffic(ParameterSet& parameters, const ModelConfig& whole, const ParallelConfig& parallel, int64_t data_ranks,
+                     const StepShape& step);
+
+}  // namespace braid

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "experiments/layout_plan.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+
+namespace braid {
+namespace {
+
+RunConfig llama() {
+  RunConfig config;
+  config.model.dialect = "llama";
+  config.model.layers = 4;
+  config.model.width = 64;
+  config.model.heads = 4;
+  config.model.mlp_width = 128;
+  config.model.vocabulary = 256;
+  config.model.context = 32;
+  config.train.batch = 8;
+  return config;
+}
+
+ClusterConfig cluster_of(int64_t nodes, int64_t gpus) {
+  ClusterConfig cluster;
+  cluster.nodes = nodes;
+  cluster.gpus_per_node = gpus;
+  return cluster;
+}
+
+const LayoutPlan& found(const std::vector<LayoutPlan>& plans, const std::string& shard, int64_t tensor) {
+  const auto at = std::find_if(plans.begin(), plans.end(), [&](const LayoutPlan& plan) {
+    return plan.layout.parallel.shard == shard && plan.layout.parallel.tensor == tensor;
+  });
+  if (at == plans.end()) throw Error(str("no layout ", shard, " with tensor ", tensor));
+  return *at;
+}
+
+TEST(LayoutPlan, OneGpuSendsNothingAndWaitsForNobody) {
+  const auto plans = plan_layouts(llama(), cluster_of(1, 1));
+  for (const LayoutPlan& plan : plans) {
+    EXPECT_EQ(plan.traffic.total(), 0);
+    EXPECT_EQ(plan.waiting_seconds, 0);
+    EXPECT_NEAR(plan.utilisation, cluster_of(1, 1).reached * (plan.layout.recompute ? 0.75 : 1), 1e-9);
+  }
+}
+
+TEST(LayoutPlan, SpreadingMoreKeepsLessOnARank) {
+  const auto plans = best_of_each(plan_layouts(llama(), cluster_of(1, 4)), cluster_of(1, 4));
+  const auto resident = [&](const char* shard) {
+    const MemoryPlan& m = found(plans, shard, 1).memory;
+    return m.weights + m.gradients + m.optimiser;
+  };
+  EXPECT_GT(resident("none"), resident("optimizer"));
+  EXPECT_GT(resident("optimizer"), resident("gradients"));
+  EXPECT_GT(resident("gradients"), resident("parameters"));
+  EXPECT_LT(found(plans, "none", 4).memory.weights, found(plans, "none", 1).memory.weights / 3);
+}
+
+TEST(LayoutPlan, HeadsThatDoNotDivideAreNoLayout) {
+  RunConfig config = llama();
+  config.model.kv_heads = 2;
+  const auto plans = plan_layouts(config, cluster_of(1, 4));
+  EXPECT_TRUE(std::none_of(plans.begin(), plans.end(), [](const LayoutPlan& p) { return p.layout.parallel.tensor == 4; }));
+  EXPECT_TRUE(std::any_of(plans.begin(), plans.end(), [](const LayoutPlan& p) { return p.layout.parallel.tensor == 2; }));
+}
+
+TEST(LayoutPlan, WhereSomeFitTheFirstIsTheFastestThatDoes) {
+  ClusterConfig cluster = cluster_of(1, 4);
+  const auto all = plan_layouts(llama(), cluster);
+  const auto smallest = std::min_element(all.begin(), all.end(), [](const LayoutPlan& a, const LayoutPlan& b) {
+    return a.memory.total() < b.memory.total();
+  });
+  cluster.memory = 1.3 * double(smallest->memory.total()) / (1 << 30);
+  const auto best = best_of_each(all, cluster);
+  ASSERT_TRUE(fits(best.front(), cluster));
+  for (const LayoutPlan& plan : all) {
+    if (fits(plan, cluster)) EXPECT_GE(plan.step_seconds(), best.front().step_seconds());
+  }
+  EXPECT_FALSE(fits(best.back(), cluster));
+}
+
+TEST(LayoutPlan, ModelsOfManyGpusArePlannedInSeconds) {
+  RunConfig config = llama();
+  config.model.layers = 80;
+  config.model.width = 8192;
+  config.model.heads = 64;
+  config.model.kv_heads = 8;
+  config.model.mlp_width = 28672;
+  config.model.vocabulary = 128256;
+  config.model.context = 4096;
+  config.train.batch = 32768;
+  config.train.precision = "bf16";
+  const auto best = best_of_each(plan_layouts(config, cluster_of(2048, 8)), cluster_of(2048, 8));
+  ASSERT_TRUE(fits(best.front(), cluster_of(2048, 8)));
+  EXPECT_EQ(best.front().layout.data * best.front().layout.parallel.tensor, 16384);
+}
+
+TEST(LayoutPlan, WhatIsNotPlannedIsNamed) {
+  RunConfig config = llama();
+  config.lora.rank = 4;
+  EXPECT_THROW(plan_layouts(config, cluster_of(1, 2)), UsageError);
+  EXPECT_THROW(plan_layouts(llama(), cluster_of(16, 8)), UsageError);  // 8 samples
+}
+
+}  // namespace
+}  // namespace braid
