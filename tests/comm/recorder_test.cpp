@@ -113,6 +113,14 @@ TEST_F(Recorder, CountsBarriersAndSplitsButNotMessages) {
   EXPECT_EQ(describe(entry(3)), "barrier on host/split-1-3, sequence 1");
 }
 
+TEST_F(Recorder, AddsUpWhatCallsAreGiven) {
+  comm->all_reduce(buffer, ReduceOp::sum);
+  comm->barrier();
+  std::vector<int64_t> counts(3);
+  comm->split(0, 0)->all_gather({counts.data(), counts.size(), Dtype::int64}, buffer);
+  EXPECT_EQ(recorder->bytes(), 4 * 256 + 8 * 3);
+}
+
 TEST_F(Recorder, FindsTheOldestCallThatWaits) {
   EXPECT_FALSE(recorder->oldest_waiting());
   comm->all_reduce(buffer, ReduceOp::sum);
