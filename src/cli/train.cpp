@@ -32,9 +32,11 @@ without a checkpoint; 2 wrong use or configuration; 85 stopped with a checkpoint
 // What a run would do, without starting it.
 void print_plan(RunConfig config, int ranks) {
   follow_phases(config);
-  const Slice mine = slice_of(config.train.batch, 0, ranks);
-  const MemoryPlan plan =
-      plan_memory(config.model, config.lora, config.memory, config.optim, config.train, mine.count, ranks);
+  const int64_t tensor = config.parallel.tensor;
+  if (ranks == 1) ranks = static_cast<int>(tensor);  // one rank may ask for the others
+  Mesh::check(ranks, tensor);
+  const Slice mine = slice_of(config.train.batch, 0, ranks / tensor);
+  const MemoryPlan plan = memory_plan(config, 0, ranks);
   const int64_t gists = config.gist.elements(config.model);
   const int64_t all = count_all(config.model, config.lora, config.memory) + gists;
   const int64_t trained = count_trainable(config.model, config.lora, config.memory) + gists;
@@ -43,6 +45,7 @@ void print_plan(RunConfig config, int ranks) {
   if (const QuantisedSize nf4 = quantised_size(config.model); nf4.elements > 0) {
     std::cout << "quantised    " << nf4.elements << " in NF4, " << human_bytes(nf4.bytes) << "\n";
   }
+  if (tensor > 1) std::cout << "ranks        " << mesh_text(ranks / tensor, tensor) << "\n";
   std::cout << "batch        " << config.train.batch << " samples of " << config.model.context << " tokens, at most "
             << mine.count << " on a rank\n"
             << "per rank     " << describe_memory(plan) << " (activations estimated)\n";

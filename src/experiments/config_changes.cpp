@@ -40,7 +40,7 @@ constexpr auto free_keys = std::to_array<std::string_view>({"optim.paged",
 
 bool may_change(const std::string& key) {
   if (key.starts_with("checkpoint.") || key.starts_with("watchdog.") || key.starts_with("eval.") ||
-      key.starts_with("sweep."))
+      key.starts_with("parallel.") || key.starts_with("sweep."))
     return true;
   return std::find(free_keys.begin(), free_keys.end(), key) != free_keys.end();
 }

@@ -83,8 +83,8 @@ RunAttributes record_pretrained(const ModelConfig& model, const std::string& out
   return attributes;
 }
 
-void load_pretrained(Transformer& model, Communicator& host) {
-  agree(host, [&] { load_hf_model(HfFiles(model.config().path), model); });
+void load_pretrained(Transformer& model, const ModelConfig& whole, Communicator& host) {
+  agree(host, [&] { load_hf_part(HfFiles(whole.path), whole, model); });
 }
 
 void load_adapter(LoraModel& adapters, Communicator& host) {

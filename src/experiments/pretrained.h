@@ -25,8 +25,8 @@ void take_adapter(LoraConfig& lora, const ModelConfig& model, const ConfigDocume
 // the weights' files for their digest and copies the tokenizer's to OUT/tokenizer, where exports find them. Collective.
 RunAttributes record_pretrained(const ModelConfig& model, const std::string& out, Communicator& host);
 
-// Weights from model.path; every rank reads what it holds. Errors are agreed on. Collective.
-void load_pretrained(Transformer& model, Communicator& host);
+// Weights of `whole` from its path; every rank reads what it holds. Errors are agreed on. Collective.
+void load_pretrained(Transformer& model, const ModelConfig& whole, Communicator& host);
 
 // Adapters' weights from lora.path, if it is given. Errors are agreed on. Collective.
 void load_adapter(LoraModel& adapters, Communicator& host);

@@ -21,6 +21,8 @@
 #include "nn/initialise.h"
 #include "nn/precompiled.h"
 #include "nn/recompute.h"
+#include "parallel/tensor_adapters.h"
+#include "parallel/tensor_parallel.h"
 #include "store/checkpoint_folder.h"
 #include "train/memory.h"
 
@@ -68,16 +70,17 @@ RunFileSpec run_file_spec(const RunAttributes& attributes, const ExtraMetrics& e
 }
 
 void require_room(const RunConfig& config, const RunSite& site) {
-  const Slice mine = slice_of(config.train.batch, site.ranks.host.rank(), site.ranks.host.size());
-  const MemoryPlan plan = plan_memory(config.model, config.lora, config.memory, config.optim, config.train, mine.count,
-                                      site.ranks.host.size());
-  require_memory(plan, config.train, device_of(site.world), site.world.rank(), ranks_on_host(site.world));
+  require_memory(memory_plan(config, site.ranks.host.rank(), site.ranks.host.size()), config.train, device_of(site.world),
+                 site.world.rank(), ranks_on_host(site.world));
 }
 
 void require_samples(const RunConfig& config, int ranks) {
-  if (config.train.batch >= ranks || config.gist.enabled()) return;
-  throw UsageError(str("train.batch: ", config.train.batch, " samples cannot be split over ", ranks,
-                       " ranks; use at most as many ranks as samples"));
+  Mesh::check(ranks, config.parallel.tensor);
+  const int64_t replicas = ranks / config.parallel.tensor;
+  if (config.train.batch >= replicas || config.gist.enabled()) return;
+  throw UsageError(str("train.batch: ", config.train.batch, " samples cannot be split over ", replicas,
+                       replicas == ranks ? " ranks; use at most as many ranks as samples"
+                                         : " copies of the model; use at most as many as samples"));
 }
 
 void require_folder(const ModelConfig& model) {
@@ -116,22 +119,6 @@ std::unique_ptr<LoraModel> adapters_for(Transformer& model, const RunConfig& con
   return adapters;
 }
 
-// Adapters come instead of the model's own weights, a memory perhaps with them.
-std::vector<TrainedSet> trained_sets(Transformer& model, LoraModel* adapters, HashMemory* memory,
-                                     GistModel* gists, const RunConfig& config) {
-  std::vector<TrainedSet> sets;
-  if (gists) sets.push_back({gists->parameters(), config.optim});
-  if (adapters) sets.push_back({adapters->parameters(), config.optim});
-  if (trains_model(config.lora, config.memory)) sets.push_back({model.parameters(), config.optim});
-  if (!memory) return sets;
-  OptimConfig table = config.optim;
-  table.kind = "adamw";
-  table.weight_decay = 0;
-  sets.push_back({memory->parameters(), config.optim});
-  sets.push_back({memory->table(), table, true});
-  return sets;
-}
-
 void announce(const RunRequest& request, RunSite& site, const RunStart& start) {
   const RunConfig& c = request.config;
   site.logger.info(str(request.label, ": ", c.model.dialect, " ", c.model.layers, " layers, width ", c.model.width, ", ",
@@ -157,9 +144,7 @@ RunOutcome train_and_report(Trainer& trainer, RunRecorder& recorder, const RunRe
     std::string message = error.what();
     if (is_out_of_memory(error)) {
       const RunConfig& c = request.config;
-      const int ranks = site.ranks.host.size();
-      const MemoryPlan plan =
-          plan_memory(c.model, c.lora, c.memory, c.optim, c.train, slice_of(c.train.batch, 0, ranks).count, ranks);
+      const MemoryPlan plan = memory_plan(c, 0, site.ranks.host.size());
       message = str("rank ", site.world.rank(), " on ", device_of(site.world).str(), ", step ", trainer.step(),
                     ": out of memory; planned ", describe_memory(plan), "; ", memory_advice(plan, c.train));
     }
@@ -201,6 +186,13 @@ RunLock take_folder(const std::string& out, Communicator& host) {
 
 }  // namespace
 
+MemoryPlan memory_plan(const RunConfig& config, int rank, int ranks) {
+  const int64_t tensor = config.parallel.tensor, replicas = ranks / tensor;
+  const Slice mine = slice_of(config.train.batch, rank / tensor, replicas);
+  return plan_memory(tensor_share(config.model, rank % tensor, tensor), config.lora, config.memory, config.optim, config.train,
+                     mine.count, ranks);
+}
+
 int exit_code_of(const std::string& state) {
   if (state == "preempted") return exit_requeue;
   return state == "stopped" || state == "failed" ? exit_failed : exit_done;
@@ -211,23 +203,49 @@ namespace {
 // The model with its first values, and what is put on it from outside.
 struct RunModel {
   std::unique_ptr<Transformer> model;
-  std::unique_ptr<LoraModel> adapters;  // null without
-  std::unique_ptr<HashMemory> memory;   // null without
-  std::unique_ptr<GistModel> gists;     // likewise
+  std::unique_ptr<LoraModel> adapters;            // null without
+  std::unique_ptr<TensorAdapters> adapter_parts;  // likewise
+  std::unique_ptr<HashMemory> memory;             // likewise
+  std::unique_ptr<GistModel> gists;               // likewise
 };
 
-RunModel make_model(const RunConfig& config, TaskData& data, const RunStart& start, RunSite site) {
+// Adapters come instead of the model's own weights, a memory perhaps with them.
+std::vector<TrainedSet> trained_sets(const RunModel& made, const RunConfig& config) {
+  std::vector<TrainedSet> sets;
+  if (made.gists) sets.push_back({made.gists->parameters(), config.optim});
+  if (made.adapters) {
+    const auto complete = [parts = made.adapter_parts.get()] { parts->sum_gradients(); };
+    sets.push_back({made.adapters->parameters(), config.optim, false, complete});
+  }
+  if (trains_model(config.lora, config.memory)) sets.push_back({made.model->parameters(), config.optim});
+  if (!made.memory) return sets;
+  OptimConfig table = config.optim;
+  table.kind = "adamw";
+  table.weight_decay = 0;
+  sets.push_back({made.memory->parameters(), config.optim});
+  sets.push_back({made.memory->table(), table, true});
+  return sets;
+}
+
+RunModel make_model(const RunConfig& config, TaskData& data, const RunStart& start, RunSite site, const Mesh& mesh) {
   Communicator& host = site.ranks.host;
   const bool trains = trains_model(config.lora, config.memory);
   RunModel made;
-  made.model = std::make_unique<Transformer>(config.model, config.train.numeric(), device_of(site.world),
+  const RankGroup tensor = mesh.tensor();
+  made.model = std::make_unique<Transformer>(tensor_share(config.model, tensor.host.rank(), tensor.host.size()),
+                                             config.train.numeric(), device_of(site.world),
                                              trains ? Weights::trained : Weights::frozen);
+  join_tensor_parts(*made.model, config.model, tensor.data);
   made.model->residual().keep_streams_every(config.train.stream_interval);
   if (config.train.recompute) made.model->wrap_blocks(recompute_blocks());
   if (config.model.path.empty()) initialise(*made.model, config, data);
   // A checkpoint of adapters or a memory holds nothing of the frozen weights they are put on.
-  if (!config.model.path.empty() && (start.checkpoint.empty() || !trains)) load_pretrained(*made.model, host);
+  if (!config.model.path.empty() && (start.checkpoint.empty() || !trains)) load_pretrained(*made.model, config.model, host);
   made.adapters = adapters_for(*made.model, config);
+  if (made.adapters) {
+    made.adapter_parts = std::make_unique<TensorAdapters>(*made.adapters, *made.model, config.model,
+                                                          static_cast<uint64_t>(config.train.seed), tensor.data);
+  }
   if (made.adapters && start.checkpoint.empty()) load_adapter(*made.adapters, host);
   made.memory = memory_for(*made.model, config, site.ranks);
   if (config.gist.enabled()) {
@@ -291,12 +309,13 @@ RunOutcome train_only(RunRequest request, RunSite site) {
   TaskData data = open_data(request, start, host);
   keep_freed_memory();
 
-  const auto [owned, adapters, memory, gists] = make_model(config, data, start, site);
-  Transformer& model = *owned;
-  ExtraMetrics extra = depth_metrics(model, site.ranks, config.train.layer_metrics_every);
+  const Mesh mesh(site.ranks, config.parallel.tensor);
+  const RunModel made = make_model(config, data, start, site, mesh);
+  Transformer& model = *made.model;
+  ExtraMetrics extra = depth_metrics(model, mesh.data(), config.train.layer_metrics_every);
   extra.columns.push_back(communicated_bytes(site.world));
   const RunRecord record = gather_run_record(site.world, host, start.session);
-  const auto training = gists ? std::make_unique<GistTraining>(*gists, config, site.ranks) : nullptr;
+  const auto training = made.gists ? std::make_unique<GistTraining>(*made.gists, config, site.ranks) : nullptr;
   const TableSpec more = training ? training->table() : TableSpec();
   if (training) training->add_to(extra);
   RunFileSpec spec = run_file_spec(run_attributes(site.world, host.size(), config, toml, data, model, start.run_id), extra,
@@ -315,11 +334,11 @@ RunOutcome train_only(RunRequest request, RunSite site) {
                         [&](int64_t step) { return continue_run_file(path, spec, step); }});
   const CheckpointTask checkpoint{checkpoints_of(request.out), spec.attributes, config.checkpoint, [&] { recorder.drain(); }};
   const WatchedRun watched(site.world.watchdog(), [&](const std::string& line) { recorder.record_failure(line); });
-  TrainTask task{model, trained_sets(model, adapters.get(), memory.get(), gists.get(), config), adapters.get(), *data.train,
+  TrainTask task{model, trained_sets(made, config), made.adapters.get(), *data.train,
                  data.held_out.get(), config.train, config.optim, checkpoint, extra, request.limit,
                  [&] { site.world.watchdog().enter_steady_state(); }};
   if (training) training->add_to(task);
-  Trainer trainer(std::move(task), site.ranks, recorder, site.stop);
+  Trainer trainer(std::move(task), mesh, recorder, site.stop);
   if (!start.checkpoint.empty()) trainer.resume(start.checkpoint, start.manifest);
   return train_and_report(trainer, recorder, request, site);
 }

@@ -142,7 +142,8 @@ RunAttributes run_attributes(const World& world, int ranks, const RunConfig& con
   const RankPlace& place = world.places().at(static_cast<size_t>(world.rank()));
   const std::string digest = sha256_hex(config_toml);
   const std::string id = !run_id.empty() ? run_id : sha256_hex(str(digest, place.host, unix_seconds(), getpid())).substr(0, 16);
-  const Slice mine = slice_of(config.train.batch, 0, ranks);
+  const int64_t replicas = ranks / config.parallel.tensor;
+  const Slice mine = slice_of(config.train.batch, 0, replicas);
   const int64_t gists = config.gist.count * config.model.width;
   RunAttributes all = {{"run_id", id},
                        {"config", config_toml},
@@ -154,7 +155,7 @@ RunAttributes run_attributes(const World& world, int ranks, const RunConfig& con
                        {"epoch_samples", data.train->epoch_size()},
                        {"host", place.host},
                        {"world_size", int64_t{ranks}},
-                       {"mesh", str("data=", ranks)},
+                       {"mesh", mesh_text(replicas, config.parallel.tensor)},
                        {"device", place.device},
                        {"hardware", hardware_of(world.places())},
                        {"parameters", count_all(config.model, config.lora, config.memory) + gists},

@@ -237,8 +237,7 @@ HfExported export_hf(const HfExportSource& source, const ModelConfig& given, con
 
 namespace {
 
-// What one parameter is made of, in the order of its rows. A shard holds one slice of a tensor, so the second of them
-// goes to the second shard.
+// What one parameter is made of, in the order of its rows; the second of them goes to the second shard.
 std::vector<std::vector<SliceData>> shards_of(const HfFiles& files, const ModelConfig& model,
                                               const std::string& prefix) {
   std::vector<std::vector<SliceData>> shards;

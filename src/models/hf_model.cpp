@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <span>
 
 #include "base/error.h"
 #include "models/bnb_tensors.h"
@@ -39,6 +40,16 @@ Nf4Tensor take(const BnbMatrix& matrix, const HfTensor& tensor, const at::Device
   return taken;
 }
 
+// What a packed weight holds of one of its projections in the whole model, as a box of that projection.
+Box place_in(const Parameter& weight, const ProjectionShape& whole) {
+  for (const Box& box : weight.boxes()) {
+    const int64_t first = std::max(box.origin[0], whole.first_row);
+    const int64_t end = std::min(box.origin[0] + box.shape[0], whole.first_row + whole.out);
+    if (first < end) return {{first - whole.first_row, box.origin[1]}, {end - first, box.shape[1]}};
+  }
+  throw Error(str(whole.module, ": nothing of it is here"));
+}
+
 struct Loader {
   const HfFiles& files;
   Transformer& model;
@@ -47,9 +58,9 @@ struct Loader {
   bool quantised_before = false;  // the folder's projections are in NF4
   at::ScalarType compute = at::kFloat;
 
-  at::Tensor dense(const HfTensor& tensor, at::ScalarType type) const {
-    at::Tensor rows = at::empty(tensor.shape, at::TensorOptions(type).device(model.device()));
-    read_hf_box(files.at(tensor.name), {{0, 0}, tensor.shape}, rows, options);
+  at::Tensor dense(const HfTensor& tensor, const Box& box, at::ScalarType type) const {
+    at::Tensor rows = at::empty(box.shape, at::TensorOptions(type).device(model.device()));
+    read_hf_box(files.at(tensor.name), box, rows, options);
     return rows;
   }
 
@@ -57,21 +68,22 @@ struct Loader {
   Nf4Tensor quantised(const HfTensor& tensor) const {
     if (quantised_before) return take(find_bnb_matrix(files, tensor), tensor, model.device());
     const bool narrow = files.at(tensor.name).tensor->element == h5::Element::bfloat16;
-    return quantise_nf4(dense(tensor, narrow ? at::kBFloat16 : at::kFloat), model.config().double_quantise);
+    const Box all{{0, 0}, tensor.shape};
+    return quantise_nf4(dense(tensor, all, narrow ? at::kBFloat16 : at::kFloat), model.config().double_quantise);
   }
 
-  // `first` to `last`: the projections of one linear layer.
-  template <class Iterator>
-  std::shared_ptr<WeightSource> source(Iterator first, Iterator last) const {
+  // Of the projections of one linear layer, as they are in the whole model.
+  std::shared_ptr<WeightSource> source(const Parameter& weight, std::span<const ProjectionShape> projections) const {
     std::vector<Nf4Tensor> matrices;
     std::vector<StackedPart> parts;
-    for (auto p = first; p != last; ++p) {
-      const HfTensor tensor = hf_tensor(*p);
-      if (nf4.has(*p)) {
-        matrices.push_back(quantised(tensor));
-        parts.push_back({std::make_shared<Nf4Weight>(std::vector{matrices.back()}, compute), p->out});
+    for (const ProjectionShape& projection : projections) {
+      const HfTensor tensor = hf_tensor(projection);
+      const Box box = place_in(weight, projection);
+      if (nf4.has(projection)) {
+        matrices.push_back(box_of(quantised(tensor), box));
+        parts.push_back({std::make_shared<Nf4Weight>(std::vector{matrices.back()}, compute), box.shape[0]});
       } else {
-        parts.push_back({std::make_shared<FrozenWeight>(dense(tensor, compute)), p->out});
+        parts.push_back({std::make_shared<FrozenWeight>(dense(tensor, box, compute)), box.shape[0]});
       }
     }
     if (matrices.size() == parts.size()) return std::make_shared<Nf4Weight>(std::move(matrices), compute);
@@ -82,7 +94,11 @@ struct Loader {
 }  // namespace
 
 void load_hf_model(const HfFiles& files, Transformer& model, const HfLoadOptions& options) {
-  load_hf_weights(files, model.config(), model.parameters(), options);
+  load_hf_part(files, model.config(), model, options);
+}
+
+void load_hf_part(const HfFiles& files, const ModelConfig& whole, Transformer& model, const HfLoadOptions& options) {
+  load_hf_weights(files, whole, model.parameters(), options);
   if (!model.config().is_quantised()) return;
   const at::NoGradGuard no_gradient;
   const Loader loader{files,
@@ -92,9 +108,12 @@ void load_hf_model(const HfFiles& files, Transformer& model, const HfLoadOptions
                       holds_bnb_matrices(files),
                       compute_type(model.parameters().precision())};
   const std::vector<Projection> all = projections(model);
+  const std::vector<ProjectionShape> shapes = projection_shapes(whole);
   for (auto first = all.begin(); first != all.end();) {
     const auto last = std::find_if(first, all.end(), [&](const Projection& p) { return p.linear != first->linear; });
-    if (!model.parameters().named(first->weight).stored) first->linear->source = loader.source(first, last);
+    const Parameter& weight = model.parameters().named(first->weight);
+    const std::span of_layer(shapes.begin() + (first - all.begin()), shapes.begin() + (last - all.begin()));
+    if (!weight.stored) first->linear->source = loader.source(weight, of_layer);
     first = last;
   }
 }

@@ -72,31 +72,38 @@ at::Tensor mapped_rows(const HfFiles::Found& found, const RowsBox& box, int64_t 
   return at::from_blob(data, {rows, box.width}, options).narrow(1, box.first_column, box.columns);
 }
 
-// The part of `parameter` that `tensor` fills: which box of the tensor, and which rows of the parameter's own.
+// The part of a parameter's box that `tensor` fills: which box of the tensor, and which rows of the parameter's own, where
+// the box begins at row `first`.
 struct Part {
   Box box;
   int64_t first = 0, rows = 0;  // rows of what the parameter holds
 };
 
-Part part_of(const Parameter& parameter, const HfTensor& tensor) {
-  const Box& slice = parameter.slice;
+Part part_of(const Box& slice, int64_t first, const HfTensor& tensor) {
   const int64_t low = std::max(slice.origin[0], tensor.first_row);
   const int64_t high = std::min(slice.origin[0] + slice.shape[0], tensor.first_row + tensor.shape[0]);
-  Part part{slice, low - slice.origin[0], std::max<int64_t>(high - low, 0)};
+  Part part{slice, first + low - slice.origin[0], std::max<int64_t>(high - low, 0)};
   part.box.origin[0] = low - tensor.first_row;
   part.box.shape[0] = part.rows;
   return part;
 }
 
-void fill(Parameter& parameter, const HfTensor& tensor, const HfFiles::Found& found, const HfLoadOptions& options) {
-  const Part part = part_of(parameter, tensor);
-  if (part.rows == 0) return;
+void fill_part(Parameter& parameter, const Part& part, const HfFiles::Found& found, const HfLoadOptions& options) {
   const auto rows = [&](const at::Tensor& all) { return all.narrow(0, part.first, part.rows); };
   const bool has_master = parameter.master.defined(), has_copy = parameter.compute.defined();
   if (!has_master && !has_copy) throw Error(str("parameter ", parameter.name, " has no room for its values"));
   at::Tensor first = rows(has_master ? parameter.master : parameter.compute);
   read_hf_box(found, part.box, first, options);
   if (has_master && has_copy && !parameter.compute.is_alias_of(parameter.master)) rows(parameter.compute).copy_(first);
+}
+
+void fill(Parameter& parameter, const HfTensor& tensor, const HfFiles::Found& found, const HfLoadOptions& options) {
+  int64_t first = 0;
+  for (const Box& box : parameter.boxes()) {
+    const Part part = part_of(box, first, tensor);
+    if (part.rows > 0) fill_part(parameter, part, found, options);
+    first += box.shape[0];
+  }
 }
 
 }  // namespace

@@ -49,8 +49,9 @@ void fused_adamw(const AdamWTensors& tensors, const at::Tensor& step_count, cons
                     learning_rate, config.beta1, config.beta2, weight_decay, config.epsilon, false, false, scale);
 }
 
-at::Tensor gradient_norm(const ParameterSet& parameters) {
-  const at::Tensor gradient = parameters.gradient();
+at::Tensor gradient_norm(const ParameterSet& parameters) { return gradient_norm(parameters.gradient()); }
+
+at::Tensor gradient_norm(const at::Tensor& gradient) {
   if (gradient.is_cuda()) return at::linalg_vector_norm(gradient, 2, std::nullopt, false, at::kDouble);
   const double squares = kernels::sum_of_squares(gradient.numel(), element_of(gradient), gradient.const_data_ptr());
   return at::scalar_tensor(std::sqrt(squares), gradient.options().dtype(at::kDouble));

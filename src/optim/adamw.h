@@ -32,8 +32,9 @@ struct AdamWTensors {
 void fused_adamw(const AdamWTensors& tensors, const at::Tensor& step_count, const OptimConfig& config,
                  double learning_rate, double weight_decay, double divisor);
 
-// The 2-norm of the whole flat gradient in one call, as a scalar on the device.
+// The 2-norm of a whole flat gradient, or of a run of one, in one call, as a scalar on the device.
 at::Tensor gradient_norm(const ParameterSet& parameters);
+at::Tensor gradient_norm(const at::Tensor& gradient);
 
 // What gradients are divided by so that their norm is at most `limit` (1 when clipping is off or not needed).
 double clip_divisor(double norm, double limit);

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "store/crc32c.h"
 #include "store/sealed_file.h"
+#include "store/slice_names.h"
 
 namespace braid {
 
@@ -38,8 +39,8 @@ void describe_file(h5::File& file, const ShardName& name, const RunAttributes& a
   }
 }
 
-h5::Dataset add_dataset(h5::File& file, const TensorSlice& slice) {
-  h5::Dataset dataset = h5::create_contiguous(file, slice.name, slice.element, slice.count);
+h5::Dataset add_dataset(h5::File& file, const std::string& name, const TensorSlice& slice) {
+  h5::Dataset dataset = h5::create_contiguous(file, name, slice.element, slice.count);
   h5::set_attribute(dataset, "global_shape", extent_text(slice.shape));
   h5::set_attribute(dataset, "box_origin", extent_text(slice.box.origin));
   h5::set_attribute(dataset, "box_extent", extent_text(slice.box.extent));
@@ -101,8 +102,9 @@ class ShardFile {
   void lay_out(const ShardName& name, const RunAttributes& attributes, std::span<const SliceData> slices) {
     const auto alone = h5::library_lock();
     describe_file(file_, name, attributes);
+    SliceNames names;
     for (const SliceData& slice : slices) {
-      datasets_.push_back(add_dataset(file_, slice.slice));
+      datasets_.push_back(add_dataset(file_, names.next(slice.slice.name), slice.slice));
       stored_.push_back({slice.slice, name.index, slice.slice.count > 0 ? datasets_.back().offset() : 0, 0});
     }
   }

@@ -2,7 +2,9 @@
 #include "train/state_tensors.h"
 
 #include <algorithm>
+#include <map>
 #include <set>
+#include <utility>
 
 #include "base/error.h"
 #include "nn/precompiled.h"
@@ -24,15 +26,21 @@ h5::Element stored_element(const at::Tensor& tensor) {
   }
 }
 
-StateTensor describe(const std::string& name, const Parameter& parameter, const at::Tensor& values) {
-  return {{name, stored_element(values), parameter.shape, {parameter.slice.origin, parameter.slice.shape}, 0, values.numel()},
-          values};
+// A number for each element of a parameter: a tensor for each box that is here.
+void describe(const std::string& name, const Parameter& parameter, const at::Tensor& values, std::vector<StateTensor>& all) {
+  int64_t first = 0;
+  for (const Box& box : parameter.boxes()) {
+    const int64_t count = elements_of(box.shape);
+    const TensorSlice slice{name, stored_element(values), parameter.shape, {box.origin, box.shape}, 0, count};
+    all.push_back({slice, values.narrow(0, first, count)});
+    first += count;
+  }
 }
 
 // One number for each block of a parameter is a tensor of its own.
-StateTensor describe(const std::string& name, const OptimizerTensor& tensor) {
-  if (tensor.values.numel() == tensor.parameter->elements()) return describe(name, *tensor.parameter, tensor.values);
-  return {whole_tensor(name, stored_element(tensor.values), {tensor.values.numel()}), tensor.values};
+void describe(const std::string& name, const OptimizerTensor& tensor, std::vector<StateTensor>& all) {
+  if (tensor.values.numel() == tensor.parameter->elements()) return describe(name, *tensor.parameter, tensor.values, all);
+  all.push_back({whole_tensor(name, stored_element(tensor.values), {tensor.values.numel()}), tensor.values});
 }
 
 }  // namespace
@@ -40,36 +48,51 @@ StateTensor describe(const std::string& name, const OptimizerTensor& tensor) {
 std::vector<StateTensor> state_tensors(ParameterSet& parameters, const Optimizer& optimizer) {
   std::vector<StateTensor> all;
   for (const Parameter* p : parameters.in_buffer_order()) {
-    all.push_back(describe(model_prefix + p->name, *p, parameters.master().narrow(0, p->offset, p->elements())));
+    describe(model_prefix + p->name, *p, parameters.master().narrow(0, p->offset, p->elements()), all);
   }
   for (const OptimizerTensor& tensor : optimizer.state()) {
-    all.push_back(describe("optim/" + tensor.kind + "/" + tensor.parameter->name, tensor));
+    describe("optim/" + tensor.kind + "/" + tensor.parameter->name, tensor, all);
   }
   return all;
 }
 
-std::vector<StateTensor> share_of(const std::vector<StateTensor>& tensors, int rank, int ranks) {
+namespace {
+
+// The share of one of `ranks` that hold these alike.
+void add_share(const std::vector<const StateTensor*>& tensors, int rank, int ranks, std::vector<StateTensor>& share) {
   int64_t total = 0, before = 0;
-  for (const StateTensor& tensor : tensors) total += tensor.own ? 0 : tensor.slice.count;
+  for (const StateTensor* tensor : tensors) total += tensor->slice.count;
   const auto border = [&](int64_t part) { return part == ranks ? total : total / ranks * part; };
   const auto cut = [&](int64_t at, int64_t count) {  // where a border falls in the tensor under way
     if (at >= count) return count;
     return std::max<int64_t>(at, 0) / ParameterSet::alignment * ParameterSet::alignment;
   };
-  std::vector<StateTensor> share;
-  for (const StateTensor& tensor : tensors) {
-    if (tensor.own) {
-      share.push_back(tensor);
-      continue;
-    }
-    const int64_t count = tensor.slice.count;
+  for (const StateTensor* tensor : tensors) {
+    const int64_t count = tensor->slice.count;
     const int64_t first = cut(border(rank) - before, count), end = cut(border(rank + 1) - before, count);
     before += count;
     if (first >= end) continue;
-    StateTensor part{tensor.slice, tensor.values.narrow(0, first, end - first), false};
+    StateTensor part{tensor->slice, tensor->values.narrow(0, first, end - first)};
     part.slice.first += first;
     part.slice.count = end - first;
     share.push_back(std::move(part));
+  }
+}
+
+}  // namespace
+
+std::vector<StateTensor> share_of(const std::vector<StateTensor>& tensors, int rank, int ranks) {
+  std::vector<StateTensor> share;
+  std::vector<const StateTensor*> of_all;
+  std::map<std::pair<int, int>, std::vector<const StateTensor*>> of_some;
+  for (const StateTensor& tensor : tensors) {
+    if (tensor.own) continue;
+    (tensor.holders == 0 ? of_all : of_some[{tensor.holder, tensor.holders}]).push_back(&tensor);
+  }
+  add_share(of_all, rank, ranks, share);
+  for (const auto& [place, some] : of_some) add_share(some, place.first, place.second, share);
+  for (const StateTensor& tensor : tensors) {
+    if (tensor.own) share.push_back(tensor);
   }
   return share;
 }

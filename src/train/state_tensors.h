@@ -17,12 +17,14 @@ struct StateTensor {
   TensorSlice slice;  // what of the global tensor is here
   at::Tensor values;  // contiguous, on the device; slice.count elements
   bool own = false;   // no other rank has it
+  // Where some ranks hold the same, which of how many this one is; 0: all ranks do.
+  int holder = 0, holders = 0;
 };
 
 std::vector<StateTensor> state_tensors(ParameterSet& parameters, const Optimizer& optimizer);
 
-// What one rank stores: all of its own, and of tensors that every rank holds alike consecutive elements, about as many
-// for each rank, cut at multiples of ParameterSet::alignment.
+// What one rank stores: all of its own, and of tensors that several ranks hold alike consecutive elements, about as many
+// for each of them, cut at multiples of ParameterSet::alignment.
 std::vector<StateTensor> share_of(const std::vector<StateTensor>& tensors, int rank, int ranks);
 int64_t bytes_of(const std::vector<StateTensor>& tensors);
 

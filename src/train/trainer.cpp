@@ -20,13 +20,14 @@
 
 namespace braid {
 
-Trainer::Trainer(TrainTask task, TrainRanks ranks, RunRecorder& recorder, StopRequest& stop_request)
+Trainer::Trainer(TrainTask task, const Mesh& mesh, RunRecorder& recorder, StopRequest& stop_request)
     : task_(std::move(task)),
-      ranks_(ranks),
+      ranks_(mesh.world()),
+      replicas_(mesh.data()),
       recorder_(recorder),
       stop_request_(stop_request),
-      sets_(task_.trained, ranks.data),
-      checkpointer_(task_.checkpoint, sets_.state_tensors(), ranks.host),
+      sets_(task_.trained, replicas_.data),
+      checkpointer_(task_.checkpoint, sets_.state_tensors(), ranks_.host),
       totals_(make_loss_totals(task_.model.device())),
       position_(task_.train) {}
 
@@ -83,7 +84,7 @@ StepPlan Trainer::next_plan() const {
 
 Slice Trainer::mine() const {
   if (plan_.whole) return {0, plan_.samples};
-  return slice_of(plan_.samples, ranks_.host.rank(), ranks_.host.size());
+  return slice_of(plan_.samples, replicas_.host.rank(), replicas_.host.size());
 }
 
 // Of a step with fewer samples than ranks: the first sample with weight 0, so that all make the same calls in one order.
@@ -102,7 +103,7 @@ Batch Trainer::fetch() const {
 // The divisor of every gradient: agreed before backward, so that a mean of means never arises.
 double Trainer::global_targets(const Batch& batch) {
   int64_t count = is_idle() ? 0 : batch.target_count;
-  if (!plan_.whole) ranks_.host.all_reduce({&count, 1, Dtype::int64}, ReduceOp::sum).wait();
+  if (!plan_.whole) replicas_.host.all_reduce({&count, 1, Dtype::int64}, ReduceOp::sum).wait();
   return double(std::max<int64_t>(count, 1));
 }
 
@@ -134,9 +135,10 @@ void Trainer::forward_backward(const Batch& batch, double targets) {
 }
 
 // The step's only host-device synchronisation: loss sums of all ranks, what they want to agree on and the gradient norm
-// in one copy.
+// in one copy. Ranks that saw the same samples have the same sums, and each brings its part of them.
 StepNumbers Trainer::read_numbers(double targets) {
-  at::Tensor sums = at::cat({totals_.values, my_flags().to(totals_.values.device(), true), sets_.own_squares()});
+  const double copies = double(ranks_.host.size() / replicas_.host.size());
+  at::Tensor sums = at::cat({totals_.values / copies, my_flags().to(totals_.values.device(), true), sets_.own_squares()});
   ranks_.data.all_reduce(buffer_of(sums), ReduceOp::sum).wait();
   const at::Tensor all = at::cat({sums, sets_.shared_norm()}).cpu();
   const double* v = all.const_data_ptr<double>();
@@ -252,9 +254,10 @@ void Trainer::maybe_evaluate() {
   if (!task_.held_out || every <= 0) return;
   if (step % every != 0 && !at_end()) return;
   const Stopwatch watch;
-  const int64_t largest = slice_of(task_.train.batch, 0, ranks_.host.size()).count;  // of any rank's share
+  const int64_t largest = slice_of(task_.train.batch, 0, replicas_.host.size()).count;  // of any rank's share
   const int64_t micro = std::max<int64_t>(1, task_.train.micro_batch > 0 ? task_.train.micro_batch : largest);
-  const Evaluation e = evaluate(task_.model, *task_.held_out, task_.train.eval_samples, micro, ranks_.data, task_.held_out_loss);
+  const Evaluation e = evaluate(task_.model, *task_.held_out, task_.train.eval_samples, micro, replicas_.data,
+                                task_.held_out_loss);
   recorder_.evaluation({step, e.loss, e.accuracy, e.targets, watch.seconds()});
   position_.evaluated(e.loss);
   if (task_.more.measure) recorder_.row(task_.more.table.name, task_.more.measure(step));

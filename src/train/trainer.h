@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/log.h"
+#include "comm/mesh.h"
 #include "comm/world.h"
 #include "data/dataset.h"
 #include "nn/lora_model.h"
@@ -52,16 +53,13 @@ struct RunOutcome {
   double last_loss = 0;
 };
 
-// Communicators of the ranks that train together (a group of them in a side-by-side sweep).
-struct TrainRanks {
-  Communicator& host;  // CPU memory
-  Communicator& data;  // the device's memory
-};
+// The ranks that train together (a group of them in a side-by-side sweep).
+using TrainRanks = RankGroup;
 
 class Trainer {
  public:
-  // Every rank needs at least one sample of the batch. Collective.
-  Trainer(TrainTask task, TrainRanks ranks, RunRecorder& recorder, StopRequest& stop_request);
+  // The ranks of the mesh's data axis share a batch, and each needs at least one sample of it. Collective.
+  Trainer(TrainTask task, const Mesh& mesh, RunRecorder& recorder, StopRequest& stop_request);
 
   // Takes over tensors and position of a checkpoint that every rank's share has been verified of. Collective; AgreedError.
   void resume(const std::string& checkpoint, const Manifest& manifest);
@@ -98,7 +96,8 @@ class Trainer {
   RunOutcome stopped_with_checkpoint(const std::string& reason);
 
   TrainTask task_;
-  TrainRanks ranks_;
+  TrainRanks ranks_;     // all
+  TrainRanks replicas_;  // those that share a batch
   RunRecorder& recorder_;
   StopRequest& stop_request_;
   TrainedSets sets_;

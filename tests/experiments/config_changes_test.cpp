@@ -22,7 +22,8 @@ std::map<std::string, bool> keys_that_may_change() {
   for (const ConfigKey& key : config_keys([&](ConfigSection& section) { config.describe(section); })) {
     if (key.is_table()) continue;
     const std::string table = key.name.substr(0, key.name.find('.'));
-    keys[key.name] = table == "checkpoint" || table == "watchdog" || table == "sweep" || table == "eval";
+    keys[key.name] = table == "checkpoint" || table == "watchdog" || table == "sweep" || table == "eval" ||
+                     table == "parallel";
   }
   for (const char* key : {"data.path",
                           "train.steps",

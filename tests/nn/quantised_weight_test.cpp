@@ -105,6 +105,24 @@ TEST(Nf4Weight, DoubleQuantisationTakesAnEighthOfABitAndStaysNear) {
   EXPECT_LT(((a - b).abs() / (a.abs() + 1e-9)).max().item<double>(), 0.02);
 }
 
+TEST(Nf4Tensor, ABoxOfWholeBlocksHasTheValuesOfTheWhole) {
+  for (const bool nested : {false, true}) {
+    const Nf4Tensor whole = quantise_nf4(normal({150, 320}, 4), nested);
+    const at::Tensor dense = dequantise(whole, at::kFloat);
+    for (const Box& box : std::vector<Box>{{{0, 0}, {150, 320}}, {{50, 0}, {75, 320}}, {{0, 128}, {150, 64}}, {{149, 256}, {1, 64}}}) {
+      const at::Tensor expected = dense.narrow(0, box.origin[0], box.shape[0]).narrow(1, box.origin[1], box.shape[1]);
+      EXPECT_TRUE(at::allclose(dequantise(box_of(whole, box), at::kFloat), expected, 1e-6, 0));
+    }
+  }
+}
+
+TEST(Nf4Tensor, ABoxThatCutsABlockIsRefused) {
+  const Nf4Tensor whole = quantise_nf4(normal({4, 128}, 4), false), narrow = quantise_nf4(normal({4, 96}, 4), false);
+  EXPECT_THROW(box_of(whole, {{0, 32}, {4, 64}}), UsageError);
+  EXPECT_THROW(box_of(whole, {{0, 0}, {4, 96}}), UsageError);
+  EXPECT_THROW(box_of(narrow, {{0, 0}, {2, 96}}), UsageError);
+}
+
 TEST(Nf4Weight, TakesNoGradientAndPartsOfOneWidthOnly) {
   const Nf4Tensor narrow = quantise_nf4(normal({4, 64}, 1), false), wide = quantise_nf4(normal({4, 128}, 1), false);
   const Nf4Weight source({narrow}, at::kFloat);

@@ -27,7 +27,7 @@ inline void randomise(Transformer& model, uint64_t seed, double deviation) {
   const at::NoGradGuard no_gradient;
   at::Generator generator = seeded_generator(seed);
   for (Parameter& p : model.parameters().all()) {
-    p.master.copy_(at::empty(p.shape, at::kDouble).normal_(0.0, deviation, generator));
+    take_values(p, at::empty(p.shape, at::kDouble).normal_(0.0, deviation, generator));
     if (p.name.find("ln") != std::string::npos && p.name.ends_with("weight")) p.master.add_(1.0);
   }
   model.parameters().refresh_compute();

@@ -103,6 +103,38 @@ TEST_P(State, WhatARankAloneHasStaysWithIt) {
   }
 }
 
+// A packed weight [12, 3] of which each of two pairs of ranks holds rows of both halves, the ranks of a pair the same.
+TEST_P(State, OfPackedWeightsThatSomeRanksHoldComesBackWhole) {
+  const TempFolder folder;
+  const at::NoGradGuard no_gradient;
+  const at::Tensor values = at::arange(36, at::kDouble).view({12, 3}).to(master_type(GetParam()));
+  Manifest manifest;
+  for (int rank = 0; rank < 4; ++rank) {
+    const int64_t half = rank % 2;
+    ParameterSet set;
+    Parameter& packed = set.add("packed", {12, 3});
+    packed.parts = {{{3 * half, 0}, {3, 3}}, {{6 + 3 * half, 0}, {3, 3}}};
+    packed.slice.shape = {6, 3};
+    set.allocate(GetParam(), at::kCPU);
+    take_values(packed, values);
+    const AdamW optimizer(set, OptimConfig{});
+    std::vector<StateTensor> all = state_tensors(set, optimizer);
+    for (StateTensor& tensor : all) tensor.holder = rank / 2, tensor.holders = 2;
+    std::vector<SliceData> slices;
+    for (const StateTensor& part : share_of(all, rank, 4)) {
+      slices.push_back({part.slice, static_cast<const std::byte*>(part.values.const_data_ptr())});
+    }
+    manifest.shards.push_back(write_shard(folder.path(), {rank, 4}, {}, slices));
+  }
+  write_manifest(folder.path(), manifest);
+  ParameterSet whole;
+  whole.add("packed", {12, 3});
+  whole.allocate(GetParam(), at::kCPU);
+  const AdamW optimizer(whole, OptimConfig{});
+  load_tensors(CheckpointReader(folder.path(), verify_checkpoint(folder.path())), state_tensors(whole, optimizer));
+  EXPECT_TRUE(at::equal(whole.named("packed").master, values));
+}
+
 // Written by three ranks, read whole.
 TEST_P(State, ComesBackFromACheckpoint) {
   const TempFolder folder;

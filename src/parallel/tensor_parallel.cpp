@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "parallel/tensor_parallel.h"
+
+#include <vector>
+
+#include "base/error.h"
+#include "nn/precompiled.h"
+#include "parallel/gradient_reducer.h"
+#include "parallel/sharded_rows.h"
+#include "parallel/tensor_exchange.h"
+#include "parallel/vocabulary_loss.h"
+
+namespace braid {
+
+void check_tensor_cut(const ModelConfig& whole, int64_t ranks) {
+  const auto require_whole_shares = [&](const char* key, int64_t number, const char* what) {
+    if (number % ranks == 0) return;
+    throw UsageError(str("parallel.tensor: ", key, ": ", number, " ", what, " cannot be shared evenly by ", ranks, " ranks"));
+  };
+  require_whole_shares("model.heads", whole.heads, "heads");
+  require_whole_shares("model.kv_heads", whole.key_value_heads(), "key and value heads");
+  require_whole_shares("model.mlp_width", whole.mlp_width, "units of the MLP");
+  if (whole.vocabulary < ranks) {
+    throw UsageError(str("parallel.tensor: model.vocabulary: ", whole.vocabulary, " tokens are fewer than ", ranks, " ranks"));
+  }
+}
+
+ModelConfig tensor_share(const ModelConfig& whole, int64_t rank, int64_t ranks) {
+  ModelConfig share = whole;
+  if (ranks == 1) return share;
+  share.own_head_width = whole.head_width();
+  share.heads = whole.heads / ranks;
+  share.kv_heads = whole.key_value_heads() / ranks;
+  share.mlp_width = whole.mlp_width / ranks;
+  share.vocabulary = row_range(whole.vocabulary, int(rank), int(ranks)).count;
+  return share;
+}
+
+namespace {
+
+// What of the whole model's weights a rank has.
+class Cut {
+ public:
+  Cut(int64_t rank, int64_t ranks) : rank_(rank), ranks_(ranks) {}
+
+  // Of each section of the whole's rows an equal share.
+  void sections(Parameter& parameter, const std::vector<int64_t>& rows) const {
+    int64_t first = 0;
+    for (const int64_t section : rows) {
+      Box box = parameter.slice;
+      box.origin[0] = first + section / ranks_ * rank_;
+      box.shape[0] = section / ranks_;
+      parameter.parts.push_back(std::move(box));
+      first += section;
+    }
+    parameter.shape[0] = first;
+    parameter.slice.origin = parameter.parts.front().origin;
+    if (rows.size() == 1) parameter.parts.clear();
+  }
+
+  void rows(Parameter& parameter, int64_t all) const {
+    const RowRange mine = row_range(all, int(rank_), int(ranks_));
+    parameter.shape[0] = all;
+    parameter.slice.origin[0] = mine.first;
+  }
+
+  void columns(Parameter& parameter, int64_t all) const {
+    parameter.shape[1] = all;
+    parameter.slice.origin[1] = all / ranks_ * rank_;
+  }
+
+ private:
+  int64_t rank_, ranks_;
+};
+
+Parameter& weight_of(const Linear& layer) { return dynamic_cast<DenseWeight&>(*layer.source).parameter(); }
+
+// What enters all ranks' parts is the same; each has some of the outputs.
+void cut_outputs(Linear& layer, const std::vector<int64_t>& sections, const Cut& cut, Communicator& comm) {
+  cut.sections(weight_of(layer), sections);
+  if (layer.bias) cut.sections(*layer.bias, sections);
+  layer.partition.enter = [&comm](const at::Tensor& x) { return sum_backward(x, comm); };
+}
+
+// Each part has some of the inputs, and what they give is summed. A bias is whole, and added once.
+void cut_inputs(Linear& layer, int64_t inputs, const Cut& cut, Communicator& comm) {
+  cut.columns(weight_of(layer), inputs);
+  layer.partition.leave = [&comm](const at::Tensor& term) { return sum_forward(term, comm); };
+}
+
+void cut_block(Block& block, const ModelConfig& whole, const Cut& cut, Communicator& comm) {
+  const int64_t queries = whole.query_width(), keys = whole.key_value_width(), units = whole.mlp_width;
+  cut_outputs(block.attention.qkv, {queries, keys, keys}, cut, comm);
+  cut_inputs(block.attention.out, queries, cut, comm);
+  cut_outputs(block.mlp.in, block.mlp.gated ? std::vector{units, units} : std::vector{units}, cut, comm);
+  cut_inputs(block.mlp.out, units, cut, comm);
+}
+
+void cut_vocabulary(Transformer& model, const ModelConfig& whole, const Cut& cut, Communicator& comm) {
+  Embedding& embedding = model.embedding();
+  cut.rows(*embedding.tokens, whole.vocabulary);
+  embedding.complete = [&comm](at::Tensor& rows) { comm.all_reduce(buffer_of(rows), ReduceOp::sum).wait(); };
+  Linear& head = model.head();
+  if (!whole.tie_embeddings) cut.rows(weight_of(head), whole.vocabulary);
+  head.partition.enter = [&comm](const at::Tensor& x) { return sum_backward(x, comm); };
+  const VocabularyPart part{embedding.tokens->slice.origin[0], whole.vocabulary};
+  model.judge_logits([part, &comm](const at::Tensor& logits, const at::Tensor& targets, double scale, LossTotals& totals) {
+    return vocabulary_cross_entropy(logits, part, targets, scale, totals, comm);
+  });
+}
+
+}  // namespace
+
+void join_tensor_parts(Transformer& model, const ModelConfig& whole, Communicator& comm) {
+  if (comm.size() == 1) return;
+  const Cut cut(comm.rank(), comm.size());
+  for (Block& block : model.blocks()) cut_block(block, whole, cut, comm);
+  cut_vocabulary(model, whole, cut, comm);
+}
+
+}  // namespace braid
