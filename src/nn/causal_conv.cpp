@@ -51,7 +51,7 @@ struct CausalConvFunction : torch::autograd::Function<CausalConvFunction> {
       const int64_t back = (taps - 1 - j) * dilation;
       dx.add_(advanced(dy * weight.master.select(1, j), back, reach));
       if (weight.trainable)
-        weight.gradient.select(1, j).add_((dy * delayed(x, back, reach)).sum(at::IntArrayRef{0, 1}));
+        weight.gradient_slot().select(1, j).add_((dy * delayed(x, back, reach)).sum(at::IntArrayRef{0, 1}));
     }
     if (weight.trainable) weight.gradient_contributed();
     return {dx, at::Tensor(), at::Tensor(), at::Tensor()};

@@ -14,11 +14,35 @@ at::Tensor position_ids_or_default(const at::Tensor& position_ids, const at::Ten
   return position_ids.defined() ? position_ids : at::arange(ids.size(1), ids.options());
 }
 
+// Of ids whose rows are elsewhere, true; undefined where all rows are here.
+at::Tensor elsewhere(const Parameter& tokens, const at::Tensor& ids) {
+  if (tokens.is_whole()) return {};
+  const int64_t first = tokens.slice.origin[0], end = first + tokens.slice.shape[0];
+  return (ids < first).logical_or_(ids >= end);
+}
+
+at::Tensor rows_of(const Embedding& embedding, const at::Tensor& ids) {
+  const Parameter& tokens = *embedding.tokens;
+  const at::Tensor missing = elsewhere(tokens, ids);
+  if (!missing.defined()) return at::embedding(tokens.master, ids).to(embedding.output);
+  const at::Tensor places = (ids - tokens.slice.origin[0]).masked_fill_(missing, 0);
+  at::Tensor rows = at::embedding(tokens.master, places).to(embedding.output).masked_fill_(missing.unsqueeze(-1), 0);
+  if (embedding.complete) embedding.complete(rows);
+  return rows;
+}
+
 // Rows of `gradient` that `ids` name are increased by dh [B, T, D], in a fixed order (deterministic on the CPU).
 void scatter_rows(Parameter& parameter, const at::Tensor& ids, const at::Tensor& dh) {
   if (!parameter.trainable) return;
-  parameter.gradient.index_add_(0, ids.reshape(-1), dh.reshape({-1, dh.size(-1)}).to(parameter.gradient.scalar_type()));
+  at::Tensor& gradient = parameter.gradient_slot();
+  gradient.index_add_(0, ids.reshape(-1), dh.reshape({-1, dh.size(-1)}).to(gradient.scalar_type()));
   parameter.gradient_contributed();
+}
+
+void add_token_gradient(Parameter& tokens, const at::Tensor& ids, const at::Tensor& dh) {
+  const at::Tensor missing = elsewhere(tokens, ids);
+  if (!missing.defined()) return scatter_rows(tokens, ids, dh);
+  scatter_rows(tokens, (ids - tokens.slice.origin[0]).masked_fill_(missing, 0), dh.masked_fill(missing.unsqueeze(-1), 0));
 }
 
 void add_position_gradient(Parameter& parameter, const at::Tensor& ids, const at::Tensor& dh) {
@@ -31,7 +55,7 @@ struct EmbeddingFunction : torch::autograd::Function<EmbeddingFunction> {
                             const at::Tensor& position_ids, const Embedding* embedding) {
     ctx->save_for_backward({ids, position_ids});
     ctx->saved_data["embedding"] = reinterpret_cast<int64_t>(embedding);
-    at::Tensor h = at::embedding(embedding->tokens->master, ids).to(embedding->output);
+    at::Tensor h = rows_of(*embedding, ids);
     if (embedding->positions) h = h + at::embedding(embedding->positions->master, position_ids);
     return h;
   }
@@ -39,7 +63,7 @@ struct EmbeddingFunction : torch::autograd::Function<EmbeddingFunction> {
   static variable_list backward(AutogradContext* ctx, variable_list gradients) {
     const auto& embedding = *reinterpret_cast<const Embedding*>(ctx->saved_data["embedding"].toInt());
     const auto saved = ctx->get_saved_variables();
-    scatter_rows(*embedding.tokens, saved[0], gradients[0]);
+    add_token_gradient(*embedding.tokens, saved[0], gradients[0]);
     if (embedding.positions) add_position_gradient(*embedding.positions, saved[1], gradients[0]);
     return {at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
   }

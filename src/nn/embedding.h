@@ -2,14 +2,18 @@
 // Token ids to vectors, plus learned positions where the dialect has them.
 #pragma once
 
+#include <functional>
+
 #include "nn/parameter.h"
 
 namespace braid {
 
 struct Embedding {
-  Parameter* tokens = nullptr;     // [V, D]
+  Parameter* tokens = nullptr;     // [V, D], or some rows of it
   Parameter* positions = nullptr;  // [T, D], or none
   at::ScalarType output = at::kFloat;
+  // Where only some rows are here, those of other ids are zeros: fills them in, in place, from where they are.
+  std::function<void(at::Tensor&)> complete;
 };
 
 // ids [B, T] int64 to [B, T, D] in the output type. Position ids [T] or [B, T] default to 0..T-1.

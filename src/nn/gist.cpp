@@ -29,7 +29,7 @@ struct VectorsFunction : torch::autograd::Function<VectorsFunction> {
   static variable_list backward(AutogradContext* ctx, variable_list gradients) {
     auto* vectors = reinterpret_cast<Parameter*>(ctx->saved_data["vectors"].toInt());
     if (vectors->trainable) {
-      vectors->gradient.add_(gradients[0].sum(0));
+      vectors->gradient_slot().add_(gradients[0].sum(0));
       vectors->gradient_contributed();
     }
     return {at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};

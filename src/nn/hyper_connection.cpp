@@ -35,7 +35,7 @@ at::Tensor softmax_backward(const at::Tensor& logits, const at::Tensor& dy) {
 
 void contribute(Parameter& parameter, const at::Tensor& gradient) {
   if (!parameter.trainable) return;
-  parameter.gradient.add_(gradient);
+  parameter.gradient_slot().add_(gradient);
   parameter.gradient_contributed();
 }
 

@@ -42,7 +42,7 @@ class PocInitialiser {
   at::Tensor drawn(const std::vector<int64_t>& shape, double bound) {
     return at::empty(shape, at::kFloat).uniform_(-bound, bound, generator_);
   }
-  void store(const std::string& name, const at::Tensor& values) { set_.named(name).master.copy_(values); }
+  void store(const std::string& name, const at::Tensor& values) { take_values(set_.named(name), values); }
   const std::vector<int64_t>& shape(const std::string& name) { return set_.named(name).shape; }
 
  private:
@@ -84,7 +84,7 @@ void poc_block(PocInitialiser& init, ParameterSet& set, const std::string& name,
   const bool packed = kind == "standard";
   (packed ? packed_attention : separate_attention)(init, name + ".attn", config.width);
   linear_layer(init, name + ".ff1", config.width);
-  linear_layer(init, name + ".ff2", config.mlp_width);
+  linear_layer(init, name + ".ff2", init.shape(name + ".ff2.weight")[1]);
   unit_norm(set, name + ".ln1");
   unit_norm(set, name + ".ln2");
 }
@@ -109,19 +109,39 @@ void initialise_poc(Transformer& model, at::Generator& generator) {
   set.refresh_compute();
 }
 
+namespace {
+
+// draw(out, element, count): values of elements [element, element + count) of a global tensor. Leading dimensions are
+// flattened to rows; of them only the first may be cut.
+void fill_rows(Parameter& parameter, const std::function<void(float*, int64_t, int64_t)>& draw) {
+  const int64_t global_width = parameter.shape.back(), width = parameter.slice.shape.back();
+  at::Tensor values = at::empty(parameter.slice.shape, at::kFloat);
+  float* out = values.mutable_data_ptr<float>();
+  for (const Box& box : parameter.boxes()) {
+    const bool vector = box.shape.size() == 1;
+    const int64_t each = vector ? 1 : c10::multiply_integers(box.shape.begin() + 1, box.shape.end() - 1);
+    const int64_t first_row = vector ? 0 : box.origin.front() * each, rows = vector ? 1 : box.shape.front() * each;
+    for (int64_t row = first_row; row < first_row + rows; ++row, out += width) {
+      draw(out, row * global_width + box.origin.back(), width);
+    }
+  }
+  parameter.master.copy_(values);
+}
+
+}  // namespace
+
 void fill_normal(Parameter& parameter, int64_t seed, double deviation) {
   const RandomStream stream(static_cast<uint64_t>(seed), RandomPurpose::initialise, parameter.name);
-  const Box& box = parameter.slice;
-  const int64_t width = box.shape.back(), global_width = parameter.shape.back();
-  const int64_t rows = parameter.elements() / width;
-  at::Tensor values = at::empty({rows, width}, at::kFloat);
-  // Leading dimensions are flattened to rows; only the first may be cut.
-  const int64_t first_row = box.origin.front() * (box.shape.size() > 1 ? rows / box.shape.front() : 0);
-  for (int64_t row = 0; row < rows; ++row) {
-    const int64_t element = (first_row + row) * global_width + box.origin.back();
-    stream.fill_normal(values.mutable_data_ptr<float>() + row * width, element, width, 0.0, deviation);
-  }
-  parameter.master.copy_(values.view(parameter.master.sizes()));
+  fill_rows(parameter, [&](float* out, int64_t element, int64_t count) {
+    stream.fill_normal(out, element, count, 0.0, deviation);
+  });
+}
+
+void fill_uniform(Parameter& parameter, uint64_t seed, double bound) {
+  const RandomStream stream(seed, RandomPurpose::initialise, parameter.name);
+  fill_rows(parameter, [&](float* out, int64_t element, int64_t count) {
+    stream.fill_uniform(out, static_cast<uint64_t>(element), static_cast<uint64_t>(count), -bound, bound);
+  });
 }
 
 namespace {

@@ -24,7 +24,9 @@ void initialise_llama(Transformer& model, int64_t seed);
 // with these; with 0.02 it does not.
 void initialise_fan_in(Transformer& model, int64_t seed);
 
-// Standard-normal values times `deviation` for the box of a global tensor that a parameter holds.
+// Standard-normal values times `deviation`, or uniform ones in [-bound, bound), for what a parameter holds of a global
+// tensor.
 void fill_normal(Parameter& parameter, int64_t seed, double deviation);
+void fill_uniform(Parameter& parameter, uint64_t seed, double bound);
 
 }  // namespace braid

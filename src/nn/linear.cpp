@@ -29,7 +29,7 @@ at::Tensor WeightSource::product(const at::Tensor& x, const at::Tensor& bias) co
 at::Tensor WeightSource::product_transposed(const at::Tensor& dy) const { return braid::product(dy, weight().t()); }
 
 void DenseWeight::add_gradient(const at::Tensor& dy, const at::Tensor& x) const {
-  add_weight_gradient(parameter_->gradient, dy, x);
+  add_weight_gradient(parameter_->gradient_slot(), dy, x);
   parameter_->gradient_contributed();
 }
 
@@ -45,11 +45,12 @@ std::vector<int64_t> with_last(const at::Tensor& x, int64_t last) {
 
 void add_bias_gradient(Parameter& bias, const at::Tensor& dy) {
   if (dy.is_cuda()) {
-    bias.gradient.add_(dy.sum(at::IntArrayRef{0}, false, bias.gradient.scalar_type()));
+    at::Tensor& gradient = bias.gradient_slot();
+    gradient.add_(dy.sum(at::IntArrayRef{0}, false, gradient.scalar_type()));
   } else {
     const at::Tensor rows = dy.contiguous();
     kernels::add_column_sums(rows.size(0), rows.size(1), element_of(rows), rows.const_data_ptr(),
-                             bias.gradient.mutable_data_ptr());
+                             bias.gradient_slot().mutable_data_ptr());
   }
   bias.gradient_contributed();
 }
@@ -112,7 +113,9 @@ at::Tensor add_bias(const at::Tensor& y, Parameter& bias) { return BiasFunction:
 
 Linear make_linear(ParameterSet& set, const std::string& name, int64_t in, int64_t out, bool bias) {
   Linear layer;
-  layer.source = std::make_shared<DenseWeight>(set.add(name + ".weight", {out, in}));
+  Parameter& weight = set.add(name + ".weight", {out, in});
+  weight.reads_master = false;
+  layer.source = std::make_shared<DenseWeight>(weight);
   if (bias) layer.bias = &set.add(name + ".bias", {out});
   return layer;
 }

@@ -58,15 +58,15 @@ Kept adapt_dora(const WeightSource& base, const LoraPart& part, const at::Tensor
 
 void add_part_gradients(const LoraPart& part, const at::Tensor& dy, const Kept& kept, const at::Tensor& x,
                         const at::Tensor& dh) {
-  add_weight_gradient(part.b->gradient, dy, kept.h);
+  add_weight_gradient(part.b->gradient_slot(), dy, kept.h);
   part.b->gradient_contributed();
-  add_weight_gradient(part.a->gradient, dh, x);
+  add_weight_gradient(part.a->gradient_slot(), dh, x);
   part.a->gradient_contributed();
 }
 
 void add_magnitude_gradient(const LoraPart& part, const at::Tensor& dy, const Kept& kept) {
-  const at::ScalarType type = part.magnitude->gradient.scalar_type();
-  part.magnitude->gradient.add_((dy * kept.before).sum(at::IntArrayRef{0}, false, type) * kept.inverse_norm);
+  at::Tensor& gradient = part.magnitude->gradient_slot();
+  gradient.add_((dy * kept.before).sum(at::IntArrayRef{0}, false, gradient.scalar_type()) * kept.inverse_norm);
   part.magnitude->gradient_contributed();
 }
 

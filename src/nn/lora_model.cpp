@@ -6,19 +6,13 @@
 
 #include "base/error.h"
 #include "base/philox.h"
+#include "nn/initialise.h"
 #include "nn/precompiled.h"
 #include "nn/projection.h"
 
 namespace braid {
 
 namespace {
-
-void fill_uniform(Parameter& parameter, uint64_t seed, double bound) {
-  const RandomStream stream(seed, RandomPurpose::initialise, parameter.name);
-  at::Tensor values = at::empty(parameter.shape, at::kFloat);
-  stream.fill_uniform(values.mutable_data_ptr<float>(), 0, uint64_t(values.numel()), -bound, bound);
-  parameter.master.copy_(values);
-}
 
 DenseWeight& dense(Linear& linear, const std::string& module) {
   auto* weight = dynamic_cast<DenseWeight*>(linear.source.get());
@@ -65,6 +59,7 @@ LoraPart LoraModel::make_part(const LoraTarget& target, uint64_t seed) {
   part.a = &parameters_.add(shape.module + ".lora_A.weight", {target.rank, shape.in}, matrix_group);
   part.b = &parameters_.add(shape.module + ".lora_B.weight", {shape.out, target.rank},
                             config_.b_rate == 1 ? matrix_group : faster_group);
+  part.a->reads_master = part.b->reads_master = config_.dora;
   if (config_.dora) part.magnitude = &parameters_.add(shape.module + ".lora_magnitude_vector", {shape.out}, vector_group);
   const PhiloxKey key = RandomStream(seed, RandomPurpose::dropout, shape.module).key();
   part.dropout = {{key[0], key[1]}, 0, config_.dropout};

@@ -59,8 +59,8 @@ std::pair<at::Tensor, at::Tensor> leave(AutogradContext* ctx, const at::Tensor& 
                              norm.weight->master.const_data_ptr(), data_or_null(mean), rstd.const_data_ptr(),
                              dy.const_data_ptr(), data_or_null(du), dx.mutable_data_ptr(),
                              narrow ? df.mutable_data_ptr() : nullptr,
-                             trainable ? norm.weight->gradient.mutable_data_ptr() : nullptr,
-                             trainable && norm.bias ? norm.bias->gradient.mutable_data_ptr() : nullptr);
+                             trainable ? norm.weight->gradient_slot().mutable_data_ptr() : nullptr,
+                             trainable && norm.bias ? norm.bias->gradient_slot().mutable_data_ptr() : nullptr);
   if (trainable && norm.bias) norm.bias->gradient_contributed();
   if (trainable) norm.weight->gradient_contributed();
   return {dx, df};

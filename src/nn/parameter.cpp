@@ -14,8 +14,33 @@ at::ScalarType compute_type(Precision precision) {
   return precision == Precision::bf16 ? at::kBFloat16 : master_type(precision);
 }
 
+namespace {
+
+int64_t elements_of(const std::vector<int64_t>& shape) {
+  return std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
+}
+
+}  // namespace
+
+int64_t Parameter::elements() const { return elements_of(slice.shape); }
+
+at::Tensor& Parameter::gradient_slot() {
+  if (!gradient.defined() && on_grad_wanted) on_grad_wanted(*this);
+  return gradient;
+}
+
 void Parameter::gradient_contributed() {
   if (--pending_ == 0 && on_grad_ready) on_grad_ready(*this);
+}
+
+void take_values(Parameter& parameter, const at::Tensor& whole) {
+  int64_t first = 0;
+  for (const Box& box : parameter.boxes()) {
+    at::Tensor part = whole;
+    for (size_t axis = 0; axis < box.shape.size(); ++axis) part = part.narrow(int64_t(axis), box.origin[axis], box.shape[axis]);
+    parameter.master.narrow(0, first, box.shape[0]).copy_(part);
+    first += box.shape[0];
+  }
 }
 
 Parameter& ParameterSet::add(const std::string& name, std::vector<int64_t> shape, int group) {
@@ -36,16 +61,12 @@ std::vector<Parameter*> ParameterSet::in_buffer_order() {
 
 namespace {
 
-int64_t elements_of(const std::vector<int64_t>& shape) {
-  return std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
-}
-
 int64_t aligned(int64_t elements) {
   return (elements + ParameterSet::alignment - 1) / ParameterSet::alignment * ParameterSet::alignment;
 }
 
 at::Tensor view_of(const at::Tensor& flat, const Parameter& parameter) {
-  return flat.narrow(0, parameter.offset, elements_of(parameter.slice.shape)).view(parameter.slice.shape);
+  return flat.narrow(0, parameter.offset, parameter.elements()).view(parameter.slice.shape);
 }
 
 }  // namespace
@@ -55,7 +76,7 @@ void ParameterSet::allocate(Precision precision, const at::Device& device) {
   int64_t total = 0;
   groups_.clear();
   for (Parameter* parameter : in_buffer_order()) {
-    const int64_t count = aligned(elements_of(parameter->slice.shape));
+    const int64_t count = aligned(parameter->elements());
     if (groups_.empty() || groups_.back().group != parameter->group) groups_.push_back({parameter->group, total, 0});
     groups_.back().count += count;
     parameter->offset = total;
@@ -97,8 +118,13 @@ Parameter& ParameterSet::named(const std::string& name) {
 
 int64_t ParameterSet::elements() const {
   int64_t total = 0;
-  for (const Parameter& parameter : parameters_) total += elements_of(parameter.slice.shape);
+  for (const Parameter& parameter : parameters_) total += parameter.elements();
   return total;
+}
+
+void ParameterSet::release() {
+  for (Parameter& parameter : parameters_) parameter.master = parameter.compute = parameter.gradient = at::Tensor();
+  master_ = compute_ = gradient_ = at::Tensor();
 }
 
 void ParameterSet::zero_gradients() {

@@ -34,25 +34,36 @@ struct Parameter {
   std::string name;
   std::vector<int64_t> shape;  // global
   Box slice;                   // what is here; the whole tensor unless something shards it
+  std::vector<Box> parts;      // where that is several boxes, one below the other: each; `slice` has the shape of all
   int group = 0;               // parameters of one group are contiguous and share a weight decay
   bool trainable = true;
   bool stored = true;          // false, where frozen: its layer has another source for it, and nothing is here
   int contributions = 1;       // gradients added per backward (2 for a tied embedding)
+  bool reads_master = true;    // false: its layer reads `compute` alone
   int64_t offset = 0;          // first element in the flat buffers
 
   at::Tensor master;    // in master_type
   at::Tensor compute;   // in compute_type; the master itself unless bf16
-  at::Tensor gradient;  // in master_type, accumulated over micro-batches
+  at::Tensor gradient;  // in master_type, accumulated over micro-batches; undefined while on_grad_wanted would make it
 
+  // Called when the first contribution meets no slot, and gives `gradient` one.
+  std::function<void(Parameter&)> on_grad_wanted;
+  // What layers add their contribution to.
+  at::Tensor& gradient_slot();
   // Called when this backward's last contribution has been added.
   std::function<void(Parameter&)> on_grad_ready;
   void gradient_contributed();
   void start_backward() { pending_ = contributions; }
-  int64_t elements() const { return master.numel(); }
+  int64_t elements() const;  // here, whether or not they have memory
+  bool is_whole() const { return slice.shape == shape; }
+  std::vector<Box> boxes() const { return parts.empty() ? std::vector<Box>{slice} : parts; }
 
  private:
   int pending_ = 0;
 };
+
+// Of the global tensor `whole` what the parameter holds, to its master.
+void take_values(Parameter& parameter, const at::Tensor& whole);
 
 // A run of the flat buffers whose parameters share a group.
 struct GroupRange {
@@ -86,6 +97,8 @@ class ParameterSet {
   void set_rate(int group, double factor) { rates_[group] = factor; }
   double rate(int group) const { return rates_.count(group) ? rates_.at(group) : 1.0; }
 
+  // The flat buffers go: from now on someone else gives the parameters their memory.
+  void release();
   void zero_gradients();
   void start_backward();   // before each backward pass
   void refresh_compute();  // after the masters changed: bf16 copies follow

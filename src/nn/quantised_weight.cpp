@@ -73,6 +73,39 @@ at::Tensor dequantise(const Nf4Tensor& tensor, at::ScalarType type) {
   return out;
 }
 
+namespace {
+
+// [blocks of 64] float32.
+at::Tensor single_absmax(const Nf4Tensor& tensor) {
+  if (!tensor.codes.defined()) return tensor.absmax;
+  const int64_t nested = kernels::nf4_nested_block, blocks = tensor.codes.numel();
+  const at::Tensor factors = tensor.absmax.repeat_interleave(nested).narrow(0, 0, blocks);
+  return tensor.map.index_select(0, tensor.codes.to(at::kLong)) * factors + tensor.offset;
+}
+
+}  // namespace
+
+Nf4Tensor box_of(const Nf4Tensor& tensor, const Box& box) {
+  constexpr int64_t block = kernels::nf4_block;
+  const int64_t columns = tensor.columns, rows = box.shape[0], width = box.shape[1];
+  if (rows == tensor.rows && width == columns) return tensor;
+  if (columns % block != 0 || box.origin[1] % block != 0 || width % block != 0) {
+    throw UsageError(str("NF4: columns ", box.origin[1], " to ", box.origin[1] + width - 1, " of ", columns,
+                         ": expected whole blocks of ", block, ", whose codes share an absmax"));
+  }
+  const at::NoGradGuard no_gradient;
+  const auto part = [&](const at::Tensor& flat, int64_t each) {  // elements of the matrix to an element of `flat`
+    const at::Tensor grid = flat.view({tensor.rows, columns / each});
+    return grid.narrow(0, box.origin[0], rows).narrow(1, box.origin[1] / each, width / each).flatten().clone();
+  };
+  Nf4Tensor result;
+  result.rows = rows;
+  result.columns = width;
+  result.packed = part(tensor.packed, 2);
+  result.absmax = part(single_absmax(tensor), block);
+  return result;
+}
+
 Nf4Weight::Nf4Weight(std::vector<Nf4Tensor> parts, at::ScalarType compute)
     : parts_(std::move(parts)), compute_(compute) {
   if (parts_.empty()) throw Error("an NF4 weight without parts");

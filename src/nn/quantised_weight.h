@@ -27,6 +27,9 @@ struct Nf4Tensor {
 // The same bits as bitsandbytes makes of `weight` [rows, columns], float32 or bfloat16; the result lies where it lies.
 Nf4Tensor quantise_nf4(const at::Tensor& weight, bool nested);
 at::Tensor dequantise(const Nf4Tensor& tensor, at::ScalarType type);  // [rows, columns]
+// A box of the matrix with the values that it has there, by absmax that are no longer quantised themselves; all of it stays
+// as it is. UsageError: it begins or ends within a block of 64, whose codes share an absmax.
+Nf4Tensor box_of(const Nf4Tensor& tensor, const Box& box);
 
 // W is one or several such matrices one below the other: queries, keys and values are one product here, but each is a
 // matrix of its own in a published checkpoint, quantised by itself.

@@ -14,11 +14,11 @@ std::vector<int64_t> stacked_shape(int64_t count, std::vector<int64_t> shape) {
 }
 
 // Autograd adds to the parameter's own slot.
-at::Tensor leaf_of(const Parameter& parameter, int64_t index) {
+at::Tensor leaf_of(Parameter& parameter, int64_t index) {
   at::Tensor leaf = parameter.master.select(0, index).detach();
   if (!parameter.trainable) return leaf;
   leaf.requires_grad_(true);
-  leaf.mutable_grad() = parameter.gradient.select(0, index);
+  leaf.mutable_grad() = parameter.gradient_slot().select(0, index);
   return leaf;
 }
 

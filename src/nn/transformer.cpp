@@ -112,6 +112,7 @@ at::Tensor Transformer::logits(const at::Tensor& ids, const AttentionContext& co
 at::Tensor Transformer::loss(const at::Tensor& ids, const at::Tensor& targets, double scale, LossTotals& totals,
                              const AttentionContext& context) {
   const at::Tensor rows = logits(ids, context).view({-1, config_.vocabulary});
+  if (logit_loss_) return logit_loss_(rows, targets.reshape(-1), scale, totals);
   return cross_entropy(rows, targets.reshape(-1), scale, totals);
 }
 

@@ -24,6 +24,9 @@ enum class Weights { trained, frozen };
 // Is shown what goes along depth (ResidualState::carried): before the first sublayer, depth 0, and behind each.
 using DepthObserver = std::function<void(int64_t depth, const at::Tensor& carried)>;
 
+// Of logits [N, V] and targets [N] what cross_entropy (nn/loss.h) says.
+using LogitLoss = std::function<at::Tensor(const at::Tensor& logits, const at::Tensor& targets, double scale, LossTotals& totals)>;
+
 class Transformer {
  public:
   Transformer(const ModelConfig& config, Precision precision, const at::Device& device,
@@ -58,6 +61,8 @@ class Transformer {
   // What is added to blocks' inputs from outside, null for nothing; it must outlive its place here.
   void add_to_blocks(BlockInput* input) { block_input_ = input; }
   BlockInput* block_input() const { return block_input_; }
+  // What loss() asks from now on instead of cross_entropy: where a head gives some of the logits only.
+  void judge_logits(LogitLoss loss) { logit_loss_ = std::move(loss); }
   // Called in every forward pass from now on; empty for nothing.
   void observe_depth(DepthObserver observer) { observer_ = std::move(observer); }
   int64_t depths() const { return config_.layers * residual_->sublayers_per_block() + 1; }  // places it is shown
@@ -76,6 +81,7 @@ class Transformer {
   std::unique_ptr<ResidualConnection> residual_;
   Norm final_norm_;
   Linear head_;
+  LogitLoss logit_loss_;
   BlockWrapper wrapper_;
   BlockInput* block_input_ = nullptr;
   DepthObserver observer_;
