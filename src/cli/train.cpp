@@ -34,7 +34,7 @@ void print_plan(RunConfig config, int ranks) {
   follow_phases(config);
   const Slice mine = slice_of(config.train.batch, 0, ranks);
   const MemoryPlan plan =
-      plan_memory(config.model, config.lora, config.memory, config.optim, config.train, mine.count, ranks);
+      plan_memory(config.model, config.lora, config.memory, config.optim, config.train, config.parallel, mine.count, ranks);
   const int64_t gists = config.gist.elements(config.model);
   const int64_t all = count_all(config.model, config.lora, config.memory) + gists;
   const int64_t trained = count_trainable(config.model, config.lora, config.memory) + gists;

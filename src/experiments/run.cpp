@@ -69,8 +69,8 @@ RunFileSpec run_file_spec(const RunAttributes& attributes, const ExtraMetrics& e
 
 void require_room(const RunConfig& config, const RunSite& site) {
   const Slice mine = slice_of(config.train.batch, site.ranks.host.rank(), site.ranks.host.size());
-  const MemoryPlan plan = plan_memory(config.model, config.lora, config.memory, config.optim, config.train, mine.count,
-                                      site.ranks.host.size());
+  const MemoryPlan plan = plan_memory(config.model, config.lora, config.memory, config.optim, config.train,
+                                      config.parallel, mine.count, site.ranks.host.size());
   require_memory(plan, config.train, device_of(site.world), site.world.rank(), ranks_on_host(site.world));
 }
 
@@ -159,7 +159,7 @@ RunOutcome train_and_report(Trainer& trainer, RunRecorder& recorder, const RunRe
       const RunConfig& c = request.config;
       const int ranks = site.ranks.host.size();
       const MemoryPlan plan =
-          plan_memory(c.model, c.lora, c.memory, c.optim, c.train, slice_of(c.train.batch, 0, ranks).count, ranks);
+          plan_memory(c.model, c.lora, c.memory, c.optim, c.train, c.parallel, slice_of(c.train.batch, 0, ranks).count, ranks);
       message = str("rank ", site.world.rank(), " on ", device_of(site.world).str(), ", step ", trainer.step(),
                     ": out of memory; planned ", describe_memory(plan), "; ", memory_advice(plan, c.train));
     }
@@ -307,6 +307,7 @@ RunOutcome train_only(RunRequest request, RunSite site) {
   TrainTask task{model, trained_sets(model, adapters.get(), memory.get(), gists.get(), config), adapters.get(), *data.train,
                  data.held_out.get(), config.train, config.optim, checkpoint, extra, request.limit,
                  [&] { site.world.watchdog().enter_steady_state(); }};
+  task.sharding = config.parallel.sharding();
   if (training) training->add_to(task);
   Trainer trainer(std::move(task), site.ranks, recorder, site.stop);
   if (!start.checkpoint.empty()) trainer.resume(start.checkpoint, start.manifest);

@@ -55,6 +55,7 @@ void RunConfig::describe(ConfigSection& s) {
   s.table("needles", needles, "texts with keys in sentences, and questions for them (data.kind = \"needles\")");
   s.table("optim", optim, "AdamW, its schedule and clipping");
   s.table("train", train, "the training loop: steps, batch, seed, precision, evaluation");
+  s.table("parallel", parallel, "how the model is spread over the ranks");
   s.table("eval", eval, "what is evaluated by itself when a run has ended");
   s.table("checkpoint", checkpoint, "when the run's state is saved, and how much of it is kept");
   s.table("watchdog", watchdog, "how long ranks wait for each other");
@@ -198,6 +199,13 @@ void check_gist(const RunConfig& config, const ConfigDocument& document) {
   check_gist_adapters(config, refuse);
 }
 
+// Passes over a context do not go through the block wrapper, which gathers weights, and are not the same on all ranks.
+void check_sharding(const RunConfig& config, const ConfigDocument& document) {
+  if (!config.gist.enabled() || config.parallel.sharding() < Sharding::gradients) return;
+  throw UsageError(str(document.where("parallel.shard"), ": parallel.shard: with [gist] ranks make passes of their own, "
+                       "expected none or optimizer, found \"", config.parallel.shard, "\""));
+}
+
 void check_quantised(const RunConfig& config, const ConfigDocument& document) {
   if (!config.model.is_quantised()) return;
   try {
@@ -222,6 +230,7 @@ RunConfig read_run_config(const ConfigDocument& document) {
   check_additions(config, document);
   check_gist(config, document);
   check_quantised(config, document);
+  check_sharding(config, document);
   check_sweep(config.sweep, document);
   if (config.checkpoint.keep_best && config.train.eval_every == 0) {
     throw UsageError(str(document.where("checkpoint.keep_best"),

@@ -12,6 +12,7 @@
 #include "nn/lora_config.h"
 #include "nn/model_config.h"
 #include "optim/optim_config.h"
+#include "parallel/parallel_config.h"
 #include "train/checkpoint_config.h"
 #include "train/train_config.h"
 #include "train/watchdog_config.h"
@@ -57,6 +58,7 @@ struct RunConfig {
   NeedleConfig needles;
   OptimConfig optim;
   TrainConfig train;
+  ParallelConfig parallel;
   EvalConfig eval;
   CheckpointConfig checkpoint;
   WatchdogConfig watchdog;

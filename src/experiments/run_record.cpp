@@ -135,6 +135,12 @@ RunAttributes version_attributes(const RankPlace& place) {
           {"mpi_version", v.mpi}};
 }
 
+// "data=4", "data=4, shard=parameters".
+std::string mesh_text(const ParallelConfig& parallel, int ranks) {
+  const bool spread = ranks > 1 && parallel.sharding() != Sharding::none;
+  return str("data=", ranks, spread ? ", shard=" + parallel.shard : "");
+}
+
 }  // namespace
 
 RunAttributes run_attributes(const World& world, int ranks, const RunConfig& config, const std::string& config_toml,
@@ -154,7 +160,7 @@ RunAttributes run_attributes(const World& world, int ranks, const RunConfig& con
                        {"epoch_samples", data.train->epoch_size()},
                        {"host", place.host},
                        {"world_size", int64_t{ranks}},
-                       {"mesh", str("data=", ranks)},
+                       {"mesh", mesh_text(config.parallel, ranks)},
                        {"device", place.device},
                        {"hardware", hardware_of(world.places())},
                        {"parameters", count_all(config.model, config.lora, config.memory) + gists},

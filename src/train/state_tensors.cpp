@@ -24,26 +24,31 @@ h5::Element stored_element(const at::Tensor& tensor) {
   }
 }
 
-StateTensor describe(const std::string& name, const Parameter& parameter, const at::Tensor& values) {
-  return {{name, stored_element(values), parameter.shape, {parameter.slice.origin, parameter.slice.shape}, 0, values.numel()},
-          values};
-}
-
 // One number for each block of a parameter is a tensor of its own.
-StateTensor describe(const std::string& name, const OptimizerTensor& tensor) {
-  if (tensor.values.numel() == tensor.parameter->elements()) return describe(name, *tensor.parameter, tensor.values);
-  return {whole_tensor(name, stored_element(tensor.values), {tensor.values.numel()}), tensor.values};
+StateTensor describe(const std::string& name, const ParameterPart& part, const at::Tensor& values, int64_t block = 1) {
+  const Parameter& parameter = *part.parameter;
+  if (block == 1) {
+    const TensorBox box{parameter.slice.origin, parameter.slice.shape};
+    return {{name, stored_element(values), parameter.shape, box, part.first, part.count}, values};
+  }
+  const int64_t blocks = (parameter.elements() + block - 1) / block;
+  TensorSlice slice = whole_tensor(name, stored_element(values), {blocks});
+  slice.first = part.first / block;
+  slice.count = values.numel();
+  return {slice, values};
 }
 
 }  // namespace
 
-std::vector<StateTensor> state_tensors(ParameterSet& parameters, const Optimizer& optimizer) {
+std::vector<StateTensor> state_tensors(const std::vector<UpdateRange>& ranges, const Optimizer& optimizer) {
   std::vector<StateTensor> all;
-  for (const Parameter* p : parameters.in_buffer_order()) {
-    all.push_back(describe(model_prefix + p->name, *p, parameters.master().narrow(0, p->offset, p->elements())));
+  for (const UpdateRange& range : ranges) {
+    for (const ParameterPart& part : range.parts) {
+      all.push_back(describe(model_prefix + part.parameter->name, part, range.weights.narrow(0, part.offset, part.count)));
+    }
   }
   for (const OptimizerTensor& tensor : optimizer.state()) {
-    all.push_back(describe("optim/" + tensor.kind + "/" + tensor.parameter->name, tensor));
+    all.push_back(describe("optim/" + tensor.kind + "/" + tensor.part.parameter->name, tensor.part, tensor.values, tensor.block));
   }
   return all;
 }

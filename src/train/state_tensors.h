@@ -19,7 +19,8 @@ struct StateTensor {
   bool own = false;   // no other rank has it
 };
 
-std::vector<StateTensor> state_tensors(ParameterSet& parameters, const Optimizer& optimizer);
+// Of the masters in `ranges` and of what `optimizer` keeps for them.
+std::vector<StateTensor> state_tensors(const std::vector<UpdateRange>& ranges, const Optimizer& optimizer);
 
 // What one rank stores: all of its own, and of tensors that every rank holds alike consecutive elements, about as many
 // for each rank, cut at multiples of ParameterSet::alignment.

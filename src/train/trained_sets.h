@@ -6,10 +6,16 @@
 #include <vector>
 
 #include "optim/optimizer.h"
-#include "parallel/gradient_reducer.h"
+#include "parallel/sharded_set.h"
 #include "train/state_tensors.h"
 
 namespace braid {
+
+// Communicators of the ranks that train together (a group of them in a side-by-side sweep).
+struct TrainRanks {
+  Communicator& host;  // CPU memory
+  Communicator& data;  // the device's memory
+};
 
 struct TrainedSet {
   ParameterSet& parameters;
@@ -19,13 +25,22 @@ struct TrainedSet {
 
 class TrainedSets {
  public:
-  // Every rank names the same sets in the same order. They must outlive this.
-  TrainedSets(const std::vector<TrainedSet>& sets, Communicator& comm);
+  // Every rank names the same sets in the same order. They must outlive this. With one rank nothing is spread. Collective.
+  TrainedSets(const std::vector<TrainedSet>& sets, TrainRanks ranks, Sharding sharding = Sharding::none);
+
+  // Around forward and backward passes: weights that are needed throughout are here from open() to close(), and what
+  // gather() wraps finds those of its blocks. Collective, and so is every pass of gathered weights.
+  void open();
+  void close();
+  bool gathers() const { return sharding_ == Sharding::parameters; }
+  BlockWrapper gather(BlockWrapper inner);
+  // Whether every rank must make the same number of backward passes in a step.
+  bool counts_passes() const { return sharding_ >= Sharding::gradients; }
 
   void zero_gradients();
   void start_backward();
-  void arm();     // before the step's last backward pass: sums over ranks begin
-  void finish();  // and are there
+  void arm(bool last);  // before a backward pass; `last` of the step: sums over ranks begin
+  void finish();        // and are there
 
   // Of the gradient's square: what belongs to this rank alone, [1] double on the device, to be summed over ranks; and
   // the 2-norm of what all ranks have alike, [1] likewise.
@@ -37,14 +52,26 @@ class TrainedSets {
   std::vector<StateTensor> state_tensors() const;
 
  private:
+  // A set with what brings its gradients together; neither where it is a rank's own.
   struct Member {
-    TrainedSet set;
-    std::unique_ptr<Optimizer> optimizer;
-    std::unique_ptr<GradientReducer> reducer;  // null for what is a rank's own
+    ParameterSet& parameters;
+    std::unique_ptr<GradientReducer> reducer;
+    std::unique_ptr<ShardedSet> sharded;
   };
-  at::Tensor norms(bool own) const;
+  struct Updated {
+    std::vector<UpdateRange> ranges;
+    std::unique_ptr<Optimizer> optimizer;
+    bool own = false;  // no other rank has it
+  };
+  void add(const TrainedSet& set, TrainRanks ranks);
+  void update_with(std::vector<UpdateRange> ranges, const OptimConfig& optim, bool own);
+  at::Tensor squares(bool own) const;
+  void publish();
 
+  Sharding sharding_;
   std::vector<Member> members_;
+  std::vector<Updated> updated_;
+  at::Device device_;
 };
 
 }  // namespace braid

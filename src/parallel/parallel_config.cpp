@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "parallel/parallel_config.h"
+
+namespace braid {
+
+Sharding ParallelConfig::sharding() const {
+  if (shard == "optimizer") return Sharding::optimizer;
+  if (shard == "gradients") return Sharding::gradients;
+  return shard == "parameters" ? Sharding::parameters : Sharding::none;
+}
+
+void ParallelConfig::describe(ConfigSection& s) {
+  s.choice("shard", shard, {"none", "optimizer", "gradients", "parameters"},
+           "what of the trained matrices each rank keeps a part of instead of all: nothing; the optimiser's state "
+           "(ZeRO-1); gradients as well (ZeRO-2); the weights themselves as well, gathered block by block (ZeRO-3)");
+}
+
+}  // namespace braid
