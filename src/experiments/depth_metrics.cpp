@@ -44,7 +44,7 @@ class DepthMetrics {
 
   bool has_streams() const { return residual_.mixing_count() > 0; }
   bool has_layers() const { return every_ > 0; }
-  bool trains_mixing() const { return has_streams() && model_.parameters().gradient().defined(); }
+  bool trains_mixing() const { return has_streams() && model_.parameters().all().front().trainable; }
   std::string when() const {
     return residual_.mixes_by_token() ? ", each the mean over the step's tokens, before the update"
                                       : ", after the update";

@@ -190,7 +190,7 @@ MemoryPlan memory_plan(const RunConfig& config, int rank, int ranks) {
   const int64_t tensor = config.parallel.tensor, replicas = ranks / tensor;
   const Slice mine = slice_of(config.train.batch, rank / tensor, replicas);
   return plan_memory(tensor_share(config.model, rank % tensor, tensor), config.lora, config.memory, config.optim, config.train,
-                     mine.count, ranks);
+                     config.parallel, mine.count, static_cast<int>(replicas));
 }
 
 int exit_code_of(const std::string& state) {
@@ -337,6 +337,7 @@ RunOutcome train_only(RunRequest request, RunSite site) {
   TrainTask task{model, trained_sets(made, config), made.adapters.get(), *data.train,
                  data.held_out.get(), config.train, config.optim, checkpoint, extra, request.limit,
                  [&] { site.world.watchdog().enter_steady_state(); }};
+  task.sharding = config.parallel.sharding();
   if (training) training->add_to(task);
   Trainer trainer(std::move(task), mesh, recorder, site.stop);
   if (!start.checkpoint.empty()) trainer.resume(start.checkpoint, start.manifest);

@@ -222,6 +222,7 @@ void check_parallel(const RunConfig& config, const ConfigDocument& document) {
   const bool in_blocks = model.query_width() / n % block == 0 && model.mlp_width / n % block == 0 && model.width % block == 0;
   refuse(model.is_quantised() && !in_blocks,
          "weights in 4 bits whose rows would be cut within a block of 64 numbers, which share an absmax (model.quantise)");
+  refuse(lora.enabled() && config.parallel.sharding() != Sharding::none, "adapters and parallel.shard together");
   refuse(config.memory.enabled(), "hash memory (memory.layers)");
   refuse(config.gist.enabled(), "gist tokens (gist.count)");
   refuse(config.optim.kind == "adamw8bit", "optim.kind = \"adamw8bit\", whose blocks of 256 would cross from rank to rank");
@@ -230,6 +231,13 @@ void check_parallel(const RunConfig& config, const ConfigDocument& document) {
   } catch (const UsageError& problem) {
     throw UsageError(str(document.where("parallel.tensor"), ": ", problem.what()));
   }
+}
+
+// Passes over a context do not go through the block wrapper, which gathers weights, and are not the same on all ranks.
+void check_sharding(const RunConfig& config, const ConfigDocument& document) {
+  if (!config.gist.enabled() || config.parallel.sharding() < Sharding::gradients) return;
+  throw UsageError(str(document.where("parallel.shard"), ": parallel.shard: with [gist] ranks make passes of their own, "
+                       "expected none or optimizer, found \"", config.parallel.shard, "\""));
 }
 
 void check_quantised(const RunConfig& config, const ConfigDocument& document) {
@@ -257,6 +265,7 @@ RunConfig read_run_config(const ConfigDocument& document) {
   check_gist(config, document);
   check_quantised(config, document);
   check_parallel(config, document);
+  check_sharding(config, document);
   check_sweep(config.sweep, document);
   if (config.checkpoint.keep_best && config.train.eval_every == 0) {
     throw UsageError(str(document.where("checkpoint.keep_best"),

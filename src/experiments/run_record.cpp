@@ -135,6 +135,12 @@ RunAttributes version_attributes(const RankPlace& place) {
           {"mpi_version", v.mpi}};
 }
 
+// "data=4", "data=4, shard=parameters".
+std::string arrangement_text(const ParallelConfig& parallel, int64_t replicas) {
+  const bool spread = replicas > 1 && parallel.sharding() != Sharding::none;
+  return mesh_text(replicas, parallel.tensor) + (spread ? " shard=" + parallel.shard : "");
+}
+
 }  // namespace
 
 RunAttributes run_attributes(const World& world, int ranks, const RunConfig& config, const std::string& config_toml,
@@ -155,7 +161,7 @@ RunAttributes run_attributes(const World& world, int ranks, const RunConfig& con
                        {"epoch_samples", data.train->epoch_size()},
                        {"host", place.host},
                        {"world_size", int64_t{ranks}},
-                       {"mesh", mesh_text(replicas, config.parallel.tensor)},
+                       {"mesh", arrangement_text(config.parallel, replicas)},
                        {"device", place.device},
                        {"hardware", hardware_of(world.places())},
                        {"parameters", count_all(config.model, config.lora, config.memory) + gists},

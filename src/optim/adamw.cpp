@@ -4,40 +4,40 @@
 #include <cmath>
 #include <optional>
 
-#include "kernels/sums.h"
-#include "nn/kernel_call.h"
 #include "nn/precompiled.h"
 
 namespace braid {
 
-AdamW::AdamW(ParameterSet& parameters, const OptimConfig& config)
-    : parameters_(parameters),
-      config_(config),
-      first_(at::zeros_like(parameters.master())),
-      second_(at::zeros_like(parameters.master())),
-      step_count_(at::zeros({}, parameters.master().options().dtype(at::kFloat))) {}
+AdamW::AdamW(std::vector<UpdateRange> ranges, const OptimConfig& config) : config_(config) {
+  for (UpdateRange& range : ranges) {
+    const at::Tensor first = at::zeros_like(range.weights), second = at::zeros_like(range.weights);
+    moments_.push_back({std::move(range), first, second});
+  }
+}
 
 void AdamW::step(double learning_rate, double divisor) {
   const at::NoGradGuard no_gradient;
-  step_count_.fill_(double(config_.correction_step(++steps_)));
-  for (const GroupRange& range : parameters_.groups()) update_range(range, learning_rate, divisor);
-  parameters_.refresh_compute();
-}
-
-void AdamW::update_range(const GroupRange& range, double learning_rate, double divisor) {
-  const auto part = [&](const at::Tensor& flat) { return flat.narrow(0, range.first, range.count); };
-  fused_adamw({part(parameters_.master()), part(parameters_.gradient()), part(first_), part(second_)}, step_count_,
-              config_, learning_rate * parameters_.rate(range.group), config_.weight_decay_of(range.group), divisor);
+  ++steps_;
+  if (moments_.empty()) return;
+  const auto options = moments_.front().first.options().dtype(at::kFloat);
+  const at::Tensor step_count = at::full({}, double(config_.correction_step(steps_)), options);
+  for (const auto& [range, first, second] : moments_) {
+    fused_adamw({range.weights, range.gradient, first, second}, step_count, config_, learning_rate * range.rate,
+                config_.weight_decay_of(range.group), divisor);
+  }
 }
 
 std::vector<OptimizerTensor> AdamW::state() const {
   std::vector<OptimizerTensor> all;
-  const std::vector<Parameter*> order = parameters_.in_buffer_order();
-  const auto add = [&](const char* kind, const at::Tensor& flat) {
-    for (const Parameter* p : order) all.push_back({kind, p, flat.narrow(0, p->offset, p->elements())});
+  const auto add = [&](const char* kind, at::Tensor Moments::*moment) {
+    for (const Moments& each : moments_) {
+      for (const ParameterPart& part : each.range.parts) {
+        all.push_back({kind, part, (each.*moment).narrow(0, part.offset, part.count)});
+      }
+    }
   };
-  add("exp_avg", first_);
-  add("exp_avg_sq", second_);
+  add("exp_avg", &Moments::first);
+  add("exp_avg_sq", &Moments::second);
   return all;
 }
 
@@ -47,14 +47,6 @@ void fused_adamw(const AdamWTensors& tensors, const at::Tensor& step_count, cons
   if (divisor != 1.0) scale = at::full({}, divisor, step_count.options());
   at::_fused_adamw_({tensors.weights}, {tensors.gradient}, {tensors.first}, {tensors.second}, {}, {step_count},
                     learning_rate, config.beta1, config.beta2, weight_decay, config.epsilon, false, false, scale);
-}
-
-at::Tensor gradient_norm(const ParameterSet& parameters) { return gradient_norm(parameters.gradient()); }
-
-at::Tensor gradient_norm(const at::Tensor& gradient) {
-  if (gradient.is_cuda()) return at::linalg_vector_norm(gradient, 2, std::nullopt, false, at::kDouble);
-  const double squares = kernels::sum_of_squares(gradient.numel(), element_of(gradient), gradient.const_data_ptr());
-  return at::scalar_tensor(std::sqrt(squares), gradient.options().dtype(at::kDouble));
 }
 
 double clip_divisor(double norm, double limit) {

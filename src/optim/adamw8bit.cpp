@@ -22,35 +22,36 @@ int64_t blocks_of(int64_t elements) { return (elements + moment_block - 1) / mom
 
 }  // namespace
 
-AdamW8bit::AdamW8bit(ParameterSet& parameters, const OptimConfig& config) : parameters_(parameters), config_(config) {
-  const at::Tensor master = parameters.master();
-  if (master.scalar_type() != at::kFloat) throw Error("8-bit AdamW updates weights in float32 only");
-  if (master.is_cuda()) place_ = config.paged ? Place::managed : Place::gpu;
-  lay_out();
+AdamW8bit::AdamW8bit(std::vector<UpdateRange> ranges, const OptimConfig& config)
+    : ranges_(std::move(ranges)), config_(config) {
+  if (ranges_.empty()) return;
+  const at::Tensor& weights = ranges_.front().weights;
+  if (weights.scalar_type() != at::kFloat) throw Error("8-bit AdamW updates weights in float32 only");
+  if (weights.is_cuda()) place_ = config.paged ? Place::managed : Place::gpu;
+  for (const UpdateRange& range : ranges_) lay_out(range);
   first_ = make_moment(kernels::signed_dynamic_map());
   second_ = make_moment(kernels::unsigned_dynamic_map());
-  step_count_ = at::zeros({}, master.options());
 }
 
-void AdamW8bit::lay_out() {
-  for (const Parameter* p : parameters_.in_buffer_order()) {
-    if (!p->trainable) continue;
-    const bool rounded = p->elements() >= least_elements;
+void AdamW8bit::lay_out(const UpdateRange& range) {
+  for (const ParameterPart& part : range.parts) {
+    if (!part.parameter->trainable) continue;
+    const bool rounded = part.parameter->elements() >= least_elements;
     int64_t& total = rounded ? rounded_ : small_;
-    const int64_t padded = blocks_of(p->elements()) * moment_block;
-    const bool joins = !runs_.empty() && runs_.back().rounded == rounded && runs_.back().group == p->group &&
-                       runs_.back().first + runs_.back().count == p->offset;
-    if (!joins) runs_.push_back({p->offset, 0, total, p->group, rounded});
+    const bool joins = !runs_.empty() && runs_.back().rounded == rounded && runs_.back().range == &range &&
+                       runs_.back().first + runs_.back().count == part.offset;
+    if (!joins) runs_.push_back({&range, part.offset, 0, total, rounded});
+    const int64_t padded = blocks_of(part.count) * moment_block;
     runs_.back().count += padded;
-    owned_.push_back({p, total, rounded});
+    owned_.push_back({part, total, rounded});
     total += padded;
   }
 }
 
 // The padding behind a tensor belongs to its last block, whose absmax a checkpoint may set: it must say 0 by its codes.
 AdamW8bit::Moment AdamW8bit::make_moment(const kernels::DynamicMap& map) const {
-  const auto options = parameters_.master().options();
-  at::Tensor codes = place_ == Place::managed ? paged_zeros(rounded_, parameters_.master().device())
+  const auto options = ranges_.front().weights.options();
+  at::Tensor codes = place_ == Place::managed ? paged_zeros(rounded_, options.device())
                                               : at::empty({rounded_}, options.dtype(at::kByte));
   codes.fill_(std::find(map.value.begin(), map.value.end(), 0.0f) - map.value.begin());
   return {codes, at::zeros({blocks_of(rounded_)}, options), at::zeros({small_}, options)};
@@ -58,18 +59,17 @@ AdamW8bit::Moment AdamW8bit::make_moment(const kernels::DynamicMap& map) const {
 
 void AdamW8bit::step(double learning_rate, double divisor) {
   const at::NoGradGuard no_gradient;
-  step_count_.fill_(double(config_.correction_step(++steps_)));
+  ++steps_;
   for (const Run& run : runs_) {
-    const double rate = learning_rate * parameters_.rate(run.group);
+    const double rate = learning_rate * run.range->rate;
     run.rounded ? update_rounded(run, rate, divisor) : update_small(run, rate, divisor);
   }
-  parameters_.refresh_compute();
 }
 
 void AdamW8bit::update_rounded(const Run& run, double learning_rate, double divisor) {
-  const at::Tensor weights = parameters_.master(), gradient = parameters_.gradient();
+  const at::Tensor &weights = run.range->weights, &gradient = run.range->gradient;
   const kernels::AdamWNumbers numbers{learning_rate,   config_.beta1, config_.beta2, config_.epsilon,
-                                      config_.weight_decay_of(run.group), divisor, config_.correction_step(steps_)};
+                                      config_.weight_decay_of(run.range->group), divisor, config_.correction_step(steps_)};
   const auto fetch = [&](int64_t at) {
     if (place_ != Place::managed || at >= run.count) return;
     for (const Moment* moment : {&first_, &second_}) {
@@ -90,23 +90,25 @@ void AdamW8bit::update_rounded(const Run& run, double learning_rate, double divi
 
 void AdamW8bit::update_small(const Run& run, double learning_rate, double divisor) {
   const auto part = [&](const at::Tensor& flat, int64_t first) { return flat.narrow(0, first, run.count); };
-  fused_adamw({part(parameters_.master(), run.first), part(parameters_.gradient(), run.first),
-               part(first_.wide, run.own), part(second_.wide, run.own)},
-              step_count_, config_, learning_rate, config_.weight_decay_of(run.group), divisor);
+  const at::Tensor step_count =
+      at::full({}, double(config_.correction_step(steps_)), run.range->weights.options());
+  fused_adamw({part(run.range->weights, run.first), part(run.range->gradient, run.first), part(first_.wide, run.own),
+               part(second_.wide, run.own)},
+              step_count, config_, learning_rate, config_.weight_decay_of(run.range->group), divisor);
 }
 
 std::vector<OptimizerTensor> AdamW8bit::state() const {
   std::vector<OptimizerTensor> all;
   const auto add = [&](const std::string& kind, const Moment& moment) {
     for (const Own& own : owned_) {
-      const int64_t count = own.parameter->elements();
+      const int64_t count = own.part.count;
       if (!own.rounded) {
-        all.push_back({kind, own.parameter, moment.wide.narrow(0, own.first, count)});
+        all.push_back({kind, own.part, moment.wide.narrow(0, own.first, count)});
         continue;
       }
-      all.push_back({kind + "_codes", own.parameter, moment.codes.narrow(0, own.first, count)});
+      all.push_back({kind + "_codes", own.part, moment.codes.narrow(0, own.first, count)});
       const at::Tensor absmax = moment.absmax.narrow(0, own.first / moment_block, blocks_of(count));
-      all.push_back({kind + "_absmax", own.parameter, absmax});
+      all.push_back({kind + "_absmax", own.part, absmax, moment_block});
     }
   };
   add("exp_avg", first_);

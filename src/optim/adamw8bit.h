@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// AdamW with moments of 8 bits (kernels/adamw8bit.h) over a model's flat buffers: 2.03 bytes of state a weight instead of
-// 8. Tensors of fewer than 4096 elements (norms, biases, coefficients) keep 32 bits, as in bitsandbytes; frozen ones have
-// no state and are left alone.
+// AdamW with moments of 8 bits (kernels/adamw8bit.h) over flat buffers: 2.03 bytes of state a weight instead of
+// 8. Parameters of fewer than 4096 elements (norms, biases, coefficients) keep 32 bits, as in bitsandbytes; frozen ones
+// have no state and are left alone.
 #pragma once
 
 #include "kernels/adamw8bit.h"
@@ -15,7 +15,8 @@ class AdamW8bit final : public Optimizer {
   static constexpr int64_t least_elements = 4096;  // of a tensor whose moments are rounded
 
   // Error: parameters in double.
-  AdamW8bit(ParameterSet& parameters, const OptimConfig& config);
+  AdamW8bit(std::vector<UpdateRange> ranges, const OptimConfig& config);
+  AdamW8bit(ParameterSet& parameters, const OptimConfig& config) : AdamW8bit(whole_ranges(parameters), config) {}
 
   void step(double learning_rate, double divisor = 1.0) override;
   // exp_avg and exp_avg_sq of small tensors; of others exp_avg_codes, exp_avg_sq_codes (uint8, one for each element),
@@ -29,14 +30,14 @@ class AdamW8bit final : public Optimizer {
   int64_t state_bytes() const;
 
  private:
-  // Neighbours in the flat buffers that are treated alike. `own` is their first element in the state's buffers.
+  // Neighbours in a range that are treated alike. `own` is their first element in the state's buffers.
   struct Run {
+    const UpdateRange* range = nullptr;
     int64_t first = 0, count = 0, own = 0;
-    int group = 0;
     bool rounded = false;
   };
   struct Own {
-    const Parameter* parameter = nullptr;
+    ParameterPart part;
     int64_t first = 0;  // in the state's buffers
     bool rounded = false;
   };
@@ -45,19 +46,18 @@ class AdamW8bit final : public Optimizer {
     at::Tensor codes, absmax, wide;  // [rounded elements], [their blocks], [elements of small tensors]
   };
 
-  void lay_out();
+  void lay_out(const UpdateRange& range);
   Moment make_moment(const kernels::DynamicMap& map) const;  // of 0
   void update_rounded(const Run& run, double learning_rate, double divisor);
   void update_small(const Run& run, double learning_rate, double divisor);
 
-  ParameterSet& parameters_;
+  std::vector<UpdateRange> ranges_;
   OptimConfig config_;
   Place place_ = Place::host;
   std::vector<Run> runs_;
   std::vector<Own> owned_;
   int64_t rounded_ = 0, small_ = 0;  // elements, padded
   Moment first_, second_;
-  at::Tensor step_count_;
   int64_t steps_ = 0;
 };
 

@@ -6,9 +6,9 @@
 
 namespace braid {
 
-std::unique_ptr<Optimizer> make_optimizer(ParameterSet& parameters, const OptimConfig& config) {
-  if (config.kind == "adamw8bit") return std::make_unique<AdamW8bit>(parameters, config);
-  return std::make_unique<AdamW>(parameters, config);
+std::unique_ptr<Optimizer> make_optimizer(std::vector<UpdateRange> ranges, const OptimConfig& config) {
+  if (config.kind == "adamw8bit") return std::make_unique<AdamW8bit>(std::move(ranges), config);
+  return std::make_unique<AdamW>(std::move(ranges), config);
 }
 
 }  // namespace braid

@@ -8,22 +8,23 @@
 #include <string>
 #include <vector>
 
-#include "nn/parameter.h"
 #include "optim/optim_config.h"
+#include "optim/update_range.h"
 
 namespace braid {
 
-// State that belongs to a parameter: a number for each of its elements, or one for each of its blocks of 256.
+// State that belongs to a part of a parameter: a number for each of its elements, or one for each block of them.
 struct OptimizerTensor {
   std::string kind;  // "exp_avg"; a checkpoint calls it optim/<kind>/<parameter>
-  const Parameter* parameter = nullptr;
+  ParameterPart part;
   at::Tensor values;  // [elements] or [blocks], a view of what the optimiser uses
+  int64_t block = 1;  // elements to a number
 };
 
 class Optimizer {
  public:
   virtual ~Optimizer() = default;
-  // One update with gradients divided by `divisor` (clipping), then bf16 copies follow the masters.
+  // One update of the masters with gradients divided by `divisor` (clipping); bf16 copies are for the caller to refresh.
   virtual void step(double learning_rate, double divisor) = 0;
   virtual std::vector<OptimizerTensor> state() const = 0;
   // Goes on where another left off, once its state has been filled in.
@@ -31,6 +32,6 @@ class Optimizer {
 };
 
 // The one that `config` names. The parameters must outlive it.
-std::unique_ptr<Optimizer> make_optimizer(ParameterSet& parameters, const OptimConfig& config);
+std::unique_ptr<Optimizer> make_optimizer(std::vector<UpdateRange> ranges, const OptimConfig& config);
 
 }  // namespace braid

@@ -29,53 +29,42 @@ Buffer buffer_of(const at::Tensor& tensor) {
 }
 
 GradientReducer::GradientReducer(ParameterSet& parameters, Communicator& comm, BucketSizes sizes)
-    : set_(parameters), comm_(comm) {
-  if (comm.size() > 1) plan(sizes);
-}
+    : set_(parameters),
+      comm_(comm),
+      buckets_(comm.size() > 1 ? plan(parameters, sizes) : std::vector<Bucket>()),
+      queue_(parameters_of(buckets_), [this](size_t bucket) { send(buckets_[bucket]); }) {}
 
-GradientReducer::~GradientReducer() {
-  for (Parameter& parameter : set_.all()) parameter.on_grad_ready = nullptr;
-}
-
-void GradientReducer::plan(BucketSizes sizes) {
-  const std::vector<Parameter*> order = set_.in_buffer_order();
-  const int64_t element = set_.gradient().element_size(), end = set_.gradient().numel();
+std::vector<GradientReducer::Bucket> GradientReducer::plan(ParameterSet& set, BucketSizes sizes) {
+  std::vector<Bucket> buckets;
+  const std::vector<Parameter*> order = set.in_buffer_order();
+  const int64_t element = set.gradient().element_size(), end = set.gradient().numel();
   for (size_t i = 0; i < order.size(); ++i) {
-    const int64_t limit = buckets_.size() <= 1 ? sizes.first_bytes : sizes.other_bytes;
-    if (buckets_.empty() || buckets_.back().count * element >= limit) buckets_.push_back({order[i]->offset, 0, 0, 0});
-    Bucket& bucket = buckets_.back();
+    const int64_t limit = buckets.size() <= 1 ? sizes.first_bytes : sizes.other_bytes;
+    if (buckets.empty() || buckets.back().count * element >= limit) buckets.push_back({order[i]->offset, 0, {}});
+    Bucket& bucket = buckets.back();
     const int64_t next = i + 1 < order.size() ? order[i + 1]->offset : end;
     bucket.count = next - bucket.first;
-    if (!order[i]->trainable) continue;
-    ++bucket.parameters;
-    order[i]->on_grad_ready = [this, index = buckets_.size() - 1](Parameter&) { ready(index); };
+    bucket.parameters.push_back(order[i]);
   }
+  return buckets;
 }
 
-void GradientReducer::arm() {
-  armed_ = true;
-  next_ = 0;
-  works_.clear();
-  for (Bucket& bucket : buckets_) bucket.pending = bucket.parameters;
+std::vector<std::vector<Parameter*>> GradientReducer::parameters_of(const std::vector<Bucket>& buckets) {
+  std::vector<std::vector<Parameter*>> all;
+  for (const Bucket& bucket : buckets) all.push_back(bucket.parameters);
+  return all;
 }
 
-void GradientReducer::ready(size_t index) {
-  if (!armed_) return;
-  --buckets_[index].pending;
-  while (next_ < buckets_.size() && buckets_[next_].pending == 0) send_next();
-}
+void GradientReducer::arm() { queue_.start(queue_.size()); }
 
-void GradientReducer::send_next() {
-  const Bucket& bucket = buckets_[next_++];
+void GradientReducer::send(const Bucket& bucket) {
   works_.push_back(comm_.all_reduce(buffer_of(set_.gradient().narrow(0, bucket.first, bucket.count)), ReduceOp::sum));
 }
 
 void GradientReducer::finish() {
-  overlapped_ = next_;
-  while (next_ < buckets_.size()) send_next();
+  queue_.flush();
   for (const Work& work : works_) work.wait();
   works_.clear();
-  armed_ = false;
 }
 
 }  // namespace braid

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "comm/communicator.h"
-#include "nn/parameter.h"
+#include "parallel/bucket_queue.h"
 
 namespace braid {
 
@@ -20,33 +20,29 @@ struct BucketSizes {
 class GradientReducer {
  public:
   GradientReducer(ParameterSet& parameters, Communicator& comm, BucketSizes sizes = {});
-  ~GradientReducer();
-  GradientReducer(const GradientReducer&) = delete;
-  GradientReducer& operator=(const GradientReducer&) = delete;
 
   // Before the backward pass of the step's last micro-batch: from now on ready parameters count.
   void arm();
   // Sends what is left and waits for all sums. Gradients are then equal on every rank.
   void finish();
-  size_t buckets() const { return buckets_.size(); }
+  size_t buckets() const { return queue_.size(); }
   // How many buckets had been sent before finish() in the last step: what overlapped with backward.
-  size_t overlapped() const { return overlapped_; }
+  size_t overlapped() const { return queue_.early(); }
 
  private:
   struct Bucket {
     int64_t first = 0, count = 0;  // elements of the flat buffer
-    int parameters = 0, pending = 0;
+    std::vector<Parameter*> parameters;
   };
-  void plan(BucketSizes sizes);
-  void ready(size_t bucket);
-  void send_next();
+  static std::vector<Bucket> plan(ParameterSet& set, BucketSizes sizes);
+  static std::vector<std::vector<Parameter*>> parameters_of(const std::vector<Bucket>& buckets);
+  void send(const Bucket& bucket);
 
   ParameterSet& set_;
   Communicator& comm_;
   std::vector<Bucket> buckets_;
+  BucketQueue queue_;
   std::vector<Work> works_;
-  size_t next_ = 0, overlapped_ = 0;
-  bool armed_ = false;
 };
 
 // A tensor's memory as a communicator takes it. Contiguous tensors only.

@@ -3,11 +3,20 @@
 
 namespace braid {
 
+Sharding ParallelConfig::sharding() const {
+  if (shard == "optimizer") return Sharding::optimizer;
+  if (shard == "gradients") return Sharding::gradients;
+  return shard == "parameters" ? Sharding::parameters : Sharding::none;
+}
+
 void ParallelConfig::describe(ConfigSection& s) {
   s.value("tensor", tensor,
           "so many ranks that follow each other hold one copy of the model between them, each some heads, a part of the "
           "MLP and of the vocabulary, and see the same samples; 1: each holds all of it [ranks]",
           1, 4096);
+  s.choice("shard", shard, {"none", "optimizer", "gradients", "parameters"},
+           "what of the trained matrices each rank keeps a part of instead of all: nothing; the optimiser's state "
+           "(ZeRO-1); gradients as well (ZeRO-2); the weights themselves as well, gathered block by block (ZeRO-3)");
 }
 
 }  // namespace braid

@@ -60,7 +60,7 @@ double Checkpointer::stage(const RunPosition& position) {
   const Stopwatch watch;
   finish();
   const at::NoGradGuard no_gradient;
-  const at::Device device = tensors_.at(0).values.device();
+  const at::Device device = tensors_.empty() ? at::Device(at::kCPU) : tensors_.front().values.device();
   if (!buffer_.defined()) buffer_ = host_buffer(bytes_of(share_), device);
   staged_ = {position.step, to_state(position), {}, trusted_};
   auto* next = static_cast<std::byte*>(buffer_.mutable_data_ptr());

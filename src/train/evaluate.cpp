@@ -43,13 +43,16 @@ Evaluation evaluate(Transformer& model, const Dataset& data, int64_t samples, in
   const Slice mine = slice_of(samples, comm.rank(), comm.size());
   LossTotals totals = make_loss_totals(model.device());
   model.residual().begin_step();
-  const int64_t most = slice_of(samples, 0, comm.size()).count;  // of any rank: all take part in every fetch
+  LossTotals nobody = make_loss_totals(model.device());
+  const int64_t most = slice_of(samples, 0, comm.size()).count;  // of any rank
   for (int64_t done = 0; done < most; done += micro_batch) {
-    const int64_t count = std::clamp<int64_t>(mine.count - done, 0, micro_batch);
-    const Batch batch = gather(data, mine.first + done, count);
+    const int64_t mine_left = std::clamp<int64_t>(mine.count - done, 0, micro_batch);
+    const bool idle = mine_left == 0;  // all take part in every fetch of rows and weights, if only for show
+    const int64_t count = idle ? 1 : mine_left;
+    const Batch batch = gather(data, idle ? 0 : mine.first + done, count);
     fetch_block_inputs(model, batch, 0, count);
-    if (count == 0) continue;
-    loss ? loss(batch, 0, count, 1.0, totals) : batch_loss(model, batch, 0, count, 1.0, totals);
+    LossTotals& sums = idle ? nobody : totals;
+    loss ? loss(batch, 0, count, 1.0, sums) : batch_loss(model, batch, 0, count, 1.0, sums);
   }
   if (model.block_input()) model.block_input()->release();
   comm.all_reduce(buffer_of(totals.values), ReduceOp::sum).wait();

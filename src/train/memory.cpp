@@ -3,22 +3,37 @@
 
 #include <malloc.h>
 
+#include <algorithm>
 #include <cstdio>
 
 #include "base/error.h"
 #include "nn/connection_functions.h"
 #include "nn/precompiled.h"
 #include "nn/token_coefficients.h"
+#include "parallel/gradient_reducer.h"
 
 namespace braid {
+
+namespace {
+
+int64_t embedding_elements(const ModelConfig& m) {
+  return m.vocabulary * m.width * (m.tie_embeddings ? 1 : 2) + (m.is_llama() ? 0 : m.context * m.width);
+}
+
+// Norms, biases and connections: all that is no matrix.
+int64_t vector_elements(const ModelConfig& m) {
+  const int64_t D = m.width, q = m.query_width(), kv = m.key_value_width();
+  const int64_t biases = m.is_llama() ? 0 : (q + 2 * kv) + D + m.mlp_width + D;
+  const int64_t norms = m.is_llama() ? 2 * D : 4 * D;
+  return m.layers * (biases + norms) + connection_elements(m) + norms / 2;
+}
+
+}  // namespace
 
 int64_t count_parameters(const ModelConfig& m) {
   const int64_t D = m.width, q = m.query_width(), kv = m.key_value_width();
   const int64_t attention = (q + 2 * kv) * D + D * q, mlp = (m.is_llama() ? 3 : 2) * D * m.mlp_width;
-  const int64_t biases = m.is_llama() ? 0 : (q + 2 * kv) + D + m.mlp_width + D;
-  const int64_t norms = m.is_llama() ? 2 * D : 4 * D;
-  const int64_t embeddings = m.vocabulary * D * (m.tie_embeddings ? 1 : 2) + (m.is_llama() ? 0 : m.context * D);
-  return m.layers * (attention + mlp + biases + norms) + connection_elements(m) + embeddings + norms / 2;
+  return m.layers * (attention + mlp) + embedding_elements(m) + vector_elements(m);
 }
 
 namespace {
@@ -71,21 +86,75 @@ int64_t count_all(const ModelConfig& model, const LoraConfig& lora, const HashMe
   return count_parameters(model) + added_elements(model, lora, memory) + hash_memory_table_elements(memory);
 }
 
+namespace {
+
+// Elements that are trained: matrices that ranks may spread, those of them whose masters layers read (`wide`) and those
+// outside of blocks (`lasting`), and what is whole on each rank.
+struct TrainedElements {
+  int64_t spread = 0, wide = 0, lasting = 0, whole = 0;
+};
+
+TrainedElements trained_elements(const ModelConfig& m, const LoraConfig& lora, const HashMemoryConfig& memory) {
+  const int64_t added = added_elements(m, lora, memory), dense = hash_memory_dense_elements(m, memory);
+  TrainedElements e{added, lora.dora ? added : dense, dense, 0};
+  if (!trains_model(lora, memory)) return e;
+  const int64_t embeddings = embedding_elements(m), head = m.tie_embeddings ? 0 : m.vocabulary * m.width;
+  e.whole = vector_elements(m);
+  e.spread += count_parameters(m) - e.whole;
+  e.wide += embeddings - head;
+  e.lasting += embeddings;
+  return e;
+}
+
+int64_t optimiser_bytes(int64_t elements, const OptimConfig& optim) {
+  // In 8 bits two codes a weight and two absmax a block; the few small tensors' 32 bits do not count.
+  return optim.kind == "adamw8bit" ? elements * 2 + elements / 32 : elements * 8;
+}
+
+// What a rank has of spread matrices, and at most at a time of whole ones: gathered weights of two blocks beside those
+// outside of blocks, and gradients of three units.
+void plan_spread(MemoryPlan& plan, const TrainedElements& e, const ModelConfig& m, const ParallelConfig& parallel,
+                 int64_t compute, int ranks) {
+  const Sharding sharding = parallel.sharding();
+  const int64_t part = (e.spread + ranks - 1) / ranks;
+  const bool copies = compute == 2;
+  if (sharding == Sharding::parameters) {
+    plan.weights += part * 4;
+    const int64_t blocks = std::min<int64_t>(2, m.layers) * (e.spread - e.lasting) / m.layers;
+    plan.passing += (e.lasting + blocks) * compute + (copies ? std::min(e.wide, e.lasting) * 4 : 0);
+  } else {
+    plan.weights += copies ? e.spread * 2 + e.wide * 4 + (e.spread - e.wide) * 4 / ranks : e.spread * 4;
+  }
+  plan.gradients += part * 4;
+  if (sharding == Sharding::optimizer) {
+    plan.gradients += e.spread * 4;
+  } else {
+    const int64_t unit = std::max(BucketSizes().other_bytes, e.lasting > 0 ? m.vocabulary * m.width * 4 : 0);
+    plan.passing += std::min(3 * unit, e.spread * 4);
+  }
+}
+
+}  // namespace
+
 MemoryPlan plan_memory(const ModelConfig& model, const LoraConfig& lora, const HashMemoryConfig& memory,
-                       const OptimConfig& optim, const TrainConfig& train, int64_t samples, int ranks) {
+                       const OptimConfig& optim, const TrainConfig& train, const ParallelConfig& parallel,
+                       int64_t samples, int ranks) {
   const int64_t table = hash_memory_table_elements(memory), rows = (table + ranks - 1) / ranks;
   const int64_t trained = count_trainable(model, lora, memory) - table;
   const int64_t frozen = count_all(model, lora, memory) - table - trained;
-  const int64_t compute = train.numeric() == Precision::bf16 ? 2 : 4;
+  const int64_t compute = train.numeric() == Precision::bf16 ? 2 : 4, master_and_copy = compute == 2 ? 6 : 4;
   const int64_t micro = train.micro_batch > 0 ? std::min(train.micro_batch, samples) : samples;
+  TrainedElements e{0, 0, 0, trained};
   MemoryPlan plan;
+  if (ranks > 1 && parallel.sharding() != Sharding::none) {
+    e = trained_elements(model, lora, memory);
+    plan_spread(plan, e, model, parallel, compute, ranks);
+  }
   const QuantisedSize nf4 = quantised_size(model);
   plan.quantised = nf4.bytes;
-  plan.weights = trained * (compute == 2 ? 6 : 4) + (frozen - nf4.elements) * compute + nf4.bytes + rows * 4;
-  plan.gradients = (trained + rows) * 4;
-  // In 8 bits two codes a weight and two absmax a block; the few small tensors' 32 bits do not count.
-  plan.optimiser = optim.kind == "adamw8bit" ? trained * 2 + trained / 32 : trained * 8;
-  plan.optimiser += rows * 8;
+  plan.weights += e.whole * master_and_copy + (frozen - nf4.elements) * compute + nf4.bytes + rows * 4;
+  plan.gradients += (e.whole + rows) * 4;
+  plan.optimiser = optimiser_bytes(e.whole + (e.spread + ranks - 1) / ranks, optim) + rows * 8;
   plan.activations =
       micro * model.context *
       (activation_bytes_per_token(model, train, compute) + memory_bytes_per_token(model, memory, compute));
@@ -110,8 +179,8 @@ std::string share_text(int64_t part, int64_t whole) {
 
 std::string describe_memory(const MemoryPlan& plan) {
   return str("weights ", human_bytes(plan.weights), ", gradients ", human_bytes(plan.gradients), ", optimiser ",
-             human_bytes(plan.optimiser), ", activations ", human_bytes(plan.activations), ", together ",
-             human_bytes(plan.total()));
+             human_bytes(plan.optimiser), ", activations ", human_bytes(plan.activations),
+             plan.passing > 0 ? ", passing " + human_bytes(plan.passing) : "", ", together ", human_bytes(plan.total()));
 }
 
 std::string memory_advice(const MemoryPlan& plan, const TrainConfig& train) {

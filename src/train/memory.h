@@ -9,6 +9,7 @@
 #include "nn/hash_memory_config.h"
 #include "nn/lora_config.h"
 #include "optim/optim_config.h"
+#include "parallel/parallel_config.h"
 #include "train/train_config.h"
 
 namespace braid {
@@ -17,7 +18,8 @@ namespace braid {
 struct MemoryPlan {
   int64_t quantised = 0;  // of the weights: those in NF4
   int64_t weights = 0, gradients = 0, optimiser = 0, activations = 0;
-  int64_t total() const { return weights + gradients + optimiser + activations; }
+  int64_t passing = 0;  // spread weights and gradients while they are whole within a step, at most
+  int64_t total() const { return weights + gradients + optimiser + activations + passing; }
 };
 
 // Elements of all weights, without building the model.
@@ -25,9 +27,10 @@ int64_t count_parameters(const ModelConfig& model);
 // Activations are an estimate of what autograd keeps for one micro-batch of `samples`.
 // Where the model's own weights are frozen: no gradients, no moments, matrices in the compute type alone, or in NF4. With
 // recomputation of every block the input is kept, and all activations of one block. The table of a hash memory is
-// spread over `ranks`.
+// spread over `ranks`, and of trained matrices what `parallel` says (parallel/shard_plan.h).
 MemoryPlan plan_memory(const ModelConfig& model, const LoraConfig& lora, const HashMemoryConfig& memory,
-                       const OptimConfig& optim, const TrainConfig& train, int64_t samples, int ranks);
+                       const OptimConfig& optim, const TrainConfig& train, const ParallelConfig& parallel,
+                       int64_t samples, int ranks);
 // Whether the model's own weights are trained, or only what is put on it.
 bool trains_model(const LoraConfig& lora, const HashMemoryConfig& memory);
 // Elements that are trained, and all: the model's, the adapters' and the hash memory's.

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <map>
 #include <set>
-#include <utility>
 
 #include "base/error.h"
 #include "nn/precompiled.h"
@@ -26,32 +25,46 @@ h5::Element stored_element(const at::Tensor& tensor) {
   }
 }
 
-// A number for each element of a parameter: a tensor for each box that is here.
-void describe(const std::string& name, const Parameter& parameter, const at::Tensor& values, std::vector<StateTensor>& all) {
-  int64_t first = 0;
-  for (const Box& box : parameter.boxes()) {
-    const int64_t count = elements_of(box.shape);
-    const TensorSlice slice{name, stored_element(values), parameter.shape, {box.origin, box.shape}, 0, count};
-    all.push_back({slice, values.narrow(0, first, count)});
-    first += count;
+// A number for each element of a part: a tensor for each of the parameter's boxes that it reaches into.
+void describe(const std::string& name, const ParameterPart& part, const at::Tensor& values, std::vector<StateTensor>& all) {
+  int64_t begin = 0;
+  for (const Box& box : part.parameter->boxes()) {
+    const int64_t end = begin + elements_of(box.shape);
+    const int64_t first = std::max(part.first, begin), last = std::min(part.first + part.count, end);
+    if (first < last) {
+      const TensorBox place{box.origin, box.shape};
+      all.push_back({{name, stored_element(values), part.parameter->shape, place, first - begin, last - first},
+                     values.narrow(0, first - part.first, last - first)});
+    }
+    begin = end;
   }
 }
 
 // One number for each block of a parameter is a tensor of its own.
-void describe(const std::string& name, const OptimizerTensor& tensor, std::vector<StateTensor>& all) {
-  if (tensor.values.numel() == tensor.parameter->elements()) return describe(name, *tensor.parameter, tensor.values, all);
-  all.push_back({whole_tensor(name, stored_element(tensor.values), {tensor.values.numel()}), tensor.values});
+StateTensor describe_blocks(const std::string& name, const OptimizerTensor& tensor) {
+  const int64_t blocks = (tensor.part.parameter->elements() + tensor.block - 1) / tensor.block;
+  TensorSlice slice = whole_tensor(name, stored_element(tensor.values), {blocks});
+  slice.first = tensor.part.first / tensor.block;
+  slice.count = tensor.values.numel();
+  return {slice, tensor.values};
 }
 
 }  // namespace
 
-std::vector<StateTensor> state_tensors(ParameterSet& parameters, const Optimizer& optimizer) {
+std::vector<StateTensor> state_tensors(const std::vector<UpdateRange>& ranges, const Optimizer& optimizer) {
   std::vector<StateTensor> all;
-  for (const Parameter* p : parameters.in_buffer_order()) {
-    describe(model_prefix + p->name, *p, parameters.master().narrow(0, p->offset, p->elements()), all);
+  for (const UpdateRange& range : ranges) {
+    for (const ParameterPart& part : range.parts) {
+      describe(model_prefix + part.parameter->name, part, range.weights.narrow(0, part.offset, part.count), all);
+    }
   }
   for (const OptimizerTensor& tensor : optimizer.state()) {
-    describe("optim/" + tensor.kind + "/" + tensor.parameter->name, tensor, all);
+    const std::string name = "optim/" + tensor.kind + "/" + tensor.part.parameter->name;
+    if (tensor.block == 1) {
+      describe(name, tensor.part, tensor.values, all);
+    } else {
+      all.push_back(describe_blocks(name, tensor));
+    }
   }
   return all;
 }
@@ -84,13 +97,13 @@ void add_share(const std::vector<const StateTensor*>& tensors, int rank, int ran
 std::vector<StateTensor> share_of(const std::vector<StateTensor>& tensors, int rank, int ranks) {
   std::vector<StateTensor> share;
   std::vector<const StateTensor*> of_all;
-  std::map<std::pair<int, int>, std::vector<const StateTensor*>> of_some;
+  std::map<std::tuple<HolderAxis, int, int>, std::vector<const StateTensor*>> of_some;
   for (const StateTensor& tensor : tensors) {
     if (tensor.own) continue;
-    (tensor.holders == 0 ? of_all : of_some[{tensor.holder, tensor.holders}]).push_back(&tensor);
+    (tensor.holders.ranks == 0 ? of_all : of_some[tensor.holders.place()]).push_back(&tensor);
   }
   add_share(of_all, rank, ranks, share);
-  for (const auto& [place, some] : of_some) add_share(some, place.first, place.second, share);
+  for (const auto& [place, some] : of_some) add_share(some, std::get<1>(place), std::get<2>(place), share);
   for (const StateTensor& tensor : tensors) {
     if (tensor.own) share.push_back(tensor);
   }

@@ -6,6 +6,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "optim/optimizer.h"
@@ -13,15 +14,23 @@
 
 namespace braid {
 
+// Where some ranks hold the same, along which axis of the mesh, and which of how many this one is; of 0: all ranks do.
+enum class HolderAxis { all, data, tensor };
+struct Holders {
+  HolderAxis axis = HolderAxis::all;
+  int rank = 0, ranks = 0;
+  std::tuple<HolderAxis, int, int> place() const { return {axis, rank, ranks}; }
+};
+
 struct StateTensor {
   TensorSlice slice;  // what of the global tensor is here
   at::Tensor values;  // contiguous, on the device; slice.count elements
   bool own = false;   // no other rank has it
-  // Where some ranks hold the same, which of how many this one is; 0: all ranks do.
-  int holder = 0, holders = 0;
+  Holders holders = {};
 };
 
-std::vector<StateTensor> state_tensors(ParameterSet& parameters, const Optimizer& optimizer);
+// Of the masters in `ranges` and of what `optimizer` keeps for them.
+std::vector<StateTensor> state_tensors(const std::vector<UpdateRange>& ranges, const Optimizer& optimizer);
 
 // What one rank stores: all of its own, and of tensors that several ranks hold alike consecutive elements, about as many
 // for each of them, cut at multiples of ParameterSet::alignment.

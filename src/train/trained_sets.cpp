@@ -1,122 +1,126 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train/trained_sets.h"
 
-#include <algorithm>
-#include <utility>
-
 #include "nn/precompiled.h"
-#include "optim/adamw.h"
 
 namespace braid {
 
-namespace {
-
-bool is_cut(ParameterSet& set) {
-  return std::any_of(set.all().begin(), set.all().end(), [](const Parameter& parameter) { return !parameter.is_whole(); });
+TrainedSets::TrainedSets(const std::vector<TrainedSet>& sets, const TrainedPlace& place, Sharding sharding)
+    : place_(place),
+      sharding_(place.replicas.host.size() > 1 ? sharding : Sharding::none),
+      device_(sets.front().parameters.gradient().device()) {
+  for (const TrainedSet& set : sets) add(set);
 }
 
-// The gradients of all cut, or of all whole, parameters as runs of the flat buffer, in which what fills up each is zero.
-std::vector<at::Tensor> runs_of(ParameterSet& set, bool cut) {
-  std::vector<std::pair<int64_t, int64_t>> runs;  // first, end
-  for (const Parameter* parameter : set.in_buffer_order()) {
-    if (parameter->is_whole() == cut) continue;
-    constexpr int64_t alignment = ParameterSet::alignment;
-    const int64_t first = parameter->offset, blocks = (parameter->elements() + alignment - 1) / alignment;
-    if (runs.empty() || runs.back().second != first) runs.emplace_back(first, first);
-    runs.back().second = first + blocks * alignment;
+void TrainedSets::add(const TrainedSet& set) {
+  const TrainRanks& ranks = place_.replicas;
+  if (set.own || sharding_ == Sharding::none) {
+    auto reducer = set.own ? nullptr : std::make_unique<GradientReducer>(set.parameters, ranks.data);
+    members_.push_back({set.parameters, set.complete, std::move(reducer), nullptr});
+    return update_with(whole_ranges(set.parameters), set.optim, set.own);
   }
-  std::vector<at::Tensor> gradients;
-  for (const auto& [first, end] : runs) gradients.push_back(set.gradient().slice(0, first, end));
-  return gradients;
+  members_.push_back({set.parameters, set.complete, nullptr,
+                      std::make_unique<ShardedSet>(set.parameters, sharding_, ranks.host, ranks.data)});
+  for (const bool whole : {false, true}) update_with(members_.back().sharded->ranges(whole), set.optim, !whole);
 }
 
-bool is_part(const TensorSlice& slice) { return slice.box.extent != slice.shape; }
-
-at::Tensor squares_of(ParameterSet& set, bool cut) {
-  at::Tensor sum = at::zeros({1}, set.gradient().options().dtype(at::kDouble));
-  for (const at::Tensor& run : runs_of(set, cut)) sum += gradient_norm(run).square();
-  return sum;
+void TrainedSets::update_with(std::vector<UpdateRange> ranges, const OptimConfig& optim, bool own) {
+  if (ranges.empty()) return;
+  updated_.push_back({ranges, make_optimizer(ranges, optim), own});
 }
 
-}  // namespace
-
-TrainedSets::TrainedSets(const std::vector<TrainedSet>& sets, Communicator& comm) : comm_(comm) {
-  for (const TrainedSet& set : sets) {
-    members_.push_back({set, make_optimizer(set.parameters, set.optim),
-                        set.own ? nullptr : std::make_unique<GradientReducer>(set.parameters, comm)});
+void TrainedSets::open() {
+  for (Member& member : members_) {
+    if (member.sharded) member.sharded->weights().open();
   }
+}
+
+void TrainedSets::close() {
+  for (Member& member : members_) {
+    if (member.sharded) member.sharded->weights().close();
+  }
+}
+
+BlockWrapper TrainedSets::gather(BlockWrapper inner) {
+  std::vector<ShardedWeights*> sets;
+  for (Member& member : members_) {
+    if (member.sharded) sets.push_back(&member.sharded->weights());
+  }
+  return gather_blocks(std::move(sets), std::move(inner));
 }
 
 void TrainedSets::zero_gradients() {
-  for (Member& member : members_) member.set.parameters.zero_gradients();
+  for (Member& member : members_) member.sharded ? member.sharded->gradients().zero() : member.parameters.zero_gradients();
 }
 
 void TrainedSets::start_backward() {
-  for (Member& member : members_) member.set.parameters.start_backward();
+  for (Member& member : members_) member.parameters.start_backward();
 }
 
-void TrainedSets::arm() {
+void TrainedSets::arm(bool last) {
   for (Member& member : members_) {
-    if (member.reducer) member.reducer->arm();
+    if (member.sharded) member.sharded->gradients().arm(last);
+    if (member.reducer && last) member.reducer->arm();
   }
 }
 
 void TrainedSets::finish() {
   for (Member& member : members_) {
+    if (member.sharded) member.sharded->gradients().finish();
     if (member.reducer) member.reducer->finish();
-    if (member.set.complete) member.set.complete();
+    if (member.complete) member.complete();
   }
 }
 
-// [number of sets of that kind]
-at::Tensor TrainedSets::norms(bool own) const {
-  std::vector<at::Tensor> all;
-  for (const Member& member : members_) {
-    if (member.set.own != own) continue;
-    const bool cut = !own && is_cut(member.set.parameters);
-    all.push_back(cut ? squares_of(member.set.parameters, false).sqrt().squeeze(0) : gradient_norm(member.set.parameters));
-  }
-  const auto options = members_.front().set.parameters.gradient().options().dtype(at::kDouble);
-  return all.empty() ? at::zeros({1}, options) : at::stack(all);
-}
-
-at::Tensor TrainedSets::cut_squares() const {
-  at::Tensor sum = at::zeros({1}, members_.front().set.parameters.gradient().options().dtype(at::kDouble));
-  for (const Member& member : members_) {
-    if (!member.set.own && is_cut(member.set.parameters)) sum += squares_of(member.set.parameters, true);
+// [1], of what is cut over tensor ranks, or not
+at::Tensor TrainedSets::squares(bool own, bool cut) const {
+  at::Tensor sum = at::zeros({1}, at::TensorOptions(device_).dtype(at::kDouble));
+  for (const Updated& updated : updated_) {
+    if (updated.own == own) sum.add_(gradient_squares(updated.ranges, cut));
   }
   return sum;
 }
 
+// All replicas have what is not a rank's own, all tensor ranks what is not cut.
 at::Tensor TrainedSets::own_squares() const {
-  return norms(true).square().sum().view({1}) + cut_squares() / double(comm_.size());
+  const double replicas = place_.replicas.host.size(), tensor_ranks = place_.tensor_ranks;
+  return squares(true, true) + squares(true, false) / tensor_ranks + squares(false, true) / replicas;
 }
 
-at::Tensor TrainedSets::shared_norm() const {
-  const at::Tensor all = norms(false);
-  return all.numel() == 1 ? all : all.square().sum().sqrt().view({1});
-}
+at::Tensor TrainedSets::shared_norm() const { return squares(false, false).sqrt_(); }
 
 void TrainedSets::step(double learning_rate, double divisor) {
-  for (Member& member : members_) member.optimizer->step(learning_rate, divisor);
+  for (Updated& updated : updated_) updated.optimizer->step(learning_rate, divisor);
+  publish();
+}
+
+// What layers read follows the masters.
+void TrainedSets::publish() {
+  for (Member& member : members_) member.sharded ? member.sharded->weights().publish() : member.parameters.refresh_compute();
 }
 
 void TrainedSets::resume_at(int64_t updates) {
-  for (Member& member : members_) {
-    member.set.parameters.refresh_compute();
-    member.optimizer->resume_at(updates);
+  for (Updated& updated : updated_) updated.optimizer->resume_at(updates);
+  publish();
+}
+
+void TrainedSets::say_who_holds(StateTensor& tensor, bool own) const {
+  const bool cut = tensor.slice.box.extent != tensor.slice.shape;
+  const Communicator& replicas = place_.replicas.host;
+  if (own && !cut && place_.tensor_ranks > 1) {
+    tensor.holders = {HolderAxis::tensor, place_.tensor_rank, place_.tensor_ranks};
+  } else if (own) {
+    tensor.own = true;
+  } else if (cut) {
+    tensor.holders = {HolderAxis::data, replicas.rank(), replicas.size()};
   }
 }
 
 std::vector<StateTensor> TrainedSets::state_tensors() const {
   std::vector<StateTensor> all;
-  for (const Member& member : members_) {
-    for (StateTensor& tensor : braid::state_tensors(member.set.parameters, *member.optimizer)) {
-      tensor.own = member.set.own;
-      if (!tensor.own && is_part(tensor.slice)) {
-        tensor.holder = comm_.rank();
-        tensor.holders = comm_.size();
-      }
+  for (const Updated& updated : updated_) {
+    for (StateTensor& tensor : braid::state_tensors(updated.ranges, *updated.optimizer)) {
+      say_who_holds(tensor, updated.own);
       all.push_back(std::move(tensor));
     }
   }

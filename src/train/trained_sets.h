@@ -6,11 +6,22 @@
 #include <memory>
 #include <vector>
 
+#include "comm/mesh.h"
 #include "optim/optimizer.h"
-#include "parallel/gradient_reducer.h"
+#include "parallel/sharded_set.h"
 #include "train/state_tensors.h"
 
 namespace braid {
+
+// The ranks that train together (a group of them in a side-by-side sweep).
+using TrainRanks = RankGroup;
+
+// Where trained sets lie: the ranks that hold the same part of the model and share each batch, and this one's place among
+// those that hold one model between them.
+struct TrainedPlace {
+  TrainRanks replicas;
+  int tensor_rank = 0, tensor_ranks = 1;
+};
 
 struct TrainedSet {
   ParameterSet& parameters;
@@ -21,18 +32,25 @@ struct TrainedSet {
 
 class TrainedSets {
  public:
-  // Every rank names the same sets in the same order. They must outlive this. `comm` is of the ranks that hold the same and
-  // share a batch.
-  TrainedSets(const std::vector<TrainedSet>& sets, Communicator& comm);
+  // Every rank names the same sets in the same order. They must outlive this. With one replica nothing is spread. Collective.
+  TrainedSets(const std::vector<TrainedSet>& sets, const TrainedPlace& place, Sharding sharding = Sharding::none);
+
+  // Around forward and backward passes: weights that are needed throughout are here from open() to close(), and what
+  // gather() wraps finds those of its blocks. Collective, and so is every pass of gathered weights.
+  void open();
+  void close();
+  bool gathers() const { return sharding_ == Sharding::parameters; }
+  BlockWrapper gather(BlockWrapper inner);
+  // Whether every rank must make the same number of backward passes in a step.
+  bool counts_passes() const { return sharding_ >= Sharding::gradients; }
 
   void zero_gradients();
   void start_backward();
-  void arm();     // before the step's last backward pass: sums over ranks begin
-  void finish();  // and are there
+  void arm(bool last);  // before a backward pass; `last` of the step: sums over ranks begin
+  void finish();        // and are there
 
   // Of the gradient's square: this rank's share of what not all ranks have, [1] double on the device, to be summed over all
-  // ranks; and the 2-norm of what all have alike, [1] likewise. Parts of cut parameters are each of as many ranks as `comm`
-  // has.
+  // ranks, each of which brings its share of what several have; and the 2-norm of what all have alike, [1] likewise.
   at::Tensor own_squares() const;
   at::Tensor shared_norm() const;
 
@@ -41,16 +59,29 @@ class TrainedSets {
   std::vector<StateTensor> state_tensors() const;
 
  private:
+  // A set with what brings its gradients together; neither where it is a rank's own.
   struct Member {
-    TrainedSet set;
-    std::unique_ptr<Optimizer> optimizer;
-    std::unique_ptr<GradientReducer> reducer;  // null for what is a rank's own
+    ParameterSet& parameters;
+    std::function<void()> complete;
+    std::unique_ptr<GradientReducer> reducer;
+    std::unique_ptr<ShardedSet> sharded;
   };
-  at::Tensor norms(bool own) const;
-  at::Tensor cut_squares() const;
+  struct Updated {
+    std::vector<UpdateRange> ranges;
+    std::unique_ptr<Optimizer> optimizer;
+    bool own = false;  // no other replica has it
+  };
+  void add(const TrainedSet& set);
+  void update_with(std::vector<UpdateRange> ranges, const OptimConfig& optim, bool own);
+  at::Tensor squares(bool own, bool cut) const;
+  void say_who_holds(StateTensor& tensor, bool own) const;
+  void publish();
 
-  Communicator& comm_;
+  TrainedPlace place_;
+  Sharding sharding_;
   std::vector<Member> members_;
+  std::vector<Updated> updated_;
+  at::Device device_;
 };
 
 }  // namespace braid

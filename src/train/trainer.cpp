@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "comm/agreement.h"
 #include "nn/precompiled.h"
+#include "nn/recompute.h"
 #include "optim/adamw.h"
 #include "optim/schedule.h"
 #include "parallel/gradient_reducer.h"
@@ -26,10 +27,17 @@ Trainer::Trainer(TrainTask task, const Mesh& mesh, RunRecorder& recorder, StopRe
       replicas_(mesh.data()),
       recorder_(recorder),
       stop_request_(stop_request),
-      sets_(task_.trained, replicas_.data),
+      sets_(task_.trained, {mesh.data(), mesh.tensor().host.rank(), mesh.tensor_degree()}, task_.sharding),
       checkpointer_(task_.checkpoint, sets_.state_tensors(), ranks_.host),
       totals_(make_loss_totals(task_.model.device())),
-      position_(task_.train) {}
+      position_(task_.train) {
+  if (!sets_.gathers()) return;
+  task_.model.wrap_blocks(sets_.gather(task_.train.recompute ? recompute_blocks() : BlockWrapper()));
+}
+
+Trainer::~Trainer() {
+  if (sets_.gathers()) task_.model.wrap_blocks({});
+}
 
 void Trainer::resume(const std::string& checkpoint, const Manifest& manifest) {
   agree(ranks_.host, [&] {
@@ -107,28 +115,40 @@ double Trainer::global_targets(const Batch& batch) {
   return double(std::max<int64_t>(count, 1));
 }
 
+// Where every rank has to make as many passes, one with fewer samples passes its first again, with weight 0.
+std::vector<Trainer::MicroBatch> Trainer::micro_batches(const Batch& batch) const {
+  const int64_t micro = task_.train.micro_batch > 0 ? task_.train.micro_batch : batch.samples;
+  std::vector<MicroBatch> all;
+  for (int64_t first = 0; first < batch.samples; first += micro) {
+    all.push_back({first, std::min(micro, batch.samples - first), !is_idle()});
+  }
+  if (!sets_.counts_passes() || plan_.whole || task_.train.micro_batch == 0) return all;
+  const int64_t most = slice_of(plan_.samples, 0, replicas_.host.size()).count;  // of any rank
+  while (std::ssize(all) * micro < most) all.push_back({0, 1, false});
+  return all;
+}
+
 void Trainer::forward_backward(const Batch& batch, double targets) {
   Transformer& model = task_.model;
-  const int64_t micro = task_.train.micro_batch > 0 ? task_.train.micro_batch : batch.samples;
   totals_.values.zero_();
   LossTotals nobody = make_loss_totals(model.device());
-  LossTotals& totals = is_idle() ? nobody : totals_;
-  const double scale = is_idle() ? 0 : 1 / targets;
   if (task_.extra.before_step) task_.extra.before_step(position_.step);
+  sets_.open();
   model.residual().begin_step();
   sets_.zero_gradients();
   fetch_block_inputs(model, batch, 0, batch.samples);
-  for (int64_t first = 0; first < batch.samples; first += micro) {
-    const int64_t count = std::min(micro, batch.samples - first);
-    if (first + count == batch.samples) sets_.arm();
+  const std::vector<MicroBatch> passes = micro_batches(batch);
+  for (const MicroBatch& pass : passes) {
+    sets_.arm(&pass == &passes.back());
     sets_.start_backward();
     if (task_.adapters) {
-      task_.adapters->set_position({uint32_t(position_.step), uint64_t((mine().first + first) * batch.length)});
+      task_.adapters->set_position({uint32_t(position_.step), uint64_t((mine().first + pass.first) * batch.length)});
     }
-    plan_.loss(batch, first, count, scale, totals).backward();
+    plan_.loss(batch, pass.first, pass.count, pass.counts ? 1 / targets : 0, pass.counts ? totals_ : nobody).backward();
   }
   model.end_backward();
   sets_.finish();
+  sets_.close();
   // Behind the buckets, which may leave in another order on each rank.
   if (model.block_input()) model.block_input()->return_gradients();
   if (task_.extra.after_backward) task_.extra.after_backward(!is_idle());
@@ -256,8 +276,10 @@ void Trainer::maybe_evaluate() {
   const Stopwatch watch;
   const int64_t largest = slice_of(task_.train.batch, 0, replicas_.host.size()).count;  // of any rank's share
   const int64_t micro = std::max<int64_t>(1, task_.train.micro_batch > 0 ? task_.train.micro_batch : largest);
+  sets_.open();
   const Evaluation e = evaluate(task_.model, *task_.held_out, task_.train.eval_samples, micro, replicas_.data,
                                 task_.held_out_loss);
+  sets_.close();
   recorder_.evaluation({step, e.loss, e.accuracy, e.targets, watch.seconds()});
   position_.evaluated(e.loss);
   if (task_.more.measure) recorder_.row(task_.more.table.name, task_.more.measure(step));

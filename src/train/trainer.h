@@ -43,6 +43,7 @@ struct TrainTask {
   std::vector<PhaseLimits> phases = {};
   BatchLoss held_out_loss = {};
   ExtraEvaluation more = {};
+  Sharding sharding = Sharding::none;
 };
 
 // How a run ended: what /status says, on every rank.
@@ -53,13 +54,13 @@ struct RunOutcome {
   double last_loss = 0;
 };
 
-// The ranks that train together (a group of them in a side-by-side sweep).
-using TrainRanks = RankGroup;
-
 class Trainer {
  public:
   // The ranks of the mesh's data axis share a batch, and each needs at least one sample of it. Collective.
   Trainer(TrainTask task, const Mesh& mesh, RunRecorder& recorder, StopRequest& stop_request);
+  ~Trainer();
+  Trainer(const Trainer&) = delete;
+  Trainer& operator=(const Trainer&) = delete;
 
   // Takes over tensors and position of a checkpoint that every rank's share has been verified of. Collective; AgreedError.
   void resume(const std::string& checkpoint, const Manifest& manifest);
@@ -73,12 +74,19 @@ class Trainer {
     static constexpr int64_t count = 3;
   };
 
+  // Samples of this rank's batch that pass together; `counts`: not a stand-in for what only other ranks have.
+  struct MicroBatch {
+    int64_t first = 0, count = 0;
+    bool counts = true;
+  };
+
   StepPlan next_plan() const;
   Slice mine() const;  // of the step's samples
   bool is_idle() const;
   bool at_end() const;
   Batch fetch() const;
   double global_targets(const Batch& batch);
+  std::vector<MicroBatch> micro_batches(const Batch& batch) const;
   void forward_backward(const Batch& batch, double targets);
   StepNumbers read_numbers(double targets);
   at::Tensor my_flags() const;

@@ -42,6 +42,7 @@ std::map<std::string, bool> keys_that_may_change() {
                           "train.recompute",
                           "train.stream_interval",
                           "optim.paged",
+                          "parallel.shard",
                           "train.epochs",
                           "gist.eval_length",
                           "gist.eval_answers",
@@ -85,6 +86,7 @@ std::optional<RunConfig> with_another(const std::string& key) {
                             "\"span\"",
                             "\"digits\"",
                             "\"first\"",
+                            "\"gradients\"",
                             "[4]",
                             "[\"hc\"]"}) {
     RunConfig config;

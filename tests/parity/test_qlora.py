@@ -148,6 +148,12 @@ def test_losses_on_nf4_do_not_depend_on_the_ranks(runs):
     assert np.abs(runs[2][1] / runs[1][1] - 1).max() < 1e-5
 
 
+@pytest.mark.parametrize("shard, ranks", [("optimizer", 3), ("gradients", 3), ("parameters", 2)])
+def test_losses_on_nf4_do_not_depend_on_how_adapters_are_spread(folders, runs, tmp_path, shard, ranks):
+    losses = trained(folders / "plain", tmp_path / "spread", *NF4, f"parallel.shard={shard}", ranks=ranks)
+    assert np.abs(losses / runs[1][1] - 1).max() < 1e-5
+
+
 @pytest.mark.parametrize("ranks", [1, 2])
 def test_recomputation_changes_no_bit(folders, runs, tmp_path, ranks):
     out, losses = runs[ranks]

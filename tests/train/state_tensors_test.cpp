@@ -11,6 +11,8 @@
 #include "../nn/support.h"
 #include "../store/temp_folder.h"
 #include "optim/adamw.h"
+#include "optim/adamw8bit.h"
+#include "parallel/shard_plan.h"
 #include "store/checkpoint_manifest.h"
 
 namespace braid {
@@ -21,7 +23,7 @@ class State : public testing::TestWithParam<Precision> {
   State()
       : model_(test::small_model("poc", "mhc"), GetParam(), at::Device(at::kCPU)),
         optimizer_(model_.parameters(), OptimConfig{}),
-        tensors_(state_tensors(model_.parameters(), optimizer_)) {
+        tensors_(state_tensors(whole_ranges(model_.parameters()), optimizer_)) {
     at::Generator generator = seeded_generator(7);
     const at::NoGradGuard no_gradient;
     for (const StateTensor& tensor : tensors_) {
@@ -89,7 +91,7 @@ TEST_P(State, WhatARankAloneHasStaysWithIt) {
   table.slice = {{10, 0}, {10, 4}};
   rows.allocate(GetParam(), at::kCPU);
   const AdamW optimizer(rows, OptimConfig{});
-  for (StateTensor& tensor : state_tensors(rows, optimizer)) {
+  for (StateTensor& tensor : state_tensors(whole_ranges(rows), optimizer)) {
     tensor.own = true;
     all.push_back(tensor);
   }
@@ -158,6 +160,54 @@ TEST_P(State, ComesBackFromACheckpoint) {
   for (size_t i = 0; i < tensors_.size(); ++i) {
     EXPECT_TRUE(at::equal(tensors_[i].values, before[i])) << tensors_[i].slice.name;
   }
+}
+
+// Three ranks keep a part each, moments of 8 bits with their blocks; one reads it all.
+TEST(SpreadState, ComesTogetherFromTheRanksThatKeepIt) {
+  Transformer model(test::small_model("llama", "mhc"), Precision::fp32, at::kCPU);
+  ParameterSet& set = model.parameters();
+  const TempFolder folder;
+  const at::NoGradGuard no_gradient;
+  at::Generator generator = seeded_generator(7);
+  Manifest manifest;
+  std::vector<StateTensor> kept;
+  constexpr int ranks = 3;
+  for (int rank = 0; rank < ranks; ++rank) {
+    std::vector<UpdateRange> spread, whole;
+    for (const ShardUnit& unit : plan_units(set, Sharding::gradients, ranks)) {
+      const at::Tensor weights = at::zeros({unit.part});
+      (unit.whole ? whole : spread).push_back({unit.group, 1, weights, weights, parts_of(unit, rank)});
+    }
+    std::vector<StateTensor> mine;
+    for (const auto& [ranges, own] : {std::pair(spread, true), std::pair(whole, false)}) {
+      for (StateTensor& tensor : state_tensors(ranges, AdamW8bit(ranges, OptimConfig{}))) {
+        tensor.own = own;
+        mine.push_back(tensor);
+      }
+    }
+    std::vector<SliceData> slices;
+    for (StateTensor& part : share_of(mine, rank, ranks)) {
+      part.values.random_(0, 100, generator);
+      slices.push_back({part.slice, static_cast<const std::byte*>(part.values.const_data_ptr())});
+      kept.push_back(part);
+    }
+    manifest.shards.push_back(write_shard(folder.path(), {rank, ranks}, {}, slices));
+  }
+  write_manifest(folder.path(), manifest);
+  const AdamW8bit optimizer(set, OptimConfig{});
+  const std::vector<StateTensor> all = state_tensors(whole_ranges(set), optimizer);
+  load_tensors(CheckpointReader(folder.path(), verify_checkpoint(folder.path())), all);
+  std::map<std::string, at::Tensor> found;
+  for (const StateTensor& tensor : all) found[tensor.slice.name] = tensor.values;
+  int64_t elements = 0, blocks = 0;
+  for (const StateTensor& part : kept) {
+    EXPECT_TRUE(at::equal(found.at(part.slice.name).narrow(0, part.slice.first, part.slice.count), part.values))
+        << part.slice.name << " from " << part.slice.first;
+    elements += part.slice.name.starts_with("model/") ? part.slice.count : 0;
+    blocks += part.slice.name.starts_with("optim/exp_avg_absmax/") ? 1 : 0;
+  }
+  EXPECT_EQ(elements, set.elements());
+  EXPECT_GT(blocks, 0);
 }
 
 INSTANTIATE_TEST_SUITE_P(Precisions, State, testing::Values(Precision::fp32, Precision::bf16, Precision::fp64));

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "parallel/sharded_gradients.h"
+
+#include <algorithm>
+
+#include "nn/precompiled.h"
+
+namespace braid {
+
+namespace {
+
+constexpr size_t most_under_way = 2;  // full gradients that have left: one is reduced while the next one waits for it
+
+}  // namespace
+
+ShardedGradients::ShardedGradients(const std::vector<ShardUnit>& units, const at::TensorOptions& options,
+                                   Communicator& comm, FullGradients full)
+    : units_(units),
+      options_(options),
+      comm_(comm),
+      full_(full),
+      slots_(units.size()),
+      queue_(parameters_of(units), [this](size_t unit) { send(unit); }) {
+  for (size_t i = 0; i < units.size(); ++i) {
+    slots_[i].part = at::zeros({units[i].part}, options);
+    if (units[i].whole) slots_[i].full = slots_[i].part;
+    spread_ += units[i].whole ? 0 : 1;
+    passes(i) ? close(i) : open(i);
+    for (const auto& place : units[i].places) {
+      place.parameter->on_grad_wanted = [this, i](Parameter&) { open(i); };
+    }
+  }
+}
+
+ShardedGradients::~ShardedGradients() {
+  for (const ShardUnit& unit : units_) {
+    for (const auto& place : unit.places) place.parameter->on_grad_wanted = nullptr;
+  }
+}
+
+std::vector<std::vector<Parameter*>> ShardedGradients::parameters_of(const std::vector<ShardUnit>& units) {
+  std::vector<std::vector<Parameter*>> all;
+  for (const ShardUnit& unit : units) {
+    std::vector<Parameter*>& parameters = all.emplace_back();
+    for (const auto& place : unit.places) parameters.push_back(place.parameter);
+  }
+  return all;
+}
+
+void ShardedGradients::open(size_t unit) {
+  Slot& slot = slots_[unit];
+  if (!slot.full.defined()) slot.full = at::zeros({units_[unit].elements}, options_);
+  for (const auto& [parameter, offset] : units_[unit].places) {
+    parameter->gradient = slot.full.narrow(0, offset, parameter->elements()).view(parameter->slice.shape);
+  }
+  if (!passes(unit)) return;
+  passing_ += int64_t(slot.full.nbytes());
+  most_passing_ = std::max(most_passing_, passing_);
+}
+
+void ShardedGradients::close(size_t unit) {
+  slots_[unit].full = at::Tensor();
+  for (const auto& place : units_[unit].places) place.parameter->gradient = at::Tensor();
+}
+
+void ShardedGradients::zero() {
+  for (Slot& slot : slots_) {
+    slot.empty = true;
+    if (slot.full.defined()) slot.full.zero_();
+  }
+}
+
+void ShardedGradients::arm(bool last) {
+  if (last) return queue_.start(units_.size());
+  if (full_ == FullGradients::passing) queue_.start(spread_);
+}
+
+void ShardedGradients::send(size_t unit) {
+  Slot& slot = slots_[unit];
+  if (units_[unit].whole) {
+    sent_.push_back({unit, comm_.all_reduce(buffer_of(slot.full), ReduceOp::sum), {}, slot.part});
+    return;
+  }
+  if (!slot.full.defined()) open(unit);  // nothing reached it on this rank
+  const at::Tensor part = slot.empty ? slot.part : at::empty_like(slot.part);
+  slot.empty = false;
+  sent_.push_back({unit, comm_.reduce_scatter(buffer_of(slot.full), buffer_of(part), ReduceOp::sum), slot.full, part});
+  if (!passes(unit)) return;
+  close(unit);
+  while (sent_.size() > most_under_way) collect();
+}
+
+void ShardedGradients::collect() {
+  const Sent sent = std::move(sent_.front());
+  sent_.pop_front();
+  sent.work.wait();
+  if (!sent.part.is_same(slots_[sent.unit].part)) slots_[sent.unit].part.add_(sent.part);
+  if (passes(sent.unit)) passing_ -= int64_t(sent.full.nbytes());
+}
+
+void ShardedGradients::finish() {
+  queue_.flush();
+  while (!sent_.empty()) collect();
+}
+
+}  // namespace braid

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// A set of parameters that is spread over data-parallel ranks: which part is whose, its weights and its gradients.
+#pragma once
+
+#include "parallel/sharded_gradients.h"
+#include "parallel/sharded_weights.h"
+
+namespace braid {
+
+class ShardedSet {
+ public:
+  // Takes over the set's memory; `sharding` is not none. The set must outlive it. Collective over `host` (AgreedError where
+  // ranks would cut differently) and, from then on, over `data`.
+  ShardedSet(ParameterSet& parameters, Sharding sharding, Communicator& host, Communicator& data, BucketSizes sizes = {});
+
+  // What an optimiser of this rank updates: its parts of what is spread, or what is whole and alike on all ranks.
+  std::vector<UpdateRange> ranges(bool whole) const;
+  ShardedGradients& gradients() { return gradients_; }
+  ShardedWeights& weights() { return weights_; }
+  const std::vector<ShardUnit>& units() const { return units_; }
+
+ private:
+  ParameterSet& parameters_;
+  int rank_;
+  std::vector<ShardUnit> units_;
+  at::TensorOptions options_;  // of gradients
+  ShardedWeights weights_;
+  ShardedGradients gradients_;
+};
+
+}  // namespace braid

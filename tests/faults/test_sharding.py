@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs that are spread over ranks: the numbers are those of one rank, and any layout goes on from any other's checkpoint."""
+
+import numpy as np
+import pytest
+from fault_run import assert_rows_once, checkpoint, events, open_h5, table, train
+
+LAYOUTS = [("none", 1), ("optimizer", 2), ("parameters", 4), ("gradients", 3), ("none", 2)]
+
+
+@pytest.mark.parametrize(
+    "overrides, tolerance",
+    [
+        (["train.batch=10", "train.micro_batch=2", "checkpoint.keep_best=true"], 1e-5),
+        (["optim.kind=adamw8bit", "model.width=48", "train.precision=bf16", "train.recompute=true"], 0.01),
+    ],
+    ids=["accumulating", "8-bit-bf16"],
+)
+def test_a_run_goes_on_in_any_layout(tmp_path, unbroken, overrides, tolerance):
+    reference = unbroken(*overrides)
+    out = tmp_path / "run"
+    for i, (shard, ranks) in enumerate(LAYOUTS):
+        steps = 4 * (i + 1)
+        said = train(out, *overrides, f"train.steps={steps}", f"parallel.shard={shard}", ranks=ranks)
+        assert i == 0 or f"resumed: from {checkpoint(out, steps - 4)} on {ranks} rank" in said
+        assert len(list(checkpoint(out, steps).glob("shard-*"))) == ranks
+    meshes = [f"data={ranks}" + (f", shard={shard}" if shard != "none" else "") for shard, ranks in LAYOUTS]
+    assert [row["mesh"].decode() for row in table(out, "sessions")] == meshes
+    with open_h5(out / "run.h5") as f:
+        assert f.attrs["mesh"] == meshes[-1]
+    for name, column in (("train", "loss"), ("train", "grad_norm"), ("eval", "loss")):
+        found, expected = (dict(zip(table(run, name)["step"], table(run, name)[column])) for run in (out, reference))
+        assert max(abs(found[step] - expected[step]) for step in expected) < tolerance, (name, column)
+    losses = table(reference, "train")["loss"]
+    assert losses[0] - losses[-1] > 0.05  # it does train
+
+
+@pytest.mark.parametrize("shard", ["gradients", "parameters"])
+def test_what_is_spread_is_rewound_like_anything_else(tmp_path, shard):
+    """A rate that no model survives: every rank goes back, to the same numbers again, until it may not any more."""
+    out = tmp_path / "run"
+    keys = ["optim.learning_rate=1e30", "train.nonfinite=rewind", "train.rewind_limit=2", f"parallel.shard={shard}"]
+    train(out, *keys, ranks=2)
+    assert len(events(out, "rewind")) == 2
+
+
+def test_what_a_gist_run_cannot_spread_is_refused_in_one_line(tmp_path):
+    keys = ["model.dialect=llama", "model.residual=residual", "gist.count=2", "data.kind=passkey", "model.vocabulary=300"]
+    said = train(tmp_path / "run", *keys, "parallel.shard=parameters", code=2)
+    assert "parallel.shard: with [gist] ranks make passes of their own, expected none or optimizer" in said
