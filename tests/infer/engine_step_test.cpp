@@ -184,6 +184,25 @@ TEST(EngineSteps, BFloat16StaysNearFloat32) {
   }
 }
 
+TEST(EngineSteps, WithAdaptersSeveralTokensOfATextGetTheBitsOfOneByOne) {
+  LoraConfig config;
+  config.rank = 5;
+  for (const Precision precision : {Precision::fp32, Precision::bf16}) {
+    for (const bool dora : {false, true}) {
+      SCOPED_TRACE(str(precision == Precision::fp32 ? "fp32" : "bf16", dora ? ", DoRA" : ""));
+      config.dora = dora;
+      Steps one(config_of(variants[3]), precision), several(config_of(variants[3]), precision);
+      LoraModel first(one.model, config, 5, Weights::frozen), second(several.model, config, 5, Weights::frozen);
+      for (LoraModel* lora : {&first, &second}) {
+        at::Generator generator = seeded_generator(6);
+        for (Parameter& parameter : lora->parameters().all()) parameter.master.normal_(0.0, 0.5, generator);
+        lora->parameters().refresh_compute();
+      }
+      expect_bits_of_one_by_one(one, several);
+    }
+  }
+}
+
 TEST(EngineSteps, AdaptersAndQuantisedWeightsActAsInAWholeText) {
   Steps steps(config_of(variants[3]), Precision::fp32);
   const at::Tensor plain = steps.expected;
