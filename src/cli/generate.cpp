@@ -58,6 +58,7 @@ Generated generated(Asking& asking, const std::vector<GenerationRequest>& reques
   Engine engine(asking.model, asking.tokenizer, limits_for(requests, speculation), asking.draft);
   const Generated done = generate(engine, requests, tell);
   const EngineState state = engine.state();
+  asking.timings.speculates = true;
   asking.timings.proposed += state.proposed_tokens, asking.timings.accepted += state.accepted_tokens;
   return done;
 }

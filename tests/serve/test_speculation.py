@@ -2,6 +2,7 @@
 """--speculate of braid serve and braid generate: answers as without, accepted tokens counted, a wrong draft refused."""
 
 import json
+import re
 
 import pytest
 from serve_run import TOKENIZER, fetch, make_model, serving
@@ -25,17 +26,17 @@ def metric(url, name):
     return next(float(line.split()[1]) for line in fetch(url + "/metrics").splitlines() if line.startswith(name + " "))
 
 
-@pytest.mark.parametrize("words", [("ngram",), ("draft",)], ids=lambda words: words[0])
-def test_a_server_answers_as_without(models, words):
-    tiny, draft = models
+@pytest.mark.parametrize("proposer", ["ngram", "draft"])
+def test_a_server_answers_as_without(models, proposer):
+    tiny, _ = models
     asked = [{"temperature": 0}, {"temperature": 0.9, "seed": 5, "n": 3}, {"temperature": 0.5, "seed": 1, "logprobs": 1},
-             {"temperature": 0, "presence_penalty": 0.4, "stop": ["e"]}]  # fmt: skip
+             {"temperature": 0, "presence_penalty": 0.4, "stop": ["e"]}, {"temperature": 0, "frequency_penalty": -2}]  # fmt: skip
     with serving(tiny) as plain:
         expected = [complete(plain.url(), **options) for options in asked]
         assert metric(plain.url(), "braid_proposed_tokens_total") == 0
         assert plain.end() == 0
-    own = ["--draft", tiny] if words == ("draft",) else []  # the model itself is never wrong
-    with serving(tiny, "--speculate", *words, *own, "--speculate-tokens", 3) as server:
+    own = ["--draft", tiny] if proposer == "draft" else []  # the model itself is never wrong
+    with serving(tiny, "--speculate", proposer, *own, "--speculate-tokens", 3) as server:
         assert [complete(server.url(), **options) for options in asked] == expected
         assert 0 < metric(server.url(), "braid_accepted_tokens_total") <= metric(server.url(), "braid_proposed_tokens_total")
         assert server.end() == 0
@@ -55,6 +56,10 @@ def test_generate_answers_as_transformers_and_as_without(models):
         told, timings = generate(tiny, *words, "--temperature", 0, "--speculate", *speculation, "--timings")
         assert told["answers"][0]["tokens"] == greedy(load(tiny), ids, 60)
         assert "tokens were proposed" in timings
+        again, timings = generate(tiny, *words, "--temperature", 0, "--frequency-penalty", -2, "--speculate", *speculation, "--timings")
+        assert again == generate(tiny, *words, "--temperature", 0, "--frequency-penalty", -2)[0]
+        proposed, accepted = map(int, re.findall(r"(\d+) tokens were proposed, (\d+) of them accepted", timings)[0])
+        assert 0 < accepted <= proposed or speculation[0] == "draft"
         drawn = ["--temperature", 0.8, "--seed", 3, "--n", 2]
         assert generate(tiny, *words, *drawn, "--speculate", *speculation) == generate(tiny, *words, *drawn)
 
