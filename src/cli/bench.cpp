@@ -9,6 +9,7 @@
 #include "cli/bench_decode.h"
 #include "cli/bench_gist.h"
 #include "cli/bench_io.h"
+#include "cli/bench_serve.h"
 #include "cli/comma_list.h"
 #include "cli/command.h"
 #include "cli/options.h"
@@ -25,6 +26,7 @@ Examples:
   mpirun -n 2 --bind-to none braid bench io --bytes 512MiB --folder /scratch/me
   braid bench gist --config configs/gist/passkey_small.toml    # --help tells its options
   braid bench decode --model ~/TinyLlama                       # likewise
+  braid bench serve ~/TinyLlama --streams 1,4,16               # likewise
   launch/bench collectives                # the same beside gloo, as a table
   launch/bench io                         # 1 and 2 ranks, as a table
 
@@ -185,21 +187,25 @@ int command_bench(const Arguments& arguments) {
   if (!arguments.empty() && arguments.front() == "decode") {
     return command_bench_decode(Arguments(arguments.begin() + 1, arguments.end()));
   }
+  if (!arguments.empty() && arguments.front() == "serve") {
+    return command_bench_serve(Arguments(arguments.begin() + 1, arguments.end()));
+  }
   cxxopts::Options options("braid bench",
                            "collectives: bandwidth and latency of each collective by message size, between the ranks it is\n"
                            "started with: MPI for CPU memory, NCCL for GPU memory.\n"
                            "io: checkpoints beside plain files of the same bytes, and what training waits for.\n"
                            "gist: compressing contexts and answering from gists, beside the whole context.\n"
-                           "decode: how fast a model answers, and of what memory's bandwidth allows.");
+                           "decode: how fast a model answers, and of what memory's bandwidth allows.\n"
+                           "serve: what clients of a server see when many ask at once.");
   add_bench_options(options);
   const std::string what = arguments.empty() || arguments.front().starts_with("-") ? "" : arguments.front();
   if (!what.empty() && what != "collectives" && what != "io") {
-    throw UsageError(str("braid bench: unknown '", what, "'; there are: collectives, io, gist, decode"));
+    throw UsageError(str("braid bench: unknown '", what, "'; there are: collectives, io, gist, decode, serve"));
   }
   BenchRequest request;
   const Arguments rest(arguments.begin() + (what.empty() ? 0 : 1), arguments.end());
   const auto use = [&](const cxxopts::ParseResult& parsed) {
-    if (what.empty()) throw UsageError("braid bench: say what to measure: collectives, io, gist or decode (launch/bench has more)");
+    if (what.empty()) throw UsageError("braid bench: say what to measure: collectives, io, gist, decode or serve (launch/bench has more)");
     request = read_request(what, parsed);
   };
   if (!parse_arguments(options, rest, use, bench_examples)) return exit_done;

@@ -32,7 +32,7 @@ namespace {
 constexpr const char* bench_examples = R"(
 Examples:
   braid bench decode --model ~/TinyLlama --precision bf16
-  braid bench decode --model ~/TinyLlama --devices cpu,cuda:0,cuda:1 --tokens 5,20,50
+  braid bench decode --model ~/TinyLlama --device cpu,cuda:0,cuda:1 --tokens 5,20,50
   braid bench decode --model ~/TinyLlama --quantise nf4 --streams 1,2,4,8,16 --prompt 'Once upon'
   launch/bench decode                     # beside transformers and bitsandbytes, as a table
 
@@ -71,18 +71,17 @@ at::Device device_named(const std::string& name, const std::vector<GpuInfo>& gpu
   if (name == "cpu") return at::kCPU;
   const std::string number = name.starts_with("cuda:") ? name.substr(5) : name == "cuda" ? "0" : "";
   if (number.empty() || number.size() > 3 || number.find_first_not_of("0123456789") != std::string::npos) {
-    throw UsageError(str("--devices: ", name, ": expected cpu, cuda:0, cuda:1, …"));
+    throw UsageError(str("--device: ", name, ": expected cpu, cuda:0, cuda:1, …"));
   }
   const size_t index = std::stoul(number);
-  if (index >= gpus.size()) throw UsageError(str("--devices: ", name, ": there are ", gpus.size(), " usable GPUs here"));
+  if (index >= gpus.size()) throw UsageError(str("--device: ", name, ": there are ", gpus.size(), " usable GPUs here"));
   return at::Device(at::kCUDA, static_cast<at::DeviceIndex>(index));
 }
 
 DecodeBench read_bench(const cxxopts::ParseResult& parsed) {
   DecodeBench bench;
-  bench.model = read_model_options(parsed);
-  if (parsed.count("device")) throw UsageError("braid bench decode: takes --devices, a list, and no --device");
-  bench.devices = split("devices", parsed["devices"].as<std::string>());
+  bench.model = read_model_options(parsed, /*with_device=*/false);
+  bench.devices = split("device", parsed["device"].as<std::string>());
   bench.tokens = numbers_of(parsed, "tokens", 1);
   bench.streams = numbers_of(parsed, "streams", 1);
   bench.prompt = text_option(parsed, "prompt");
@@ -239,7 +238,7 @@ int run_bench(World& world, const DecodeBench& bench) {
 void add_options(cxxopts::Options& options) {
   const auto text = [](const char* otherwise) { return cxxopts::value<std::string>()->default_value(otherwise); };
   const auto number = [](const char* value) { return cxxopts::value<int64_t>()->default_value(value); };
-  options.add_options()("devices", "comma list of cpu, cuda:0, cuda:1, …, one after the other", text("cpu"), "NAMES")(
+  options.add_options()("device,devices", "comma list of cpu, cuda:0, cuda:1, …, one after the other", text("cpu"), "NAMES")(
       "tokens", "comma list of new tokens of an answer", text("20"), "N,…")(
       "streams", "comma list of answers made beside each other", text("1"), "N,…")(
       "prompt", "a text; needs a tokenizer", cxxopts::value<std::string>(), "TEXT")(
@@ -257,7 +256,7 @@ int command_bench_decode(const Arguments& arguments) {
                            "How fast a model answers, by device, length and number of streams, and of what memory's\n"
                            "bandwidth allows.");
   add_options(options);
-  add_model_options(options);
+  add_model_options(options, /*with_device=*/false);
   options.add_options()("h,help", "this text");
   DecodeBench bench;
   const auto use = [&](const cxxopts::ParseResult& parsed) { bench = read_bench(parsed); };

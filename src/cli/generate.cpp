@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // braid generate: continuations of texts or token ids, the likeliest or drawn.
-#include "infer/generate.h"
+#include "infer/engine_generate.h"
 
 #include <algorithm>
 #include <iostream>
@@ -10,6 +10,7 @@
 #include "cli/generate_output.h"
 #include "cli/generate_request.h"
 #include "cli/options.h"
+#include "cli/speculation_request.h"
 #include "experiments/fine_tuning.h"
 #include "experiments/run.h"
 #include "text/tokenizer_config.h"
@@ -26,6 +27,7 @@ Examples:
   braid generate --model ~/SmolLM-135M --ids 1,4093,253 --ids 1,28 --max-new-tokens 20
   braid generate --model ~/SmolLM-135M --prompt 'Once' --temperature 0.8 --top-p 0.95 --seed 1 --n 4
   braid generate --run runs/tuned --prompt 'Q: Why?' --stop 'Q:' --json --logprobs 5
+  braid generate --model ~/SmolLM-1.7B --prompt - --speculate draft --draft ~/SmolLM-135M --timings
 
 Texts are answered one after the other, printed as they come, each ended by a line feed; --prompt -
 takes the lines of standard input. A run answers in the form it was trained in unless --format or
@@ -36,6 +38,7 @@ Sampling options that are not given are as generation_config.json has them, as t
 it: do_sample, temperature, top_k (50 where do_sample is true and it names none), top_p, min_p,
 repetition_penalty. Without do_sample: true the likeliest token is taken. Order: penalties,
 temperature, top-k, top-p, min-p. Answer i draws its token s from the seed, i and s alone.
+--speculate makes answers as braid serve does, several tokens at a time where proposals are right.
 Exit codes: 0 done; 1 failed; 2 wrong use, or files that cannot be taken.
 )";
 
@@ -45,8 +48,20 @@ struct Asking {
   Transformer& model;
   GenerationRequest form;      // without a prompt
   const Tokenizer* tokenizer;  // null with --ids
+  Transformer* draft;          // null without one
   GenerationTimings timings;
 };
+
+Generated generated(Asking& asking, const std::vector<GenerationRequest>& requests, const OnToken& tell) {
+  const SpeculationOptions& speculation = asking.request.speculation.options;
+  if (speculation.proposer == Proposer::none) return generate(asking.model, requests, asking.tokenizer, tell);
+  Engine engine(asking.model, asking.tokenizer, limits_for(requests, speculation), asking.draft);
+  const Generated done = generate(engine, requests, tell);
+  const EngineState state = engine.state();
+  asking.timings.speculates = true;
+  asking.timings.proposed += state.proposed_tokens, asking.timings.accepted += state.accepted_tokens;
+  return done;
+}
 
 std::vector<GenerationRequest> answers_to(const Asking& asking, std::vector<int64_t> prompt) {
   GenerationRequest one = asking.form;
@@ -78,7 +93,7 @@ void answer(Asking& asking, const std::vector<GenerationRequest>& requests, size
     if (!asking.request.json || !asking.request.stream) return;
     std::cout << piece_as_json(first + at / each, at % each, token.id, text) << std::flush;
   };
-  const Generated done = generate(asking.model, requests, asking.tokenizer, tell);
+  const Generated done = generated(asking, requests, tell);
   asking.timings.add(done);
   if (plain) {
     std::cout << "\n" << std::flush;
@@ -126,7 +141,8 @@ int generate_command(World& world, const GenerateRequest& request) {
   if (world.size() > 1) throw UsageError("braid generate: runs on one rank");
   choose_threads(world);
   const AdaptedModel loaded = load_model(request.model, world);
-  Asking asking{request, *loaded.model, {}, nullptr, {}};
+  const std::optional<AdaptedModel> draft = load_draft(request.speculation, request.model, loaded, world);
+  Asking asking{request, *loaded.model, {}, nullptr, draft ? draft->model.get() : nullptr, {}};
   asking.form.sampling = sampling_for(request, folder_sampling(loaded));
   asking.form.max_tokens = request.max_new_tokens;
   asking.form.min_tokens = request.min_new_tokens;
@@ -152,6 +168,7 @@ int command_generate(const Arguments& given) {
   cxxopts::Options options(
       "braid generate", "Continues texts or token ids by a model, its adapter, or a run: the likeliest way, or drawn.");
   add_generate_options(options);
+  add_speculation_options(options);
   add_model_options(options);
   options.add_options()("timings", "seconds to the first token and tokens per second from there on, on standard error")(
       "h,help", "this text");

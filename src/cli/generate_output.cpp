@@ -81,6 +81,9 @@ void GenerationTimings::add(const Generated& done) {
 void GenerationTimings::tell() const {
   std::fprintf(stderr, "first tokens after %.4f s, then %.2f tokens/s\n", prefill_seconds,
                later > 0 ? double(later) / decode_seconds : 0.0);
+  if (!speculates) return;
+  std::fprintf(stderr, "%lld tokens were proposed, %lld of them accepted\n", static_cast<long long>(proposed),
+               static_cast<long long>(accepted));
 }
 
 }  // namespace braid

@@ -26,6 +26,8 @@ std::string piece_as_json(size_t prompt, size_t index, int64_t id, const std::st
 struct GenerationTimings {
   size_t later = 0;  // tokens but the first of each answer
   double prefill_seconds = 0, decode_seconds = 0;
+  bool speculates = false;
+  int64_t proposed = 0, accepted = 0;  // then
 
   void add(const Generated& done);
   void tell() const;  // on standard error

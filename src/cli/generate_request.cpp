@@ -160,6 +160,7 @@ GenerateRequest read_generate_request(const cxxopts::ParseResult& parsed) {
   if (!request.stop_strings.empty() && !request.ids.empty())
     throw UsageError("--stop: expected with --prompt, since --ids has no text");
   request.sampling = read_sampling(parsed);
+  request.speculation = read_speculation(parsed);
   read_output(parsed, request);
   return request;
 }

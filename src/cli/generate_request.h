@@ -4,7 +4,7 @@
 
 #include <optional>
 
-#include "cli/model_options.h"
+#include "cli/speculation_request.h"
 #include "infer/answer.h"
 
 namespace braid {
@@ -23,6 +23,7 @@ struct GenerateRequest {
   std::vector<std::vector<int64_t>> ids;
   std::vector<std::string> prompts;
   GivenSampling sampling;
+  SpeculationRequest speculation;
   std::vector<std::string> stop_strings;
   int64_t max_new_tokens = 0, min_new_tokens = 0, answers = 1;
   bool json = false, stream = false, timings = false;

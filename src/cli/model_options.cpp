@@ -12,7 +12,7 @@
 
 namespace braid {
 
-void add_model_options(cxxopts::Options& options) {
+void add_model_options(cxxopts::Options& options, bool with_device) {
   const auto text = [] { return cxxopts::value<std::string>(); };
   options.add_options()("model", "folder of a Hugging Face Llama", text(), "DIR")(
       "adapter", "folder of an adapter in peft's format, for --model", text(), "DIR")(
@@ -25,8 +25,10 @@ void add_model_options(cxxopts::Options& options) {
       "tokenizer", "a file tokenizer.json (default: the model's own)", text(), "FILE")(
       "precision", "fp32 or bf16", text()->default_value("fp32"), "NAME")(
       "quantise", "nf4: hold dense projections in 4 bits, as bitsandbytes does; none (default: as the run or the "
-                  "folder has them)", text(), "NAME")(
-      "device", "auto, cpu or cuda; auto takes a GPU where there is one", text()->default_value("auto"), "NAME");
+                  "folder has them)", text(), "NAME");
+  if (!with_device) return;
+  options.add_options()("device", "auto, cpu or cuda; auto takes a GPU where there is one", text()->default_value("auto"),
+                        "NAME");
 }
 
 namespace {
@@ -49,7 +51,7 @@ ModelSource read_source(const cxxopts::ParseResult& parsed) {
 
 }  // namespace
 
-ModelOptions read_model_options(const cxxopts::ParseResult& parsed) {
+ModelOptions read_model_options(const cxxopts::ParseResult& parsed, bool with_device) {
   const auto text = [&](const char* name) { return text_option(parsed, name); };
   ModelOptions options;
   options.source = read_source(parsed);
@@ -57,7 +59,7 @@ ModelOptions read_model_options(const cxxopts::ParseResult& parsed) {
   options.format = text("format");
   if (!options.format.empty()) one_of("format", options.format, {"raw", "alpaca", "chatml", "zephyr", "llama3", "model"});
   options.precision = one_of("precision", parsed["precision"].as<std::string>(), {"fp32", "bf16"});
-  options.world.device = one_of("device", parsed["device"].as<std::string>(), {"auto", "cpu", "cuda"});
+  options.world.device = with_device ? one_of("device", parsed["device"].as<std::string>(), {"auto", "cpu", "cuda"}) : "auto";
   return options;
 }
 

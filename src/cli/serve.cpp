@@ -23,6 +23,7 @@ Examples:
   braid serve ~/SmolLM-135M-Instruct
   braid serve ~/SmolLM-135M --adapter runs/adapter --port 9000 --name tuned
   braid serve --run runs/tuned --best --quantise nf4 --precision bf16
+  braid serve ~/SmolLM-1.7B --speculate draft --draft ~/SmolLM-135M
   BRAID_API_KEYS=secret braid serve ~/SmolLM-135M --host 0.0.0.0 --running 64 --cache-tokens 65536
 
 Routes: OpenAI's /v1/chat/completions, /v1/completions and /v1/models; /tokenize, /detokenize; the
@@ -35,8 +36,8 @@ Exit codes: 0 ended by a signal; 1 failed; 2 wrong use, or files that cannot be 
 // The engine as the server's backend, stepping on a thread of its own.
 class RunningEngine final : public Backend {
  public:
-  RunningEngine(Transformer& model, const Tokenizer& tokenizer, const EngineLimits& limits)
-      : engine_(model, &tokenizer, limits) {
+  RunningEngine(Transformer& model, const Tokenizer& tokenizer, const EngineLimits& limits, Transformer* draft)
+      : engine_(model, &tokenizer, limits, draft) {
     engine_.warm_up();
   }
   ~RunningEngine() override { stop(); }
@@ -114,8 +115,9 @@ int serve(World& world, const ServeRequest& request, Serving& serving, StopSigna
   const std::string url = url_of(request.host, serving.port());
   say("listening on " + url + ", loading " + request.name);
   const AdaptedModel loaded = load_model(request.model, world);
+  const std::optional<AdaptedModel> draft = load_draft(request.speculation, request.model, loaded, world);
   const ServedModelPtr model = served_model(request, loaded, world);
-  RunningEngine engine(*loaded.model, model->tokenizer, request.engine);
+  RunningEngine engine(*loaded.model, model->tokenizer, request.engine, draft ? draft->model.get() : nullptr);
   const StopServing before_the_engine{serving};
   engine.start();
   signals.begin_to_keep();

@@ -57,6 +57,8 @@ void read_limits(const cxxopts::ParseResult& parsed, ServeRequest& request) {
   request.engine.step_tokens = whole(parsed, "step-tokens", 1, 1 << 20);
   request.engine.cache_tokens = whole(parsed, "cache-tokens", 0, many);
   request.engine.share_prefixes = parsed.count("no-shared-prefixes") == 0;
+  request.speculation = read_speculation(parsed);
+  request.engine.speculation = request.speculation.options;
   request.timeout_seconds = seconds(parsed, "timeout");
   request.drain_seconds = seconds(parsed, "drain-seconds");
 }
@@ -89,6 +91,7 @@ void add_serve_options(cxxopts::Options& options) {
       "log", "a line of JSON for each request goes to this file; -: standard error", text("-"), "FILE")(
       "callback-url", "once ready, POST worker_id, vram_bytes and uri there", none(), "URL")(
       "worker-id", "what the callback calls this server", none(), "ID");
+  add_speculation_options(options);
   options.parse_positional({"model"});
   options.positional_help("MODEL");
 }

@@ -2,7 +2,7 @@
 // What braid serve was asked for.
 #pragma once
 
-#include "cli/model_options.h"
+#include "cli/speculation_request.h"
 #include "infer/engine.h"
 #include "serve/http_server.h"
 #include "serve/prompt.h"
@@ -17,6 +17,7 @@ struct ServeRequest {
   HttpLimits http;
   RequestLimits requests;
   EngineLimits engine;
+  SpeculationRequest speculation;  // engine.speculation is its options
   double timeout_seconds = 0, drain_seconds = 0;
   std::string log;                      // a file, "-" for standard error
   std::string callback_url, worker_id;  // "" for none

@@ -6,6 +6,11 @@
 //
 // submit, cancel and state may be called from any thread; callbacks run on the thread that makes the steps. No torch in
 // here, so that servers need not know it.
+//
+// With speculation (infer/speculation.h) an answer may take several tokens in a step, the same as without. What holds
+// to the bit: on CPUs, in fp32 and bf16, dense or in NF4, rows of one pass have the bits of passes of one row each, and
+// no more are made at once than that holds for (kernels/skinny_product.h). Elsewhere rows of several agree with those
+// of one up to rounding, as those of other requests do with or without speculation.
 #pragma once
 
 #include <cstdint>
@@ -18,6 +23,7 @@
 
 #include "base/error.h"
 #include "infer/answer.h"
+#include "infer/speculation.h"
 
 namespace braid {
 
@@ -30,6 +36,7 @@ struct EngineLimits {
   int64_t block_tokens = 16;   // of one block of the cache
   int64_t cache_tokens = 0;    // of the pool; 0: the model's context for each of `running`
   bool share_prefixes = true;  // prompts that begin alike share blocks, also with those that have ended
+  SpeculationOptions speculation;
 };
 
 enum class RequestOutcome { stop, length, cancelled, timed_out, out_of_memory, failed };
@@ -44,7 +51,7 @@ struct RequestEnd {
   double queue_seconds = 0, prefill_seconds = 0, decode_seconds = 0;
 };
 
-// What a step brought to a request. Texts of all of them, joined, are the answer's.
+// One more token, or the end. Texts of all of them, joined, are the answer's.
 struct RequestProgress {
   std::vector<SampledToken> tokens;
   std::string text;
@@ -61,7 +68,9 @@ struct EngineState {
   int64_t blocks = 0, blocks_in_use = 0, blocks_kept = 0;  // of the pool; of running requests; of ended ones' prefixes
   int64_t steps = 0, step_rows = 0;                        // done so far; tokens that went through the model in them
   int64_t prompt_tokens = 0, cached_tokens = 0, new_tokens = 0;
-  int64_t outstanding_tokens = 0;  // that running and waiting requests may still need
+  int64_t proposed_tokens = 0, accepted_tokens = 0;  // by speculation; of them those that answers took
+  int64_t outstanding_tokens = 0;                    // that running and waiting requests may still need
+  int64_t read_bytes = 0;  // of weights, keys and values, that its steps had to read so far; a draft's are not in it
   int64_t weight_bytes = 0, cache_bytes = 0, workspace_bytes = 0, peak_bytes = 0;  // measured on the model's device
 };
 
@@ -72,9 +81,10 @@ struct QueueFull : Error {
 
 class Engine {
  public:
-  // The model and the tokenizer (null: no texts) must outlive it. Error: no memory for the pool.
-  // UsageError: limits that cannot be, or a model that cannot be computed in steps (it has a hash memory).
-  Engine(Transformer& model, const Tokenizer* tokenizer, const EngineLimits& limits);
+  // The models and the tokenizer (null: no texts) must outlive it. `draft` is what proposes with Proposer::draft, on
+  // the same device. Error: no memory for the pool. UsageError: limits that cannot be, a model that cannot be computed
+  // in steps (it has a hash memory), a draft of another vocabulary.
+  Engine(Transformer& model, const Tokenizer* tokenizer, const EngineLimits& limits, Transformer* draft = nullptr);
   ~Engine();
 
   // UsageError: the request cannot be answered by this model at all, or its options cannot be. QueueFull: as many run

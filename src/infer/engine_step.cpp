@@ -33,7 +33,7 @@ StepInputs inputs_of(std::span<const StepPiece> pieces, const PagedCache& cache)
       rows.insert(rows.end(), {static_cast<int64_t>(p), piece.first + static_cast<int64_t>(t)});
     }
     in.longest = std::max(in.longest, rows.back() + 1);
-    if (piece.wants_logits) wanted.push_back(static_cast<int64_t>(ids.size()) - 1);
+    for (int64_t back = piece.logits; back > 0; --back) wanted.push_back(static_cast<int64_t>(ids.size()) - back);
   }
   const int64_t width = (in.longest + cache.block_tokens - 1) / cache.block_tokens;
   std::vector<int64_t> tables(pieces.size() * static_cast<size_t>(width));

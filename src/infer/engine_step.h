@@ -13,10 +13,10 @@ struct StepPiece {
   std::span<const int64_t> tokens;  // to be read: at least one
   int64_t first = 0;                // tokens of the same text that are in the cache already
   std::span<const int64_t> blocks;  // its blocks, enough for all of these
-  bool wants_logits = false;        // of the last token
+  int64_t logits = 0;               // rows of them: those of so many last tokens
 };
 
-// Logits [W, V] in compute type of the pieces that want them, in their order; W may be 0. Keys and values of all pieces
+// Logits [W, V] in compute type that the pieces want, in their order; W may be 0. Keys and values of all pieces
 // are in the cache then. Call ResidualConnection::begin_step once before.
 at::Tensor run_step(Transformer& model, PagedCache& cache, std::span<const StepPiece> pieces);
 

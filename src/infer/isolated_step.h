@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A step whose failures stay with the requests that they belong to.
+// A step whose failures stay with the requests that they belong to, and in which proposed tokens are checked
+// (infer/speculation.h).
 #pragma once
 
 #include <optional>
@@ -13,7 +14,8 @@ namespace braid {
 
 struct RequestPiece {
   StepPiece piece;
-  int64_t slot = 0;  // of the sampler
+  int64_t slot = 0;      // of the sampler
+  int64_t proposed = 0;  // so many last tokens of the piece are proposals, and it wants one row of logits more
 };
 
 struct StepFailure {
@@ -22,14 +24,16 @@ struct StepFailure {
 };
 
 struct PieceResult {
-  std::optional<SampledToken> token;  // where the piece wanted logits
-  std::optional<StepFailure> failure;
+  // Where the piece wanted logits: the next token; another one behind each proposal that is the token before.
+  std::vector<SampledToken> tokens;
+  std::optional<StepFailure> failure;  // after these tokens
 };
 
 StepFailure failure_of(const std::exception& problem);
 
-// Runs the pieces together and draws the next tokens. Where that throws, each piece again by itself, so that the others
-// get theirs and those that fail alone have their failure. Logits that are no numbers are a failure of their row.
+// Runs the pieces together and draws the next tokens. Where that throws, each piece again by itself and without
+// proposals, so that the others get theirs and those that fail alone have their failure. Logits that are no numbers are
+// a failure of their row.
 std::vector<PieceResult> run_isolated(Transformer& model, PagedCache& cache, Sampler& sampler,
                                       std::span<const RequestPiece> pieces);
 

@@ -81,11 +81,12 @@ at::Tensor Sampler::penalised(const at::Tensor& logits, std::span<const int64_t>
   return changed;
 }
 
-at::Tensor Sampler::draw(const at::Tensor& logits, const at::Tensor& likeliest, std::span<const int64_t> slots) const {
+at::Tensor Sampler::draw(const at::Tensor& logits, const at::Tensor& likeliest, std::span<const int64_t> slots,
+                         int64_t ahead) const {
   const at::Tensor wide = logits.to(at::kFloat).contiguous();
   const at::Tensor draws = row_numbers(slots.size(), 5, at::kDouble, device_, [&](size_t r, double* of_row) {
     const SamplingOptions& o = slots_[slots[r]].options;
-    const RandomStream stream(o.seed, RandomPurpose::sampling, "token", slots_[slots[r]].step, o.answer);
+    const RandomStream stream(o.seed, RandomPurpose::sampling, "token", slots_[slots[r]].step + ahead, o.answer);
     const kernels::TokenDraw draw{o.temperature, double(o.top_k), o.top_p, o.min_p, stream.uniform(0)};
     static_assert(sizeof draw == 5 * sizeof(double));
     std::memcpy(of_row, &draw, sizeof draw);
@@ -123,12 +124,25 @@ void Sampler::add_logprobs(const at::Tensor& logits, std::span<const int64_t> sl
   }
 }
 
-void Sampler::count(const at::Tensor& ids, std::span<const int64_t> slots) {
+void Sampler::count(const SampledTokens& sampled, std::span<const int64_t> slots) {
   if (any(slots, [](const Slot& slot) { return slot.options.penalises(); })) {
-    const at::Tensor ones = at::ones({ids.size(0)}, counts_.options());
-    counts_.index_put_({ids_on(slots, device_), ids.clamp_min(0)}, ones, /*accumulate=*/true);
+    const at::Tensor times = (sampled.ids >= 0).to(counts_.scalar_type());
+    counts_.index_put_({ids_on(slots, device_), sampled.ids.clamp_min(0)}, times, /*accumulate=*/true);
   }
-  for (const int64_t slot : slots) ++slots_[slot].step;
+  for (size_t r = 0; r < slots.size(); ++r) slots_[slots[r]].step += sampled.rows[r].id >= 0;
+}
+
+at::Tensor Sampler::choose(const at::Tensor& changed, std::span<const int64_t> slots, int64_t ahead) const {
+  const at::Tensor likeliest = changed.argmax(-1);  // of equal ones the first; of NaN the first NaN
+  const at::Tensor sound = changed.gather(1, likeliest.unsqueeze(1)).squeeze(1).isfinite();
+  const at::Tensor ids = likeliest.masked_fill(sound.logical_not(), -1);
+  const bool draws = any(slots, [](const Slot& slot) { return slot.options.draws(); });
+  return draws ? draw(changed, ids, slots, ahead) : ids;
+}
+
+at::Tensor Sampler::guess(const at::Tensor& logits, std::span<const int64_t> slots, int64_t ahead) const {
+  const at::NoGradGuard no_gradient;
+  return choose(penalised(logits, slots), slots, ahead);
 }
 
 SampledTokens Sampler::sample(const at::Tensor& logits, std::span<const int64_t> slots) {
@@ -136,17 +150,11 @@ SampledTokens Sampler::sample(const at::Tensor& logits, std::span<const int64_t>
   if (logits.size(0) != static_cast<int64_t>(slots.size()) || logits.size(1) != vocabulary_) {
     throw Error("sampling: expected logits of one row for each slot, with the vocabulary's width");
   }
-  const at::Tensor changed = penalised(logits, slots);
-  const at::Tensor likeliest = changed.argmax(-1);  // of equal ones the first; of NaN the first NaN
-  const at::Tensor sound = changed.gather(1, likeliest.unsqueeze(1)).squeeze(1).isfinite();
-  SampledTokens sampled{likeliest.masked_fill(sound.logical_not(), -1), std::vector<SampledToken>(slots.size())};
-  if (any(slots, [](const Slot& slot) { return slot.options.draws(); })) {
-    sampled.ids = draw(changed, sampled.ids, slots);
-  }
+  SampledTokens sampled{choose(penalised(logits, slots), slots, 0), std::vector<SampledToken>(slots.size())};
   const at::Tensor here = sampled.ids.cpu();
   for (size_t r = 0; r < slots.size(); ++r) sampled.rows[r].id = here.const_data_ptr<int64_t>()[r];
   add_logprobs(logits, slots, sampled);
-  count(sampled.ids, slots);
+  count(sampled, slots);
   return sampled;
 }
 

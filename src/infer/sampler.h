@@ -28,8 +28,12 @@ class Sampler {
   void begin(int64_t slot, const SamplingOptions& options, std::span<const int64_t> prompt);
 
   // logits [R, V], of any float type; row r is of slot slots[r], and none is there twice. If it throws, for want of
-  // memory, nothing has happened.
+  // memory, nothing has happened; nor has it to a slot whose logits are NaN or infinite.
   SampledTokens sample(const at::Tensor& logits, std::span<const int64_t> slots);
+
+  // What sample would choose once `ahead` more tokens had come to each slot: a guess where other logits come then, or
+  // penalties that count those tokens. ids [R]; nothing has happened.
+  at::Tensor guess(const at::Tensor& logits, std::span<const int64_t> slots, int64_t ahead) const;
 
   // The logits after penalties and barred tokens, fp32 where any row has some: what is drawn from.
   at::Tensor penalised(const at::Tensor& logits, std::span<const int64_t> slots) const;
@@ -42,10 +46,12 @@ class Sampler {
     bool bars() const { return barred.defined() && step < options.barred_for; }
   };
 
-  at::Tensor draw(const at::Tensor& logits, const at::Tensor& likeliest, std::span<const int64_t> slots) const;
+  at::Tensor choose(const at::Tensor& changed, std::span<const int64_t> slots, int64_t ahead) const;
+  at::Tensor draw(const at::Tensor& logits, const at::Tensor& likeliest, std::span<const int64_t> slots,
+                  int64_t ahead) const;
   at::Tensor penalties(const at::Tensor& logits, std::span<const int64_t> slots) const;
   void add_logprobs(const at::Tensor& logits, std::span<const int64_t> slots, SampledTokens& sampled) const;
-  void count(const at::Tensor& ids, std::span<const int64_t> slots);
+  void count(const SampledTokens& sampled, std::span<const int64_t> slots);
   bool any(std::span<const int64_t> slots, bool (*has)(const Slot&)) const;
 
   int64_t vocabulary_;

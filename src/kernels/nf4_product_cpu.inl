@@ -39,19 +39,19 @@ void separate(const T* x, int64_t count, float* out) {
 // As many rows at a time as registers allow, so that x is loaded once for all.
 constexpr int rows_at_once(int tokens) {
 #if defined(__AVX512F__)
-  return tokens <= 4 ? 4 : 2;
+  return tokens <= 2 ? 4 : tokens <= 4 ? 2 : 1;
 #else
-  return tokens <= 4 ? 2 : 1;
+  return tokens <= 2 ? 2 : 1;
 #endif
 }
 
 // R rows, whole numbers of blocks, times N tokens: their codes [R, columns / 2] and absmax [R, columns / nf4_block].
-// For very few tokens it is cheaper to multiply a block's sums by its absmax than its numbers. Rows are too short for the
-// processor to see where reading goes on: it is told of the next ones, a cache line every other block.
+// A block's sums are multiplied by its absmax, not its numbers: for very few tokens that is cheaper, and for more of them
+// it is done so as well, so that a token's sum has the same bits whatever other tokens are beside it. Rows are too short
+// for the processor to see where reading goes on: it is told of the next ones, a cache line every other block.
 template <int R, int N>
 BRAID_INLINE void few_rows(const uint8_t* packed, const float* absmax, int64_t columns, const float* x,
                            FloatLanes (&sums)[R][N]) {
-  constexpr bool late = N <= 2;
   constexpr int groups = int(nf4_block / group);
   const int64_t blocks = columns / nf4_block, row_bytes = columns / 2;
   for (int64_t block = 0; block < blocks; ++block) {
@@ -68,8 +68,8 @@ BRAID_INLINE void few_rows(const uint8_t* packed, const float* absmax, int64_t c
 #pragma GCC unroll 4
       for (int r = 0; r < R; ++r) {
         const WordLanes words = words_of(packed + r * row_bytes + g * lanes);
-        even[r] = late ? numbers_of(words >> 4) : numbers_of(words >> 4) * scale[r];
-        odd[r] = late ? numbers_of(words) : numbers_of(words) * scale[r];
+        even[r] = numbers_of(words >> 4);
+        odd[r] = numbers_of(words);
       }
 #pragma GCC unroll 8
       for (int n = 0; n < N; ++n) {
@@ -77,18 +77,16 @@ BRAID_INLINE void few_rows(const uint8_t* packed, const float* absmax, int64_t c
         const FloatLanes x_even = load(its, lanes), x_odd = load(its + lanes, lanes);
 #pragma GCC unroll 4
         for (int r = 0; r < R; ++r) {
-          FloatLanes& sum = late ? partial[r][n] : sums[r][n];
-          sum += even[r] * x_even;
-          sum += odd[r] * x_odd;
+          partial[r][n] += even[r] * x_even;
+          partial[r][n] += odd[r] * x_odd;
         }
       }
     }
     packed += nf4_block / 2;
     x += nf4_block;
-    if (!late) continue;
 #pragma GCC unroll 4
     for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 2
+#pragma GCC unroll 8
       for (int n = 0; n < N; ++n) sums[r][n] += partial[r][n] * scale[r];
     }
   }

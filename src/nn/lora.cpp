@@ -40,7 +40,7 @@ at::Tensor factor_of(const LoraPart& part, const at::Tensor& inverse_norm, at::S
 Kept adapt_lora(const LoraPart& part, const at::Tensor& x, at::Tensor y) {
   Kept kept;
   kept.h = product(x, part.a->compute).mul_(part.scale);
-  y.addmm_(kept.h, part.b->compute.t());
+  add_product(y, kept.h, part.b->compute);
   return kept;
 }
 
@@ -49,7 +49,8 @@ Kept adapt_dora(const WeightSource& base, const LoraPart& part, const at::Tensor
   const at::Tensor weight = rows_of(base, part);
   kept.h = product(x, part.a->compute).mul_(part.scale);
   const at::Tensor from_base = dropped ? product(x, weight) : y;
-  kept.before = from_base.addmm(kept.h, part.b->compute.t());
+  kept.before = from_base.clone();
+  add_product(kept.before, kept.h, part.b->compute);
   kept.inverse_norm = adapted_norm(weight, part).reciprocal_();
   const at::Tensor adapted = kept.before * factor_of(part, kept.inverse_norm, y.scalar_type());
   dropped ? y.add_(adapted - from_base) : y.copy_(adapted);

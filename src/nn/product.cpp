@@ -68,4 +68,12 @@ at::Tensor product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& b
   return bias.defined() ? at::addmm(bias, a, b.t()) : a.mm(b.t());
 }
 
+void add_product(at::Tensor y, const at::Tensor& a, const at::Tensor& b) {
+  if (is_skinny(a, b)) {
+    y.add_(skinny_product(a, b, {}));
+  } else {
+    y.addmm_(a, b.t());
+  }
+}
+
 }  // namespace braid

@@ -38,6 +38,9 @@ void add_engine(PrometheusText& text, const EngineState& state) {
   gauge(text, "braid_cache_blocks_kept", "Blocks of ended requests that prompts may find again.", state.blocks_kept);
   counter(text, "braid_steps_total", "Forward passes.", state.steps);
   counter(text, "braid_step_tokens_total", "Tokens that went through the model.", state.step_rows);
+  counter(text, "braid_read_bytes_total", "Weights, keys and values that forward passes had to read.", state.read_bytes);
+  counter(text, "braid_proposed_tokens_total", "Tokens that speculation proposed.", state.proposed_tokens);
+  counter(text, "braid_accepted_tokens_total", "Of them those that answers took.", state.accepted_tokens);
   text.family("braid_memory_bytes", "gauge", "Memory on the model's device, measured.");
   text.sample(static_cast<double>(state.weight_bytes), {{"kind", "weights"}});
   text.sample(static_cast<double>(state.cache_bytes), {{"kind", "cache"}});

@@ -60,7 +60,7 @@ std::string attempt(const CallbackUrl& url, const Post& post) {
 
 }  // namespace
 
-CallbackUrl parse_callback_url(const std::string& url) {
+CallbackUrl parse_callback_url(const std::string& url, const std::string& option) {
   constexpr const char* scheme = "http://";
   const std::string rest = url.starts_with(scheme) ? url.substr(std::string(scheme).size()) : "";
   const std::string place = rest.substr(0, rest.find('/'));
@@ -70,7 +70,7 @@ CallbackUrl parse_callback_url(const std::string& url) {
   const bool digits = !parsed.port.empty() && parsed.port.find_first_not_of("0123456789") == std::string::npos;
   const bool printable = url.find_first_of(" \t\r\n") == std::string::npos;
   if (parsed.host.empty() || !digits || !printable) {
-    throw UsageError(str("--callback-url ", url, ": expected http://HOST:PORT/PATH"));
+    throw UsageError(str(option, " ", url, ": expected http://HOST:PORT/PATH"));
   }
   return parsed;
 }

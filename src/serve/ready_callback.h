@@ -11,7 +11,8 @@ namespace braid {
 struct CallbackUrl {
   std::string host, port, path;
 };
-CallbackUrl parse_callback_url(const std::string& url);  // UsageError: no http://HOST[:PORT][/PATH]
+// UsageError, in the option's name: no http://HOST[:PORT][/PATH].
+CallbackUrl parse_callback_url(const std::string& url, const std::string& option = "--callback-url");
 
 struct ReadyNotice {
   std::string worker_id, uri;

@@ -52,7 +52,7 @@ def objects(name, command, options):
 def run_braid(options, case, streams):
     command = [common.BRAID, "bench", "decode", "--model", str(case["model"]), "--ids", ",".join(map(str, prompt_ids(options))),
                "--tokens", str(options.tokens), "--streams", str(streams), "--rounds", "1", "--precision", case["precision"],
-               "--devices", "cuda:0" if options.device == "cuda" else "cpu"]  # fmt: skip
+               "--device", "cuda:0" if options.device == "cuda" else "cpu"]  # fmt: skip
     return objects("braid", command + (["--quantise", "nf4"] if case["method"] == "nf4" else []), options)[0]
 
 

@@ -67,14 +67,14 @@ def parse(arguments):
     return options
 
 
-def make_model(options, precision, folder):
+def make_model(options, precision, folder, **changes):
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
 
-    shape = SHAPES[options.shape] | ({"num_hidden_layers": options.layers} if options.layers else {})
+    shape = SHAPES[options.shape] | ({"num_hidden_layers": options.layers} if options.layers else {}) | changes
     torch.manual_seed(0)
     model = LlamaForCausalLM(LlamaConfig(**shape, max_position_embeddings=max(2048, options.context)))
     model.to(torch.float32 if precision == "fp32" else torch.bfloat16).save_pretrained(folder)

@@ -79,6 +79,7 @@ def words_of(line):
 
 
 def unknown_options(words, help_text):
+    words = words[: words.index("--")] if "--" in words else words
     known = options_of(help_text) | {"-h", "--help"}
     return [word for word in words if re.match(r"--?[a-z]", word) and word.split("=")[0] not in known]
 
@@ -90,7 +91,7 @@ def wrong_braid_words(words):
     if words[0] not in commands():
         yield f"no command {words[0]}"
         return
-    of_its_own = words[0] == "data" or words[:2] in (["bench", "gist"], ["bench", "decode"])
+    of_its_own = words[0] == "data" or words[:2] in (["bench", "gist"], ["bench", "decode"], ["bench", "serve"])
     actions = words[1:2] if of_its_own and words[1:2] != ["--help"] else []
     for option in unknown_options(words[1:], braid_help((words[0], *actions))):
         yield f"braid {words[0]}: no option {option}"

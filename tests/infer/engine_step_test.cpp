@@ -52,13 +52,17 @@ class Steps {
 
   // The next `tokens` of a text; texts own blocks 3, 0, 6, … of the pool, from behind.
   StepPiece piece(int64_t text, int64_t tokens, bool wants_logits = true) {
+    return piece_with(text, tokens, wants_logits ? 1 : 0);
+  }
+  // With logits of so many last tokens.
+  StepPiece piece_with(int64_t text, int64_t tokens, int64_t logits) {
     StepPiece piece;
     piece.tokens = {ids.const_data_ptr<int64_t>() + 20 * text + read[size_t(text)], size_t(tokens)};
     piece.first = read[size_t(text)];
     piece.blocks = blocks[size_t(text)];
-    piece.wants_logits = wants_logits;
+    piece.logits = logits;
     read[size_t(text)] += tokens;
-    if (wants_logits) wanted.emplace_back(text, read[size_t(text)] - 1);
+    for (int64_t back = logits; back > 0; --back) wanted.emplace_back(text, read[size_t(text)] - back);
     return piece;
   }
   // The largest distance of the step's logits from those of the whole texts.
@@ -127,6 +131,48 @@ TEST(EngineSteps, APieceGetsTheSameBitsInOneStepAsInAnother) {
   EXPECT_TRUE(at::equal(first[1], second[0]));
 }
 
+// So that proposed tokens can be checked several at a time (infer/speculation.h).
+void expect_bits_of_one_by_one(Steps& one, Steps& several) {
+  for (Steps* steps : {&one, &several}) steps->run({steps->piece(0, 9), steps->piece(1, 2)});
+  for (const int64_t tokens : {4, 7}) {
+    std::vector<at::Tensor> rows;
+    for (int64_t t = 0; t < tokens; ++t) {
+      rows.push_back(run_step(one.model, one.cache, std::vector<StepPiece>{one.piece(0, 1)}));
+    }
+    const at::Tensor together =
+        run_step(several.model, several.cache, std::vector<StepPiece>{several.piece_with(0, tokens, tokens)});
+    EXPECT_TRUE(at::equal(together, at::cat(rows))) << tokens << " tokens";
+  }
+  one.wanted.clear(), several.wanted.clear();
+}
+
+TEST_P(EngineStep, SeveralTokensOfATextGetTheBitsOfOneByOne) {
+  for (const Precision precision : {Precision::fp32, Precision::bf16}) {
+    SCOPED_TRACE(precision == Precision::fp32 ? "fp32" : "bf16");
+    Steps one(config_of(GetParam()), precision), several(config_of(GetParam()), precision);
+    expect_bits_of_one_by_one(one, several);
+  }
+}
+
+// Blocks of 64 need rows of a multiple of it.
+TEST(EngineSteps, InNf4SeveralTokensOfATextGetTheBitsOfOneByOne) {
+  ModelConfig config = config_of(variants[3]);
+  config.width = 64, config.mlp_width = 128;
+  for (const Precision precision : {Precision::fp32, Precision::bf16}) {
+    SCOPED_TRACE(precision == Precision::fp32 ? "fp32" : "bf16");
+    Steps one(config, precision), several(config, precision);
+    for (Steps* steps : {&one, &several}) {
+      for (Block& block : steps->model.blocks()) {
+        for (Linear* layer : {&block.attention.qkv, &block.attention.out, &block.mlp.out}) {
+          const std::vector<Nf4Tensor> parts = {quantise_nf4(layer->source->weight(), true)};
+          layer->source = std::make_shared<Nf4Weight>(parts, compute_type(precision));
+        }
+      }
+    }
+    expect_bits_of_one_by_one(one, several);
+  }
+}
+
 TEST(EngineSteps, BFloat16StaysNearFloat32) {
   ModelConfig config = config_of(variants[3]);
   Steps narrow(config, Precision::bf16), wide(config, Precision::fp32);
@@ -135,6 +181,25 @@ TEST(EngineSteps, BFloat16StaysNearFloat32) {
         run_step(narrow.model, narrow.cache, std::vector<StepPiece>{narrow.piece(0, 4)}).to(at::kFloat);
     const at::Tensor b = run_step(wide.model, wide.cache, std::vector<StepPiece>{wide.piece(0, 4)});
     EXPECT_GT(at::cosine_similarity(a, b).item<double>(), 0.999);
+  }
+}
+
+TEST(EngineSteps, WithAdaptersSeveralTokensOfATextGetTheBitsOfOneByOne) {
+  LoraConfig config;
+  config.rank = 5;
+  for (const Precision precision : {Precision::fp32, Precision::bf16}) {
+    for (const bool dora : {false, true}) {
+      SCOPED_TRACE(str(precision == Precision::fp32 ? "fp32" : "bf16", dora ? ", DoRA" : ""));
+      config.dora = dora;
+      Steps one(config_of(variants[3]), precision), several(config_of(variants[3]), precision);
+      LoraModel first(one.model, config, 5, Weights::frozen), second(several.model, config, 5, Weights::frozen);
+      for (LoraModel* lora : {&first, &second}) {
+        at::Generator generator = seeded_generator(6);
+        for (Parameter& parameter : lora->parameters().all()) parameter.master.normal_(0.0, 0.5, generator);
+        lora->parameters().refresh_compute();
+      }
+      expect_bits_of_one_by_one(one, several);
+    }
   }
 }
 

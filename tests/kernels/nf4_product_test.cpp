@@ -155,6 +155,26 @@ TEST(Nf4Product, RoundsTheValuesOfCodesWherePairsOfBFloat16AreMultiplied) {
   }
 }
 
+// The same bits for a token whatever is beside it; rows that are whole blocks, an odd number of them too, and others.
+template <class E>
+void expect_each_alone() {
+  for (const int64_t columns : {128, 192, 100}) {
+    const HostMatrix w(7, columns, true);
+    const Nf4Matrix matrix = w.on(w.packed.data(), w.scales(w.absmax, w.outer, w.codes, w.map));
+    const auto x = stored<E>(Random().normal(11 * columns));
+    std::vector<typename E::Stored> all(11 * 7), alone(7);
+    nf4_product({}, matrix, 11, E::element, x.data(), all.data());
+    for (int64_t n = 0; n < 11; ++n) {
+      nf4_product({}, matrix, 1, E::element, x.data() + n * columns, alone.data());
+      EXPECT_EQ(alone, std::vector(all.begin() + n * 7, all.begin() + (n + 1) * 7)) << columns << " columns, token " << n;
+    }
+  }
+}
+TEST(Nf4Product, GivesATokenTheSameBitsWhateverIsBesideIt) {
+  at_every_level([] { expect_each_alone<Float32>(), expect_each_alone<BFloat16>(); });
+  expect_each_alone<BFloat16>();
+}
+
 TEST(Nf4Product, IsTheSameOnAnyNumberOfThreads) {
   const HostMatrix host(37, 640, true);
   const std::vector<float> x = as<float>(Random().normal(3 * host.columns));

@@ -41,7 +41,7 @@ def one_line(done, code, words):
 
 def test_the_script_names_what_there_is():
     done = subprocess.run([ROOT / "launch/bench", "--help"], capture_output=True, text=True)
-    words = ("step", "attention", " mhc ", "collectives", " io ", "tokenizer", " nf4 ", "finetune", " gist ", " decode ")
+    words = ("step", "attention", " mhc ", "collectives", " io ", "tokenizer", " nf4 ", "finetune", " gist ", " decode ", " serve ")
     assert done.returncode == 0 and all(word in done.stdout for word in words)
     one_line(subprocess.run([ROOT / "launch/bench", "steps"], capture_output=True, text=True), 2, "unknown 'steps'")
     one_line(subprocess.run([ROOT / "launch/bench"], capture_output=True, text=True), 2, "say what to measure")
@@ -74,6 +74,7 @@ def test_the_script_names_what_there_is():
     ("gist", ["--lengths", "1000,x"], "1 or more"),
     ("decode", ["--tokens", "2"], "3 or more"),
     ("decode", ["--method", "int8"], "none of dense, nf4"),
+    ("serve", ["--streams", "0"], "1 or more"),
 ])  # fmt: skip
 def test_wrong_use_is_one_line(what, arguments, words):
     one_line(bench(what, "--device", "cpu", *arguments), 2, words)
@@ -351,3 +352,16 @@ def test_decoding_is_timed_beside_transformers(tmp_path):
     # tiny: two layers of 36,864 numbers in projections, a head of 512 x 64 that is the embedding, five norms of 64, fp32
     assert dense["weight_bytes"] == 4 * (2 * 36864 + 512 * 64 + 5 * 64)
     assert nf4["weight_bytes"] < dense["weight_bytes"] * 0.7
+
+
+def test_serve_asks_braid_and_transformers_for_the_same(tmp_path):
+    out = tmp_path / "serve.json"
+    done = bench("serve", "--quick", "--device", "cpu", "--json", out)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(out.read_text())
+    for case, streams in zip(result["results"], (1, 2), strict=True):
+        assert case["streams"] == streams and set(case["programs"]) == {"braid", "transformers"}
+        for program in case["programs"].values():
+            (run,) = program["runs"]
+            assert (run["failed"], run["tokens"], run["prompt_tokens"]) == (0, 6 * streams, 64 * streams)
+            assert program["tokens_per_second"]["median"] == run["tokens_per_second"]
