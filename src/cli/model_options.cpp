@@ -49,7 +49,7 @@ ModelSource read_source(const cxxopts::ParseResult& parsed) {
 
 }  // namespace
 
-ModelOptions read_model_options(const cxxopts::ParseResult& parsed) {
+ModelOptions read_model_options(const cxxopts::ParseResult& parsed, const std::string& device) {
   const auto text = [&](const char* name) { return text_option(parsed, name); };
   ModelOptions options;
   options.source = read_source(parsed);
@@ -57,7 +57,8 @@ ModelOptions read_model_options(const cxxopts::ParseResult& parsed) {
   options.format = text("format");
   if (!options.format.empty()) one_of("format", options.format, {"raw", "alpaca", "chatml", "zephyr", "llama3", "model"});
   options.precision = one_of("precision", parsed["precision"].as<std::string>(), {"fp32", "bf16"});
-  options.world.device = one_of("device", parsed["device"].as<std::string>(), {"auto", "cpu", "cuda"});
+  const std::string asked = device.empty() ? parsed["device"].as<std::string>() : device;
+  options.world.device = one_of("device", asked, {"auto", "cpu", "cuda"});
   return options;
 }
 

@@ -26,7 +26,8 @@ struct ModelOptions {
 // --model, --adapter, --memory, --run, --step, --best, --format, --tokenizer, --precision, --quantise,
 // --device.
 void add_model_options(cxxopts::Options& options);
-ModelOptions read_model_options(const cxxopts::ParseResult& parsed);  // UsageError
+// device: instead of what --device says, "" for that. UsageError.
+ModelOptions read_model_options(const cxxopts::ParseResult& parsed, const std::string& device = "");
 
 // Loads the model; damaged checkpoints that were passed over are told of on standard error by rank 0.
 AdaptedModel load_model(const ModelOptions& options, const World& world);

@@ -8,6 +8,7 @@
 #include <mutex>
 
 #include "base/clock.h"
+#include "base/until_it_fits.h"
 #include "infer/isolated_step.h"
 #include "infer/schedule.h"
 #include "nn/device_memory.h"
@@ -88,7 +89,7 @@ struct Engine::Parts {
   void end(RequestId id, RequestOutcome outcome, std::string message, RequestProgress progress,
            std::vector<Told>& told);
   StepPlan begin_step(std::vector<Told>& told);
-  std::vector<RequestPiece> pieces_of(const StepPlan& plan) const;
+  std::vector<RequestPiece> pieces_of(const StepPlan& plan, std::vector<RequestPiece> pieces) const;  // into `pieces`
   void finish_step(const StepPlan& plan, std::vector<PieceResult>& results, std::vector<Told>& told);
 
   Transformer& model;
@@ -111,10 +112,10 @@ struct Engine::Parts {
 void Engine::Parts::end(RequestId id, RequestOutcome outcome, std::string message, RequestProgress progress,
                         std::vector<Told>& told) {
   const auto found = requests.find(id);
-  const std::shared_ptr<Request> request = std::move(found->second);
+  const std::shared_ptr<Request> request = found->second;
   requests.erase(found);
   if (request->slot >= 0) free_slots.push_back(request->slot);
-  progress.end = end_of(*request, outcome, std::move(message), watch.seconds());
+  progress.end = until_it_fits([&] { return end_of(*request, outcome, message, watch.seconds()); });
   told.push_back({request, std::move(progress)});
 }
 
@@ -138,6 +139,7 @@ void Engine::Parts::begin(RequestId id, std::vector<Told>& told) {
 }
 
 StepPlan Engine::Parts::begin_step(std::vector<Told>& told) {
+  told.reserve(2 * requests.size());  // each may be told of here and in finish_step, where nothing may get lost
   StepPlan plan = schedule.plan(watch.seconds());
   for (const StepPlan::Leaving& one : plan.leaving) end(one.id, one.outcome, "", {}, told);
   for (const RequestId id : plan.admitted) begin(id, told);
@@ -145,8 +147,7 @@ StepPlan Engine::Parts::begin_step(std::vector<Told>& told) {
   return plan;
 }
 
-std::vector<RequestPiece> Engine::Parts::pieces_of(const StepPlan& plan) const {
-  std::vector<RequestPiece> pieces;
+std::vector<RequestPiece> Engine::Parts::pieces_of(const StepPlan& plan, std::vector<RequestPiece> pieces) const {
   for (const auto& [id, tokens] : plan.pieces) {
     const ScheduledText& text = schedule.text(id);
     const std::span<const int64_t> unread(text.tokens.data() + text.read, static_cast<size_t>(tokens));
@@ -220,8 +221,13 @@ RequestId Engine::submit(GenerationRequest request, OnProgress on_progress, doub
   const double deadline = timeout_seconds > 0 ? made->submitted + timeout_seconds : never;
   const std::lock_guard lock(parts.mutex);
   const RequestId id = parts.last_id + 1;
-  parts.schedule.submit(id, std::move(request.prompt), request.max_tokens, deadline);
-  parts.requests.emplace(id, std::move(made));
+  const auto place = parts.requests.emplace(id, std::move(made)).first;
+  try {
+    parts.schedule.submit(id, std::move(request.prompt), request.max_tokens, deadline);
+  } catch (...) {
+    parts.requests.erase(place);
+    throw;
+  }
   parts.last_id = id;
   parts.arrived.notify_one();
   return id;
@@ -232,7 +238,7 @@ void Engine::cancel(RequestId id) {
   parts_->schedule.cancel(id);
 }
 
-bool Engine::step() {
+bool Engine::step() try {
   Parts& parts = *parts_;
   std::vector<Told> told;
   const auto tell = [&] {
@@ -243,8 +249,9 @@ bool Engine::step() {
   std::vector<RequestPiece> pieces;
   {
     const std::lock_guard lock(parts.mutex);
+    pieces.reserve(static_cast<size_t>(parts.limits.running));
     plan = parts.begin_step(told);
-    pieces = parts.pieces_of(plan);
+    pieces = parts.pieces_of(plan, std::move(pieces));
   }
   tell();
   if (pieces.empty()) return !plan.is_empty() || !plan.admitted.empty();
@@ -254,6 +261,10 @@ bool Engine::step() {
     parts.finish_step(plan, results, told);
   }
   tell();
+  return true;
+} catch (const std::bad_alloc&) {
+  // Of what a step is made of, before it was: the next one is.
+  std::this_thread::sleep_for(std::chrono::milliseconds(1));
   return true;
 }
 

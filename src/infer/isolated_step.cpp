@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "infer/isolated_step.h"
 
+#include "base/until_it_fits.h"
 #include "nn/device_memory.h"
 #include "nn/precompiled.h"
 
@@ -8,8 +9,11 @@ namespace braid {
 
 namespace {
 
-std::vector<PieceResult> run_together(Transformer& model, PagedCache& cache, Sampler& sampler,
-                                      std::span<const RequestPiece> pieces) {
+constexpr const char* not_finite = "the model's logits are NaN or infinite";
+
+// Once the sampler has drawn nothing throws: a drawn token that is lost could not be drawn again.
+void run_together(Transformer& model, PagedCache& cache, Sampler& sampler, std::span<const RequestPiece> pieces,
+                  std::span<PieceResult> results) {
   std::vector<StepPiece> step;
   std::vector<int64_t> slots;
   for (const RequestPiece& one : pieces) {
@@ -17,19 +21,32 @@ std::vector<PieceResult> run_together(Transformer& model, PagedCache& cache, Sam
     if (one.piece.wants_logits) slots.push_back(one.slot);
   }
   const at::Tensor logits = run_step(model, cache, step);
-  std::vector<PieceResult> results(pieces.size());
-  if (slots.empty()) return results;
+  if (slots.empty()) return;
   SampledTokens sampled = sampler.sample(logits, slots);
   auto row = sampled.rows.begin();
   for (size_t p = 0; p < pieces.size(); ++p) {
     if (!pieces[p].piece.wants_logits) continue;
     if (row->id < 0)
-      results[p].failure = StepFailure{RequestOutcome::failed, "the model's logits are NaN or infinite"};
+      results[p].failure = until_it_fits([] { return StepFailure{RequestOutcome::failed, not_finite}; });
     else
       results[p].token = std::move(*row);
     ++row;
   }
-  return results;
+}
+
+void run_apart(Transformer& model, PagedCache& cache, Sampler& sampler, std::span<const RequestPiece> pieces,
+               std::span<PieceResult> results) {
+  try {
+    return run_together(model, cache, sampler, pieces, results);
+  } catch (const std::exception& problem) {
+    if (pieces.size() == 1) {
+      results.front().failure = failure_of(problem);
+      return;
+    }
+  }
+  for (size_t p = 0; p < pieces.size(); ++p) {
+    run_apart(model, cache, sampler, pieces.subspan(p, 1), results.subspan(p, 1));
+  }
 }
 
 }  // namespace
@@ -43,15 +60,8 @@ StepFailure failure_of(const std::exception& problem) {
 
 std::vector<PieceResult> run_isolated(Transformer& model, PagedCache& cache, Sampler& sampler,
                                       std::span<const RequestPiece> pieces) {
-  try {
-    return run_together(model, cache, sampler, pieces);
-  } catch (const std::exception& problem) {
-    if (pieces.size() == 1) return std::vector<PieceResult>(1, {std::nullopt, failure_of(problem)});
-  }
-  std::vector<PieceResult> results;
-  for (size_t p = 0; p < pieces.size(); ++p) {
-    results.push_back(run_isolated(model, cache, sampler, pieces.subspan(p, 1)).front());
-  }
+  std::vector<PieceResult> results(pieces.size());
+  run_apart(model, cache, sampler, pieces, results);
   return results;
 }
 
