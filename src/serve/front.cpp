@@ -34,9 +34,13 @@ ordered_json health_of(const Replica& replica) {
 }
 
 ReplicaEvents with_losses(ReplicaEvents events, std::function<void(size_t replica)> lose) {
-  return {std::move(events.up), [told = std::move(events.silent), lose = std::move(lose)](size_t replica) {
+  const auto tell = [](const auto& told, size_t replica) {
+    if (told) told(replica);
+  };
+  return {[tell, told = std::move(events.up)](size_t replica) { tell(told, replica); },
+          [tell, told = std::move(events.silent), lose = std::move(lose)](size_t replica) {
             lose(replica);
-            if (told) told(replica);
+            tell(told, replica);
           }};
 }
 

@@ -18,7 +18,7 @@ struct FrontOptions {
   AccessLog log;
   std::vector<std::string> replicas;  // names
   std::string replica_key;            // that they are asked with, "" for none
-  ReplicaEvents events;               // on the server's thread
+  ReplicaEvents events;               // on the server's thread; may be empty
 };
 
 class Front {

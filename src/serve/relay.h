@@ -48,7 +48,7 @@ class Relay : public std::enable_shared_from_this<Relay> {
   RequestTokens left_;  // of its tokens on the replica's account
   bool on_account_ = false;
 
-  HttpReply reply_;                // of the replica that is asked; what of its stream is no whole event yet
+  HttpReply reply_{0, "", "", {}};  // of the replica that is asked; what of its stream is no whole event yet
   bool streaming_ = false;         // it answers with events
   bool begun_ = false;             // the client has the head of a stream
   bool has_token_ = false;         // and a token

@@ -5,6 +5,7 @@
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http.hpp>
+#include <limits>
 
 #include "base/error.h"
 
@@ -49,7 +50,7 @@ class Connection final : public Upstream, public std::enable_shared_from_this<Co
         message_(message_of(address, request)),
         handlers_(std::move(handlers)),
         all_seconds_(all_seconds) {
-    parser_.body_limit(boost::none);
+    parser_.body_limit(std::numeric_limits<uint64_t>::max());
   }
 
  private:
