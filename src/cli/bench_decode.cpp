@@ -80,7 +80,7 @@ at::Device device_named(const std::string& name, const std::vector<GpuInfo>& gpu
 
 DecodeBench read_bench(const cxxopts::ParseResult& parsed) {
   DecodeBench bench;
-  bench.model = read_model_options(parsed, /*with_device=*/false);
+  bench.model = read_model_options(parsed, "auto");
   bench.devices = split("device", parsed["device"].as<std::string>());
   bench.tokens = numbers_of(parsed, "tokens", 1);
   bench.streams = numbers_of(parsed, "streams", 1);

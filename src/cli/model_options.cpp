@@ -51,7 +51,7 @@ ModelSource read_source(const cxxopts::ParseResult& parsed) {
 
 }  // namespace
 
-ModelOptions read_model_options(const cxxopts::ParseResult& parsed, bool with_device) {
+ModelOptions read_model_options(const cxxopts::ParseResult& parsed, const std::string& device) {
   const auto text = [&](const char* name) { return text_option(parsed, name); };
   ModelOptions options;
   options.source = read_source(parsed);
@@ -59,7 +59,8 @@ ModelOptions read_model_options(const cxxopts::ParseResult& parsed, bool with_de
   options.format = text("format");
   if (!options.format.empty()) one_of("format", options.format, {"raw", "alpaca", "chatml", "zephyr", "llama3", "model"});
   options.precision = one_of("precision", parsed["precision"].as<std::string>(), {"fp32", "bf16"});
-  options.world.device = with_device ? one_of("device", parsed["device"].as<std::string>(), {"auto", "cpu", "cuda"}) : "auto";
+  const std::string asked = device.empty() ? parsed["device"].as<std::string>() : device;
+  options.world.device = one_of("device", asked, {"auto", "cpu", "cuda"});
   return options;
 }
 

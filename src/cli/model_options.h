@@ -24,9 +24,10 @@ struct ModelOptions {
 };
 
 // --model, --adapter, --memory, --run, --step, --best, --format, --tokenizer, --precision, --quantise,
-// --device; without the last where a command has one of its own, and then it is auto.
+// --device; without the last where a command has one of its own.
 void add_model_options(cxxopts::Options& options, bool with_device = true);
-ModelOptions read_model_options(const cxxopts::ParseResult& parsed, bool with_device = true);  // UsageError
+// device: instead of what --device says, "" for that. UsageError.
+ModelOptions read_model_options(const cxxopts::ParseResult& parsed, const std::string& device = "");
 
 // Loads the model; damaged checkpoints that were passed over are told of on standard error by rank 0.
 AdaptedModel load_model(const ModelOptions& options, const World& world);

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // braid serve: answers over HTTP, as OpenAI's API has them.
-#include <fstream>
 #include <iomanip>
-#include <iostream>
+#include <sstream>
 
 #include "base/clock.h"
 #include "base/error.h"
 #include "cli/command.h"
 #include "cli/options.h"
+#include "cli/serve_front.h"
 #include "cli/serve_model.h"
+#include "cli/serve_output.h"
 #include "cli/stop_signals.h"
 #include "experiments/run.h"
 #include "serve/ready_callback.h"
@@ -24,6 +25,9 @@ Examples:
   braid serve ~/SmolLM-135M --adapter runs/adapter --port 9000 --name tuned
   braid serve --run runs/tuned --best --quantise nf4 --precision bf16
   braid serve ~/SmolLM-1.7B --speculate draft --draft ~/SmolLM-135M
+  braid serve ~/SmolLM-135M --replicas 2
+  braid serve ~/TinyLlama --device cuda:0,cuda:1
+  braid serve --replica http://node1:8001 --replica http://node2:8001
   BRAID_API_KEYS=secret braid serve ~/SmolLM-135M --host 0.0.0.0 --running 64 --cache-tokens 65536
 
 Routes: OpenAI's /v1/chat/completions, /v1/completions and /v1/models; /tokenize, /detokenize; the
@@ -72,13 +76,6 @@ class RunningEngine final : public Backend {
   std::jthread thread_;
 };
 
-// Where others reach it.
-std::string url_of(const std::string& host, uint16_t port) {
-  const bool everywhere = host == "0.0.0.0" || host == "::";
-  const std::string name = everywhere ? host_name() : host.find(':') != std::string::npos ? "[" + host + "]" : host;
-  return str("http://", name, ":", port);
-}
-
 std::string mebibytes(int64_t bytes) {
   std::ostringstream text;
   text << std::fixed << std::setprecision(1) << static_cast<double>(bytes) / (1 << 20) << " MiB";
@@ -90,8 +87,6 @@ std::string summary(const ServedModel& model, const EngineState& state, const En
              ", cache ", mebibytes(state.cache_bytes), " for ", state.blocks * limits.block_tokens,
              " tokens, workspace ", mebibytes(state.workspace_bytes), "; context ", model.context);
 }
-
-void say(const std::string& line) { std::cout << line << std::endl; }
 
 // Until a signal comes; then what is under way may end.
 void serve_until_told(Serving& serving, const RunningEngine& engine, const StopSignals& signals, double drain_seconds) {
@@ -135,11 +130,9 @@ int serve(World& world, const ServeRequest& request, Serving& serving, StopSigna
 
 int serve_command(const ServeRequest& request) {
   StopSignals signals;
-  std::ofstream file;
-  if (request.log != "-") file.open(request.log, std::ios::app);
-  if (request.log != "-" && !file) throw UsageError(str("--log ", request.log, ": cannot be written"));
-  std::ostream& log = request.log == "-" ? std::cerr : file;
-  const ServiceOptions options{ApiKeys(request.keys), request.requests, request.timeout_seconds, AccessLog(log)};
+  AccessLogFile log(request.log);
+  raise_file_limit(request.http.connections);
+  const ServiceOptions options{ApiKeys(request.keys), request.requests, request.timeout_seconds, AccessLog(log.out())};
   Serving serving(request.host, request.port, request.http, options);
   return with_world(request.model.world,
                     [&](World& world, Logger&) { return serve(world, request, serving, signals); });
@@ -157,7 +150,7 @@ int command_serve(const Arguments& arguments) {
           options, arguments, [&](const auto& parsed) { request = read_serve_request(parsed); }, serve_examples)) {
     return exit_done;
   }
-  return serve_command(request);
+  return request.is_front() ? serve_front(request, arguments) : serve_command(request);
 }
 
 }  // namespace braid

@@ -6,7 +6,9 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "cli/comma_list.h"
 #include "cli/options.h"
+#include "cli/replica_commands.h"
 #include "serve/api_keys.h"
 #include "serve/ready_callback.h"
 
@@ -63,11 +65,34 @@ void read_limits(const cxxopts::ParseResult& parsed, ServeRequest& request) {
   request.drain_seconds = seconds(parsed, "drain-seconds");
 }
 
+void read_replicas(const cxxopts::ParseResult& parsed, ServeRequest& request) {
+  request.devices = comma_list(parsed["device"].as<std::string>());
+  if (parsed.count("replicas")) request.replicas = whole(parsed, "replicas", 1, 1024);
+  if (!parsed.count("replica")) return;
+  for (const std::string& url : parsed["replica"].as<std::vector<std::string>>()) {
+    request.replica_urls.push_back(parse_upstream_url("--replica", url));
+  }
+  for (const char* name : {"replicas", "model", "run", "adapter", "device", "name"}) {
+    if (parsed.count(name)) throw UsageError(str("--replica URL and --", name, ": expected one of both"));
+  }
+}
+
+// Of a model that this process serves itself: cuda:1 makes that GPU the only one it sees.
+std::string own_device(const ServeRequest& request) {
+  if (request.devices.size() != 1) return "auto";  // each replica has its own
+  const std::string& device = request.devices.front();
+  const std::string gpu = gpu_number(device);
+  if (gpu.empty() || request.is_front()) return gpu.empty() ? device : "cuda";
+  for (const auto& [name, value] : only_gpu(gpu)) setenv(name.c_str(), value.c_str(), 1);
+  return "cuda";
+}
+
 }  // namespace
 
 void add_serve_options(cxxopts::Options& options) {
   const auto text = [](const char* otherwise) { return cxxopts::value<std::string>()->default_value(otherwise); };
   const auto none = [] { return cxxopts::value<std::string>(); };
+  const auto none_whole = [] { return cxxopts::value<int64_t>(); };
   const auto whole = [](const char* otherwise) { return cxxopts::value<int64_t>()->default_value(otherwise); };
   const auto number = [](const char* otherwise) { return cxxopts::value<double>()->default_value(otherwise); };
   options.add_options()("host", "address to listen on; 0.0.0.0: all of this machine's", text("127.0.0.1"), "ADDRESS")(
@@ -91,6 +116,12 @@ void add_serve_options(cxxopts::Options& options) {
       "log", "a line of JSON for each request goes to this file; -: standard error", text("-"), "FILE")(
       "callback-url", "once ready, POST worker_id, vram_bytes and uri there", none(), "URL")(
       "worker-id", "what the callback calls this server", none(), "ID");
+  options.add_options()("replicas",
+                        "processes that share the requests, each with the model and with its part of the cores, or on the "
+                        "GPU that --device cuda:0,cuda:1 names",
+                        none_whole(), "N")(
+      "replica", "a server elsewhere that this one only stands before (repeatable)",
+      cxxopts::value<std::vector<std::string>>(), "URL");
   add_speculation_options(options);
   options.parse_positional({"model"});
   options.positional_help("MODEL");
@@ -98,11 +129,12 @@ void add_serve_options(cxxopts::Options& options) {
 
 ServeRequest read_serve_request(const cxxopts::ParseResult& parsed) {
   ServeRequest request;
-  request.model = read_model_options(parsed);
+  read_replicas(parsed, request);
+  if (request.replica_urls.empty()) request.model = read_model_options(parsed, own_device(request));
   request.host = parsed["host"].as<std::string>();
   request.port = static_cast<uint16_t>(whole(parsed, "port", 0, 65535));
   request.name = text_option(parsed, "name");
-  if (request.name.empty()) request.name = usual_name(request.model.source);
+  if (request.name.empty() && request.replica_urls.empty()) request.name = usual_name(request.model.source);
   request.keys = read_keys(parsed);
   request.log = parsed["log"].as<std::string>();
   request.callback_url = text_option(parsed, "callback-url");

@@ -6,6 +6,7 @@
 #include "infer/engine.h"
 #include "serve/http_server.h"
 #include "serve/prompt.h"
+#include "serve/upstream.h"
 
 namespace braid {
 
@@ -21,6 +22,11 @@ struct ServeRequest {
   double timeout_seconds = 0, drain_seconds = 0;
   std::string log;                      // a file, "-" for standard error
   std::string callback_url, worker_id;  // "" for none
+  int64_t replicas = 0;                 // processes of a front's own; 0: as many as there are devices
+  std::vector<std::string> devices;     // that --device names
+  std::vector<UpstreamAddress> replica_urls;  // servers that a front stands before; none: it starts its own
+
+  bool is_front() const { return replicas > 0 || devices.size() > 1 || !replica_urls.empty(); }
 };
 
 void add_serve_options(cxxopts::Options& options);

@@ -7,7 +7,10 @@ namespace braid {
 
 CacheBlocks::CacheBlocks(int64_t blocks, int64_t block_tokens, bool share)
     : block_tokens_(block_tokens), share_(share), blocks_(static_cast<size_t>(blocks)) {
-  for (int64_t block = blocks - 1; block >= 0; --block) free_.push_back(block);
+  for (int64_t block = blocks - 1; block >= 0; --block) {
+    free_.push_back(block);
+    blocks_[block].place = others_.insert(others_.end(), block);
+  }
 }
 
 CacheBlocks::Content CacheBlocks::content_of(Number before, std::span<const int64_t> tokens, int64_t block) const {
@@ -30,15 +33,14 @@ std::vector<int64_t> CacheBlocks::find(std::span<const int64_t> prompt) const {
 
 void CacheBlocks::use(int64_t block) {
   Block& own = blocks_[block];
-  if (own.users++ == 0 && own.found) kept_.erase(own.released);
+  if (own.users++ == 0 && own.found) others_.splice(others_.end(), kept_, own.place);
 }
 
 void CacheBlocks::drop(int64_t block) {
   Block& own = blocks_[block];
   if (--own.users > 0) return;
   if (own.found) {
-    own.released = ++releases_;
-    kept_.emplace(own.released, block);
+    kept_.splice(kept_.end(), others_, own.place);
     return;
   }
   own.content = 0;
@@ -48,10 +50,10 @@ void CacheBlocks::drop(int64_t block) {
 // A free one, or the least recently used of those that are kept.
 int64_t CacheBlocks::take_unused() {
   if (free_.empty()) {
-    const int64_t oldest = kept_.begin()->second;
-    kept_.erase(kept_.begin());
+    const int64_t oldest = kept_.front();
+    others_.splice(others_.end(), kept_, kept_.begin());
     contents_.erase(*blocks_[oldest].found);
-    blocks_[oldest] = {};
+    blocks_[oldest] = {0, 0, std::nullopt, blocks_[oldest].place};
     free_.push_back(oldest);
   }
   const int64_t block = free_.back();
@@ -62,6 +64,7 @@ int64_t CacheBlocks::take_unused() {
 std::optional<CacheBlocks::Claim> CacheBlocks::claim(std::span<const int64_t> prompt, int64_t tokens) {
   Claim claim{find(prompt), 0};
   claim.cached_tokens = static_cast<int64_t>(claim.blocks.size()) * block_tokens_;
+  claim.blocks.reserve(static_cast<size_t>(std::max(blocks_for(tokens), int64_t(claim.blocks.size()))));
   for (const int64_t block : claim.blocks) use(block);
   const int64_t missing = blocks_for(tokens) - static_cast<int64_t>(claim.blocks.size());
   if (missing > size() - in_use()) {

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <list>
 #include <map>
 #include <optional>
 #include <span>
@@ -25,6 +26,7 @@ class CacheBlocks {
   };
   // Blocks for a text of `tokens` tokens that begins with `prompt`, whose last token is never among the cached ones.
   // None, and nothing changed: there are not enough.
+  // Where memory is short it throws and has changed nothing; release never needs any.
   std::optional<Claim> claim(std::span<const int64_t> prompt, int64_t tokens);
   // The claim's blocks hold these tokens, the text's first ones: later claims find those blocks that are full.
   void filled(std::span<const int64_t> blocks, std::span<const int64_t> tokens);
@@ -49,7 +51,7 @@ class CacheBlocks {
     int64_t users = 0;
     Number content = 0;                       // 0: not known
     std::optional<Contents::iterator> found;  // where others find it; none: they do not
-    uint64_t released = 0;                    // its key in kept_
+    std::list<int64_t>::iterator place;       // in kept_ or in others_
   };
 
   std::vector<int64_t> find(std::span<const int64_t> prompt) const;
@@ -62,9 +64,8 @@ class CacheBlocks {
   bool share_;
   std::vector<Block> blocks_;
   std::vector<int64_t> free_;
-  std::map<uint64_t, int64_t> kept_;  // by when it was released
+  std::list<int64_t> kept_, others_;  // the first one was released first; blocks that are in use or free
   Contents contents_;
-  uint64_t releases_ = 0;
   Number last_number_ = 0;
 };
 

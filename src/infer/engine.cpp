@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <thread>
 
 #include "infer/decode_timing.h"
 #include "infer/engine_parts.h"
@@ -81,8 +82,13 @@ RequestId Engine::submit(GenerationRequest request, OnProgress on_progress, doub
   const double deadline = timeout_seconds > 0 ? made->submitted + timeout_seconds : never;
   const std::lock_guard lock(parts.mutex);
   const RequestId id = parts.last_id + 1;
-  parts.schedule.submit(id, std::move(request.prompt), request.max_tokens, deadline);
-  parts.requests.emplace(id, std::move(made));
+  const auto place = parts.requests.emplace(id, std::move(made)).first;
+  try {
+    parts.schedule.submit(id, std::move(request.prompt), request.max_tokens, deadline);
+  } catch (...) {
+    parts.requests.erase(place);
+    throw;
+  }
   parts.last_id = id;
   parts.arrived.notify_one();
   return id;
@@ -93,7 +99,7 @@ void Engine::cancel(RequestId id) {
   parts_->schedule.cancel(id);
 }
 
-bool Engine::step() {
+bool Engine::step() try {
   Parts& parts = *parts_;
   ToldProgresses told;
   const auto tell = [&] {
@@ -116,6 +122,10 @@ bool Engine::step() {
     parts.finish_step(step, results, told);
   }
   tell();
+  return true;
+} catch (const std::bad_alloc&) {
+  // Of what a step is made of, before it was: the next one is.
+  std::this_thread::sleep_for(std::chrono::milliseconds(1));
   return true;
 }
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/until_it_fits.h"
 #include "nn/precompiled.h"
 
 namespace braid {
@@ -52,13 +53,13 @@ Engine::Parts::Parts(Transformer& the_model, const Tokenizer* the_tokenizer, con
 void Engine::Parts::end(RequestId id, RequestOutcome outcome, std::string message, RequestProgress progress,
                         ToldProgresses& told) {
   const auto found = requests.find(id);
-  const std::shared_ptr<EngineRequest> request = std::move(found->second);
+  const std::shared_ptr<EngineRequest> request = found->second;
   requests.erase(found);
   if (request->slot >= 0) {
     free_slots.push_back(request->slot);
     if (speculator) speculator->end(request->slot);
   }
-  progress.end = end_of(*request, outcome, std::move(message), watch.seconds());
+  progress.end = until_it_fits([&] { return end_of(*request, outcome, message, watch.seconds()); });
   told.push_back({request, std::move(progress)});
 }
 
@@ -83,7 +84,12 @@ void Engine::Parts::begin(RequestId id, ToldProgresses& told) {
 }
 
 EngineStep Engine::Parts::begin_step(ToldProgresses& told) {
-  EngineStep step{schedule.plan(watch.seconds()), {}, {}, {}};
+  EngineStep step;
+  step.pieces.reserve(static_cast<size_t>(limits.running));
+  step.texts.reserve(static_cast<size_t>(limits.running));
+  // Each request may be told of here and for each token in finish_step, where nothing may get lost.
+  told.reserve(requests.size() * static_cast<size_t>(2 + (speculator ? limits.speculation.tokens : 0)));
+  step.plan = schedule.plan(watch.seconds());
   for (const StepPlan::Leaving& one : step.plan.leaving) end(one.id, one.outcome, "", {}, told);
   for (const RequestId id : step.plan.admitted) begin(id, told);
   std::erase_if(step.plan.pieces, [&](const StepPlan::Piece& piece) { return !requests.contains(piece.id); });

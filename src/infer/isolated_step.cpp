@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "infer/isolated_step.h"
 
+#include "base/until_it_fits.h"
 #include "nn/device_memory.h"
 #include "nn/precompiled.h"
 
 namespace braid {
 
 namespace {
+
+constexpr const char* not_finite = "the model's logits are NaN or infinite";
 
 // A piece whose next token is to be drawn, from this row of the logits.
 struct Drawing {
@@ -31,19 +34,21 @@ at::Tensor rows_of(const at::Tensor& logits, const std::vector<Drawing>& drawing
   return logits.index_select(0, at::tensor(at::ArrayRef<int64_t>(rows), at::kLong).to(logits.device()));
 }
 
-// A token of each drawing; those that go on, since the token is what was proposed.
+// A token of each drawing; those that go on, since the token is what was proposed. Once the sampler has drawn nothing
+// throws: a drawn token that is lost could not be drawn again.
 std::vector<Drawing> draw(const at::Tensor& logits, Sampler& sampler, std::span<const RequestPiece> pieces,
-                          const std::vector<Drawing>& drawings, std::vector<PieceResult>& results) {
+                          const std::vector<Drawing>& drawings, std::span<PieceResult> results) {
   std::vector<int64_t> slots;
   for (const Drawing& one : drawings) slots.push_back(pieces[one.piece].slot);
-  SampledTokens sampled = sampler.sample(rows_of(logits, drawings), slots);
   std::vector<Drawing> next;
+  next.reserve(drawings.size());
+  SampledTokens sampled = sampler.sample(rows_of(logits, drawings), slots);
   for (size_t r = 0; r < drawings.size(); ++r) {
     const RequestPiece& request = pieces[drawings[r].piece];
     PieceResult& result = results[drawings[r].piece];
     const int64_t id = sampled.rows[r].id;
     if (id < 0) {
-      result.failure = StepFailure{RequestOutcome::failed, "the model's logits are NaN or infinite"};
+      result.failure = until_it_fits([] { return StepFailure{RequestOutcome::failed, not_finite}; });
       continue;
     }
     const auto proposals = request.piece.tokens.last(static_cast<size_t>(request.proposed));
@@ -54,12 +59,12 @@ std::vector<Drawing> draw(const at::Tensor& logits, Sampler& sampler, std::span<
   return next;
 }
 
-std::vector<PieceResult> run_together(Transformer& model, PagedCache& cache, Sampler& sampler,
-                                      std::span<const RequestPiece> pieces) {
+void run_together(Transformer& model, PagedCache& cache, Sampler& sampler, std::span<const RequestPiece> pieces,
+                  std::span<PieceResult> results) {
   std::vector<StepPiece> step;
   for (const RequestPiece& one : pieces) step.push_back(one.piece);
+  for (size_t p = 0; p < pieces.size(); ++p) results[p].tokens.reserve(static_cast<size_t>(pieces[p].proposed) + 1);
   const at::Tensor logits = run_step(model, cache, step);
-  std::vector<PieceResult> results(pieces.size());
   std::vector<Drawing> drawings = first_drawings(pieces);
   if (!drawings.empty()) drawings = draw(logits, sampler, pieces, drawings, results);
   try {
@@ -67,7 +72,6 @@ std::vector<PieceResult> run_together(Transformer& model, PagedCache& cache, Sam
   } catch (const std::exception&) {
     // What was drawn stays; the tokens behind it come in the next step, which says what is wrong if it still is.
   }
-  return results;
 }
 
 RequestPiece without_proposals(RequestPiece request) {
@@ -76,6 +80,30 @@ RequestPiece without_proposals(RequestPiece request) {
   request.piece.logits -= request.proposed;
   request.proposed = 0;
   return request;
+}
+
+void run_apart(Transformer& model, PagedCache& cache, Sampler& sampler, std::span<const RequestPiece> pieces,
+               std::span<PieceResult> results) {
+  const auto alone = [&](size_t p) {
+    const RequestPiece plain = without_proposals(pieces[p]);
+    results[p].tokens.clear();
+    results[p].failure.reset();
+    run_apart(model, cache, sampler, {&plain, 1}, results.subspan(p, 1));
+  };
+  try {
+    run_together(model, cache, sampler, pieces, results);
+  } catch (const std::exception& problem) {
+    if (pieces.size() == 1 && pieces.front().proposed == 0) {
+      results.front().failure = failure_of(problem);
+      return;
+    }
+    for (size_t p = 0; p < pieces.size(); ++p) alone(p);
+    return;
+  }
+  for (size_t p = 0; p < pieces.size(); ++p) {
+    const bool by_proposals = results[p].failure && results[p].tokens.empty() && pieces[p].proposed > 0;
+    if (by_proposals) alone(p);  // a proposal that is no text may spoil the rows beside it
+  }
 }
 
 }  // namespace
@@ -89,24 +117,8 @@ StepFailure failure_of(const std::exception& problem) {
 
 std::vector<PieceResult> run_isolated(Transformer& model, PagedCache& cache, Sampler& sampler,
                                       std::span<const RequestPiece> pieces) {
-  const auto alone = [&](const RequestPiece& request) {
-    const RequestPiece plain = without_proposals(request);
-    return run_isolated(model, cache, sampler, {&plain, 1}).front();
-  };
-  std::vector<PieceResult> results;
-  try {
-    results = run_together(model, cache, sampler, pieces);
-  } catch (const std::exception& problem) {
-    if (pieces.size() == 1 && pieces.front().proposed == 0) {
-      return std::vector<PieceResult>(1, {{}, failure_of(problem)});
-    }
-    for (const RequestPiece& one : pieces) results.push_back(alone(one));
-    return results;
-  }
-  for (size_t p = 0; p < pieces.size(); ++p) {
-    const bool by_proposals = results[p].failure && results[p].tokens.empty() && pieces[p].proposed > 0;
-    if (by_proposals) results[p] = alone(pieces[p]);  // a proposal that is no text may spoil the rows beside it
-  }
+  std::vector<PieceResult> results(pieces.size());
+  run_apart(model, cache, sampler, pieces, results);
   return results;
 }
 

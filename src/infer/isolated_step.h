@@ -34,6 +34,7 @@ StepFailure failure_of(const std::exception& problem);
 // Runs the pieces together and draws the next tokens. Where that throws, each piece again by itself and without
 // proposals, so that the others get theirs and those that fail alone have their failure. Logits that are no numbers are
 // a failure of their row.
+// bad_alloc: there is no memory for the results; nothing was computed.
 std::vector<PieceResult> run_isolated(Transformer& model, PagedCache& cache, Sampler& sampler,
                                       std::span<const RequestPiece> pieces);
 

@@ -17,7 +17,9 @@ std::optional<RequestOutcome> reason_to_go(const ScheduledText& text, double now
 }  // namespace
 
 Schedule::Schedule(const EngineLimits& limits, int64_t blocks)
-    : limits_(limits), blocks_(blocks, limits.block_tokens, limits.share_prefixes) {}
+    : limits_(limits), blocks_(blocks, limits.block_tokens, limits.share_prefixes) {
+  running_.reserve(static_cast<size_t>(limits.running));
+}
 
 void Schedule::submit(RequestId id, std::vector<int64_t> prompt, int64_t max_tokens, double deadline) {
   ScheduledText text;
@@ -32,8 +34,13 @@ void Schedule::submit(RequestId id, std::vector<int64_t> prompt, int64_t max_tok
     throw QueueFull(str("the queue is full: ", running(), " requests run and ", waiting(), " wait"));
   }
   text.tokens = std::move(prompt);
-  texts_.emplace(id, std::move(text));
-  waiting_.push_back(id);
+  const auto place = texts_.emplace(id, std::move(text)).first;
+  try {
+    waiting_.push_back(id);
+  } catch (const std::bad_alloc&) {
+    texts_.erase(place);
+    throw;
+  }
 }
 
 void Schedule::cancel(RequestId id) {
@@ -61,12 +68,15 @@ void Schedule::drop_those_that_go(double now, StepPlan& plan) {
   for (const StepPlan::Leaving& one : plan.leaving) end(one.id);
 }
 
-bool Schedule::let_in(ScheduledText& text) {
+// Not now, where memory is short for a moment.
+bool Schedule::let_in(ScheduledText& text) try {
   auto claim = blocks_.claim(text.tokens, text.most_cached());
   if (!claim) return false;
   text.blocks = std::move(claim->blocks);
   text.read = text.cached_tokens = claim->cached_tokens;
   return true;
+} catch (const std::bad_alloc&) {
+  return false;
 }
 
 void Schedule::admit(StepPlan& plan) {
@@ -79,6 +89,9 @@ void Schedule::admit(StepPlan& plan) {
 
 StepPlan Schedule::plan(double now) {
   StepPlan plan;
+  plan.leaving.reserve(texts_.size());  // what is planned must be told: nothing below may run out of memory
+  plan.admitted.reserve(static_cast<size_t>(limits_.running));
+  plan.pieces.reserve(static_cast<size_t>(limits_.running));
   drop_those_that_go(now, plan);
   admit(plan);
   int64_t left = limits_.step_tokens;

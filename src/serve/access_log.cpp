@@ -31,6 +31,11 @@ void AccessLog::write(const AccessRecord& record) const {
     line["queue_seconds"] = to_microseconds(record.queue_seconds);
     line["first_token_seconds"] = to_microseconds(record.first_token_seconds);
   }
+  if (!record.replica.empty()) {
+    line["replica"] = record.replica;
+    line["moves"] = record.moves;
+    line["first_token_seconds"] = to_microseconds(record.first_token_seconds);
+  }
   if (!record.message.empty()) line["message"] = record.message;
   *out_ << json_text(line) + "\n" << std::flush;
 }

@@ -14,6 +14,8 @@ struct AccessRecord {
   std::string outcome;  // of a generation: stop, length, cancelled, …
   int64_t answers = 0, prompt_tokens = 0, cached_tokens = 0, tokens = 0;
   double queue_seconds = 0, first_token_seconds = 0, seconds = 0;
+  std::string replica;        // of a front: who answered
+  int64_t moves = 0;          // of a front: replicas that were lost, or would not take it, before
   std::string message;  // of what went wrong
 };
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/until_it_fits.h"
 
 namespace braid {
 
@@ -31,9 +32,11 @@ Answering::Answering(std::shared_ptr<Call> call, Generation generation, Answerin
     : call_(std::move(call)), generation_(std::move(generation)), site_(std::move(site)) {}
 
 void Answering::submit_all() {
+  all_.reserve(generation_.requests.size());  // so that what was submitted is known
   for (GenerationRequest& request : generation_.requests) {
     const auto tell = [self = shared_from_this(), answer = all_.size()](RequestProgress progress) {
-      self->site_.post([self, answer, progress = std::move(progress)] { self->progress(answer, progress); });
+      const auto kept = until_it_fits([&] { return std::make_shared<RequestProgress>(std::move(progress)); });
+      until_it_fits([&] { self->site_.post([self, answer, kept] { self->progress(answer, *kept); }); });
     };
     all_.push_back({site_.backend.submit(std::move(request), tell, site_.timeout_seconds)});
     ++left_;
@@ -50,9 +53,15 @@ void Answering::start(std::function<void()> on_done) {
     return refuse({429, problem.what(), "", "queue_full"});
   } catch (const UsageError& problem) {
     return refuse({400, problem.what(), "", "invalid_value"});
+  } catch (const std::bad_alloc&) {
+    return refuse(out_of_memory_refusal());
   } catch (const std::exception& problem) {
     return refuse({500, problem.what(), "", "failed"});
   }
+  tell([&] { begin(); });
+}
+
+void Answering::begin() {
   call_->on_gone([self = shared_from_this()] {
     self->told_ = true;
     self->cancel();
@@ -62,12 +71,31 @@ void Answering::start(std::function<void()> on_done) {
 
 // Those that were taken already end on their own.
 void Answering::refuse(const Refusal& why) {
-  told_ = true;
-  call_->record.message = why.what();
   call_->record.outcome = "refused";
-  generation_.writer->fail(*call_, why);
-  cancel();
+  fail(why);
   if (left_ == 0) on_done_();
+}
+
+// A reply that has begun, and that there is no memory for telling of, ends with the connection.
+void Answering::fail(const Refusal& why) {
+  told_ = true;
+  try {
+    call_->record.message = why.what();
+    generation_.writer->fail(*call_, why);
+  } catch (const std::bad_alloc&) {
+    call_->drop();
+  }
+  cancel();
+}
+
+// Where memory is short, this request fails alone.
+template <class Act>
+void Answering::tell(const Act& act) {
+  try {
+    act();
+  } catch (const std::bad_alloc&) {
+    fail(until_it_fits([] { return out_of_memory_refusal(); }));
+  }
 }
 
 void Answering::cancel() {
@@ -79,7 +107,7 @@ void Answering::cancel() {
 void Answering::progress(size_t answer, const RequestProgress& progress) {
   count(all_[answer], progress);
   const bool good = !progress.end || is_good(progress.end->outcome);
-  if (!told_ && good) generation_.writer->progress(*call_, answer, progress);
+  if (!told_ && good) tell([&] { generation_.writer->progress(*call_, answer, progress); });
   if (progress.end) ended(answer, *progress.end);
 }
 
@@ -108,15 +136,9 @@ void Answering::ended(size_t answer, const RequestEnd& end) {
   record.queue_seconds = std::max(record.queue_seconds, end.queue_seconds);
   const bool first_trouble = record.outcome.empty() || record.outcome == "stop" || record.outcome == "length";
   if (first_trouble) record.outcome = name_of(end.outcome);
-  if (!told_ && !is_good(end.outcome)) {
-    const Refusal why = refusal_of(end, site_.timeout_seconds);
-    record.message = why.what();
-    told_ = true;
-    generation_.writer->fail(*call_, why);
-    cancel();
-  }
+  if (!told_ && !is_good(end.outcome)) tell([&] { fail(refusal_of(end, site_.timeout_seconds)); });
   if (left_ > 0) return;
-  if (!std::exchange(told_, true)) generation_.writer->end(*call_);
+  if (!std::exchange(told_, true)) tell([&] { generation_.writer->end(*call_); });
   call_->finish();
   on_done_();
 }

@@ -8,6 +8,7 @@
 
 #include "serve/backend.h"
 #include "serve/call.h"
+#include "serve/metrics.h"
 #include "serve/refusal.h"
 
 namespace braid {
@@ -50,7 +51,11 @@ class Answering : public std::enable_shared_from_this<Answering> {
   };
 
   void submit_all();
+  void begin();
+  template <class Act>
+  void tell(const Act& act);
   void refuse(const Refusal& why);
+  void fail(const Refusal& why);
   void progress(size_t answer, const RequestProgress& progress);
   void count(One& one, const RequestProgress& progress);
   void ended(size_t answer, const RequestEnd& end);

@@ -3,7 +3,8 @@
 
 #include <nlohmann/json.hpp>
 
-#include "serve/refusal.h"
+#include "base/until_it_fits.h"
+#include "serve/worker_request.h"
 
 namespace braid {
 
@@ -13,13 +14,9 @@ constexpr int client_closed = 499;  // as nginx logs it
 
 }  // namespace
 
-Call::Call(std::shared_ptr<Exchange> exchange, AccessRecord first, std::string route, Metrics& metrics,
-           const AccessLog& log)
-    : record(std::move(first)),
-      exchange_(std::move(exchange)),
-      route_(std::move(route)),
-      metrics_(metrics),
-      log_(log) {}
+Call::Call(std::shared_ptr<Exchange> exchange, AccessRecord first, std::string route, ReplyCounts& counts,
+           AccessLog log)
+    : record(std::move(first)), exchange_(std::move(exchange)), route_(std::move(route)), counts_(counts), log_(log) {}
 
 void Call::begin() {
   exchange_->on_gone([self = shared_from_this()] {
@@ -52,6 +49,8 @@ void Call::event(const nlohmann::ordered_json& value) { raw_event(json_text(valu
 
 void Call::raw_event(const std::string& text) { exchange_->write("data: " + text + "\n\n"); }
 
+void Call::passed_events(std::string text) { exchange_->write(std::move(text)); }
+
 void Call::end_events() {
   if (gone_) return;
   on_gone_ = nullptr;
@@ -63,8 +62,27 @@ void Call::finish() {
   if (std::exchange(finished_, true)) return;
   if (record.status == 0) record.status = client_closed;
   record.seconds = seconds();
-  metrics_.count_reply(route_, record.status);
-  log_.write(record);
+  until_it_fits([&] { counts_.count(route_, record.status); });
+  until_it_fits([&] { log_.write(record); });
 }
+
+void Call::refuse(const Refusal& why) {
+  record.message = why.what();
+  reply(refused_reply(record.path, why));
+}
+
+void Call::refuse_current_exception() {
+  try {
+    throw;
+  } catch (const Refusal& refusal) {
+    refuse(refusal);
+  } catch (const std::bad_alloc&) {
+    refuse(out_of_memory_refusal());
+  } catch (const std::exception& problem) {
+    refuse({500, problem.what(), "", "failed"});
+  }
+}
+
+void Call::drop() { exchange_->drop(); }
 
 }  // namespace braid

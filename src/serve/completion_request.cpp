@@ -13,7 +13,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int64_t completion_tokens = 16;  // OpenAI's default; a chat goes on as long as the context allows
 constexpr size_t most_stops = 16, most_stop_characters = 1000;
 constexpr int64_t most_prompts = 128;
 

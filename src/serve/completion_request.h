@@ -7,6 +7,8 @@
 
 namespace braid {
 
+constexpr int64_t completion_tokens = 16;  // OpenAI's default; a chat goes on as long as the context allows
+
 struct Completion {
   bool chat = false, stream = false, include_usage = false, logprobs = false;
   int64_t answers = 1;                      // to each prompt

@@ -22,6 +22,8 @@ class Exchange {
   virtual void write(std::string piece) = 0;
   virtual void end_stream() = 0;
 
+  virtual void drop() = 0;  // ends the connection at once
+
   // Called once if the connection ends before the reply does.
   virtual void on_gone(std::function<void()> act) = 0;
 };

@@ -2,7 +2,9 @@
 #include "serve/http_message.h"
 
 #include <algorithm>
+#include <cctype>
 #include <charconv>
+#include <string_view>
 
 namespace braid {
 
@@ -16,6 +18,17 @@ std::string decoded_path(const std::string& target) {
         path[i] == '%' && i + 2 < path.size() && std::from_chars(digits, digits + 2, value, 16).ptr == digits + 2;
     text += escaped ? static_cast<char>(value) : path[i];
     if (escaped) i += 2;
+  }
+  return text;
+}
+
+std::string encoded_path(const std::string& path) {
+  static const char* digits = "0123456789ABCDEF";
+  std::string text;
+  for (const char c : path) {
+    const auto byte = static_cast<unsigned char>(c);
+    const bool plain = std::isalnum(byte) || std::string_view("-._~/").find(c) != std::string_view::npos;
+    text += plain ? std::string(1, c) : std::string{'%', digits[byte >> 4], digits[byte & 15]};
   }
   return text;
 }

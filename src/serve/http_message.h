@@ -29,6 +29,9 @@ struct HttpReply {
 // "/v1/models/a%20b?x=1" → "/v1/models/a b". What is no %XX stays as it is.
 std::string decoded_path(const std::string& target);
 
+// The other way: what is no letter, digit or one of -._~/ becomes %XX.
+std::string encoded_path(const std::string& path);
+
 // Whether this may stand in a header field: visible ASCII, at most 128 characters.
 bool is_plain_token(const std::string& text);
 

@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "base/until_it_fits.h"
 #include "serve/http_session.h"
 
 namespace braid {
@@ -24,28 +25,48 @@ struct HttpServer::Parts {
 
   void accept();
   void take(tcp::socket socket);
+  void run();
 };
 
 void HttpServer::Parts::take(tcp::socket socket) {
-  const auto session = std::make_shared<HttpSession>(std::move(socket), sessions);
-  session->open();
-  if (sessions.open.size() <= sessions.limits.connections) return session->start();
-  session->refuse(503, str("more than ", sessions.limits.connections, " connections"));
+  std::shared_ptr<HttpSession> session;
+  try {
+    session = std::make_shared<HttpSession>(std::move(socket), sessions);
+    session->open();
+    if (sessions.open.size() <= sessions.limits.connections) return session->start();
+    session->refuse(503, str("more than ", sessions.limits.connections, " connections"));
+  } catch (const std::bad_alloc&) {
+    if (session) session->close();
+  }
 }
 
 // Where there are no descriptors left, those of clients that go make room.
 void HttpServer::Parts::accept() {
-  acceptor.async_accept([this](const boost::system::error_code& error, tcp::socket socket) {
+  const auto accepted = [this](const boost::system::error_code& error, tcp::socket socket) {
     if (error == net::error::operation_aborted) return;
     if (!error) {
       take(std::move(socket));
       return accept();
     }
-    pause.expires_after(std::chrono::milliseconds(100));
-    pause.async_wait([this](const boost::system::error_code& ended) {
-      if (!ended) accept();
+    until_it_fits([this] {
+      pause.expires_after(std::chrono::milliseconds(100));
+      pause.async_wait([this](const boost::system::error_code& ended) {
+        if (!ended) accept();
+      });
     });
-  });
+  };
+  until_it_fits([&] { acceptor.async_accept(accepted); });
+}
+
+// What a handler throws, for want of memory, is the trouble of the connection it belongs to.
+void HttpServer::Parts::run() {
+  while (true) {
+    try {
+      io.run();
+      return;
+    } catch (const std::bad_alloc&) {
+    }
+  }
 }
 
 HttpServer::HttpServer(const std::string& host, uint16_t port, const HttpLimits& limits, HttpHandlers handlers)
@@ -69,12 +90,14 @@ HttpServer::HttpServer(const std::string& host, uint16_t port, const HttpLimits&
 void HttpServer::start() {
   Parts& p = *parts_;
   p.accept();
-  p.thread = std::thread([&p] { p.io.run(); });
+  p.thread = std::thread([&p] { p.run(); });
 }
 
 HttpServer::~HttpServer() { stop(); }
 
 uint16_t HttpServer::port() const { return parts_->port; }
+
+net::io_context& HttpServer::loop() { return parts_->io; }
 
 void HttpServer::post(std::function<void()> act) { net::post(parts_->io, std::move(act)); }
 

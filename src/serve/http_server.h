@@ -10,6 +10,10 @@
 
 #include "serve/exchange.h"
 
+namespace boost::asio {
+class io_context;
+}
+
 namespace braid {
 
 struct HttpLimits {
@@ -43,6 +47,7 @@ class HttpServer {
 
   uint16_t port() const;
   void post(std::function<void()> act);  // on the server's thread; from any thread
+  boost::asio::io_context& loop();       // of the server's thread, for what asks others there
   HttpCounts counts() const;             // from any thread
   void drain();                          // connections end with the reply under way; idle ones end now
   void stop();                           // ends all of them and the thread

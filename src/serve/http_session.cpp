@@ -23,16 +23,19 @@ class SessionExchange final : public Exchange {
   SessionExchange(const std::shared_ptr<HttpSession>& session, uint64_t serial) : session_(session), serial_(serial) {}
 
   void reply(HttpReply reply) override {
-    if (const auto session = current()) session->send_whole(reply);
+    send([&](HttpSession& session) { session.send_whole(reply); });
   }
   void begin_stream(HttpReply head) override {
-    if (const auto session = current()) session->send_head(head, std::nullopt);
+    send([&](HttpSession& session) { session.send_head(head, std::nullopt); });
   }
   void write(std::string piece) override {
-    if (const auto session = current()) session->send_piece(std::move(piece));
+    send([&](HttpSession& session) { session.send_piece(std::move(piece)); });
   }
   void end_stream() override {
-    if (const auto session = current()) session->send_end();
+    send([](HttpSession& session) { session.send_end(); });
+  }
+  void drop() override {
+    if (const auto session = current()) session->close();
   }
   void on_gone(std::function<void()> act) override {
     if (const auto session = current()) return session->set_on_gone(std::move(act));
@@ -40,6 +43,18 @@ class SessionExchange final : public Exchange {
   }
 
  private:
+  // What is sent in part must not be begun again: where memory is short, the connection ends.
+  template <class Act>
+  void send(const Act& act) const {
+    const auto session = current();
+    if (!session) return;
+    try {
+      act(*session);
+    } catch (const std::bad_alloc&) {
+      session->close();
+    }
+  }
+
   std::shared_ptr<HttpSession> current() const {
     auto session = session_.lock();
     return session && session->is_current(serial_) ? session : nullptr;
@@ -71,8 +86,7 @@ HttpSession::HttpSession(net::ip::tcp::socket socket, HttpSessions& shared)
       buffer_(shared.limits.header_bytes + (64 << 10)) {}
 
 void HttpSession::open() {
-  shared_.open.insert(shared_from_this());
-  ++shared_.connections;
+  if (shared_.open.insert(shared_from_this()).second) ++shared_.connections;
 }
 
 void HttpSession::start() {
@@ -81,19 +95,31 @@ void HttpSession::start() {
   watch();
 }
 
+// A step of this connection; one that throws, for want of memory, ends it.
+template <class Act>
+auto HttpSession::guarded(Act act) {
+  return [self = shared_from_this(), act = std::move(act)](const Error& error, size_t bytes = 0) {
+    try {
+      act(*self, error, bytes);
+    } catch (const std::exception&) {
+      self->close();
+    }
+  };
+}
+
 // Reads whatever comes. Between requests that is the next one's beginning; while one is answered it is how the client's
 // going is noticed. Bytes that come early are kept, and nothing more is read before they are used.
 void HttpSession::watch() {
   if (watching_ || closed_) return;
   watching_ = true;
   if (!answering_) set_read_deadline(shared_.limits.idle_seconds, Waiting::request);
-  const auto read = [self = shared_from_this()](const Error& error, size_t bytes) {
-    self->watching_ = false;
-    if (error) return self->close();
-    self->buffer_.commit(bytes);
-    if (!self->answering_) self->begin_request();
+  const auto read = [](HttpSession& self, const Error& error, size_t bytes) {
+    self.watching_ = false;
+    if (error) return self.close();
+    self.buffer_.commit(bytes);
+    if (!self.answering_) self.begin_request();
   };
-  socket_.async_read_some(buffer_.prepare(watch_bytes), read);
+  socket_.async_read_some(buffer_.prepare(watch_bytes), guarded(read));
 }
 
 void HttpSession::begin_request() {
@@ -105,22 +131,24 @@ void HttpSession::begin_request() {
 }
 
 void HttpSession::read_header() {
-  const auto done = [self = shared_from_this()](const Error& error, size_t) {
-    if (error) return self->read_failed(error);
-    const auto expected = self->parser_->get()[http::field::expect];
-    if (!boost::beast::iequals(expected, "100-continue")) return self->read_body();
-    auto line = std::make_shared<std::string>("HTTP/1.1 100 Continue\r\n\r\n");
-    net::async_write(self->socket_, net::buffer(*line),
-                     [self, line](const Error& problem, size_t) { problem ? self->close() : self->read_body(); });
+  const auto done = [](HttpSession& self, const Error& error, size_t) {
+    if (error) return self.read_failed(error);
+    const auto expected = self.parser_->get()[http::field::expect];
+    if (!boost::beast::iequals(expected, "100-continue")) return self.read_body();
+    static const std::string line = "HTTP/1.1 100 Continue\r\n\r\n";
+    const auto told = [](HttpSession& self, const Error& problem, size_t) {
+      problem ? self.close() : self.read_body();
+    };
+    net::async_write(self.socket_, net::buffer(line), self.guarded(told));
   };
-  http::async_read_header(socket_, buffer_, *parser_, done);
+  http::async_read_header(socket_, buffer_, *parser_, guarded(done));
 }
 
 void HttpSession::read_body() {
-  const auto done = [self = shared_from_this()](const Error& error, size_t) {
-    error ? self->read_failed(error) : self->take_request();
+  const auto done = [](HttpSession& self, const Error& error, size_t) {
+    error ? self.read_failed(error) : self.take_request();
   };
-  http::async_read(socket_, buffer_, *parser_, done);
+  http::async_read(socket_, buffer_, *parser_, guarded(done));
 }
 
 void HttpSession::read_failed(const Error& error) {
@@ -157,6 +185,8 @@ void HttpSession::take_request() {
   if (buffer_.size() == 0) watch();
   try {
     shared_.handlers.answer(request, exchange);
+  } catch (const std::bad_alloc&) {
+    exchange->reply(shared_.handlers.refuse(503, "out of memory"));
   } catch (const std::exception& problem) {
     exchange->reply(shared_.handlers.refuse(500, problem.what()));
   }
@@ -210,7 +240,7 @@ void HttpSession::write_some() {
   const std::string& first = outgoing_.front();
   const auto rest = net::buffer(first.data() + sent_of_first_, first.size() - sent_of_first_);
   socket_.async_write_some(
-      rest, [self = shared_from_this()](const Error& error, size_t bytes) { self->wrote(error, bytes); });
+      rest, guarded([](HttpSession& self, const Error& error, size_t bytes) { self.wrote(error, bytes); }));
 }
 
 void HttpSession::wrote(const Error& error, size_t bytes) {
@@ -248,9 +278,8 @@ void HttpSession::linger() {
 
 void HttpSession::discard() {
   buffer_.clear();
-  socket_.async_read_some(buffer_.prepare(watch_bytes), [self = shared_from_this()](const Error& error, size_t) {
-    error ? self->close() : self->discard();
-  });
+  const auto read = [](HttpSession& self, const Error& error, size_t) { error ? self.close() : self.discard(); };
+  socket_.async_read_some(buffer_.prepare(watch_bytes), guarded(read));
 }
 
 void HttpSession::end_if_idle() {
@@ -261,8 +290,7 @@ void HttpSession::close() {
   if (closed_) return;
   closed_ = true;
   const auto self = shared_from_this();
-  shared_.open.erase(self);
-  --shared_.connections;
+  if (shared_.open.erase(self) > 0) --shared_.connections;
   Error ignored;
   read_timer_.cancel(ignored);
   write_timer_.cancel(ignored);

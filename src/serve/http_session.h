@@ -50,6 +50,8 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   using Error = boost::system::error_code;
   enum class Waiting { nothing, request, rest };
 
+  template <class Act>
+  auto guarded(Act act);
   void watch();
   void begin_request();
   void read_header();

@@ -13,34 +13,24 @@ constexpr RequestOutcome all_outcomes[] = {RequestOutcome::stop,          Reques
                                            RequestOutcome::cancelled,     RequestOutcome::timed_out,
                                            RequestOutcome::out_of_memory, RequestOutcome::failed};
 
-void gauge(PrometheusText& text, const std::string& name, const std::string& help, int64_t value) {
-  text.family(name, "gauge", help);
-  text.sample(static_cast<double>(value));
-}
-
-void counter(PrometheusText& text, const std::string& name, const std::string& help, int64_t value) {
-  text.family(name, "counter", help);
-  text.sample(static_cast<double>(value));
-}
-
 void histogram(PrometheusText& text, const std::string& name, const std::string& help, const Histogram& values) {
   text.family(name, "histogram", help);
   text.samples(values);
 }
 
 void add_engine(PrometheusText& text, const EngineState& state) {
-  gauge(text, "braid_requests_running", "Requests whose tokens are being made.", state.running);
-  gauge(text, "braid_requests_waiting", "Requests that wait for room.", state.waiting);
-  gauge(text, "braid_outstanding_tokens", "Tokens that running and waiting requests may still need.",
+  text.gauge("braid_requests_running", "Requests whose tokens are being made.", state.running);
+  text.gauge("braid_requests_waiting", "Requests that wait for room.", state.waiting);
+  text.gauge("braid_outstanding_tokens", "Tokens that running and waiting requests may still need.",
         state.outstanding_tokens);
-  gauge(text, "braid_cache_blocks", "Blocks of the key-value cache.", state.blocks);
-  gauge(text, "braid_cache_blocks_used", "Blocks that running requests hold.", state.blocks_in_use);
-  gauge(text, "braid_cache_blocks_kept", "Blocks of ended requests that prompts may find again.", state.blocks_kept);
-  counter(text, "braid_steps_total", "Forward passes.", state.steps);
-  counter(text, "braid_step_tokens_total", "Tokens that went through the model.", state.step_rows);
-  counter(text, "braid_read_bytes_total", "Weights, keys and values that forward passes had to read.", state.read_bytes);
-  counter(text, "braid_proposed_tokens_total", "Tokens that speculation proposed.", state.proposed_tokens);
-  counter(text, "braid_accepted_tokens_total", "Of them those that answers took.", state.accepted_tokens);
+  text.gauge("braid_cache_blocks", "Blocks of the key-value cache.", state.blocks);
+  text.gauge("braid_cache_blocks_used", "Blocks that running requests hold.", state.blocks_in_use);
+  text.gauge("braid_cache_blocks_kept", "Blocks of ended requests that prompts may find again.", state.blocks_kept);
+  text.counter("braid_steps_total", "Forward passes.", state.steps);
+  text.counter("braid_step_tokens_total", "Tokens that went through the model.", state.step_rows);
+  text.counter("braid_read_bytes_total", "Weights, keys and values that forward passes had to read.", state.read_bytes);
+  text.counter("braid_proposed_tokens_total", "Tokens that speculation proposed.", state.proposed_tokens);
+  text.counter("braid_accepted_tokens_total", "Of them those that answers took.", state.accepted_tokens);
   text.family("braid_memory_bytes", "gauge", "Memory on the model's device, measured.");
   text.sample(static_cast<double>(state.weight_bytes), {{"kind", "weights"}});
   text.sample(static_cast<double>(state.cache_bytes), {{"kind", "cache"}});
@@ -73,8 +63,6 @@ Metrics::Metrics()
   for (const RequestOutcome outcome : all_outcomes) outcomes_[name_of(outcome)] = 0;
 }
 
-void Metrics::count_reply(const std::string& path, int status) { ++replies_[{path, status}]; }
-
 void Metrics::first_token(double seconds) { first_token_.observe(seconds); }
 
 void Metrics::next_tokens(double seconds, int64_t tokens) {
@@ -91,18 +79,15 @@ void Metrics::ended(const RequestEnd& end, double seconds) {
 }
 
 void Metrics::add_requests(PrometheusText& text) const {
-  text.family("braid_http_replies_total", "counter", "Replies by route and status.");
-  for (const auto& [key, count] : replies_) {
-    text.sample(static_cast<double>(count), {{"path", key.first}, {"status", std::to_string(key.second)}});
-  }
+  replies.write(text);
   text.family("braid_requests_total", "counter", "Answers that have ended, by how.");
   for (const auto& [outcome, count] : outcomes_) text.sample(static_cast<double>(count), {{"outcome", outcome}});
-  counter(text, "braid_cancelled_total", "Answers whose client went away.", outcomes_.at("cancelled"));
-  counter(text, "braid_out_of_memory_total", "Answers that ended for want of memory.", outcomes_.at("out_of_memory"));
-  counter(text, "braid_queue_full_total", "Requests that were refused because too many waited.", refused_);
-  counter(text, "braid_prompt_tokens_total", "Tokens of the prompts of ended answers.", prompt_tokens_);
-  counter(text, "braid_prefix_hit_tokens_total", "Of them those that were found in the cache.", cached_tokens_);
-  counter(text, "braid_generated_tokens_total", "Tokens of ended answers.", new_tokens_);
+  text.counter("braid_cancelled_total", "Answers whose client went away.", outcomes_.at("cancelled"));
+  text.counter("braid_out_of_memory_total", "Answers that ended for want of memory.", outcomes_.at("out_of_memory"));
+  text.counter("braid_queue_full_total", "Requests that were refused because too many waited.", refused_);
+  text.counter("braid_prompt_tokens_total", "Tokens of the prompts of ended answers.", prompt_tokens_);
+  text.counter("braid_prefix_hit_tokens_total", "Of them those that were found in the cache.", cached_tokens_);
+  text.counter("braid_generated_tokens_total", "Tokens of ended answers.", new_tokens_);
   histogram(text, "braid_time_to_first_token_seconds", "From a request's arrival to its first token.", first_token_);
   histogram(text, "braid_inter_token_seconds", "Between tokens of an answer.", next_token_);
   histogram(text, "braid_request_seconds", "From a request's arrival to its answer's end.", whole_);
@@ -115,9 +100,9 @@ std::string Metrics::text(const ServedModel* model, const EngineState& state, co
     text.family("braid_model_info", "gauge", "What is served.");
     text.sample(1, {{"model", model->name}, {"device", model->device}, {"precision", model->precision}});
   }
-  gauge(text, "braid_ready", "1 once the model has loaded.", model ? 1 : 0);
-  gauge(text, "braid_connections", "Open connections.", http.connections);
-  counter(text, "braid_dropped_clients_total", "Connections that were ended because the client did not read.",
+  text.gauge("braid_ready", "1 once the model has loaded.", model ? 1 : 0);
+  text.gauge("braid_connections", "Open connections.", http.connections);
+  text.counter("braid_dropped_clients_total", "Connections that were ended because the client did not read.",
           http.dropped);
   add_engine(text, state);
   add_requests(text);

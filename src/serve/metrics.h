@@ -7,6 +7,7 @@
 #include "serve/backend.h"
 #include "serve/http_server.h"
 #include "serve/prometheus.h"
+#include "serve/reply_counts.h"
 
 namespace braid {
 
@@ -14,11 +15,12 @@ class Metrics {
  public:
   Metrics();
 
-  void count_reply(const std::string& path, int status);  // path: a route's, not the client's
   void first_token(double seconds);                       // since the request came
   void next_tokens(double seconds, int64_t tokens);       // since those before, together
   void ended(const RequestEnd& end, double seconds);      // since the request came
   void out_of_queue() { ++refused_; }
+
+  ReplyCounts replies;
 
   // In Prometheus' format. model is null, and state empty, as long as it loads.
   std::string text(const ServedModel* model, const EngineState& state, const HttpCounts& http) const;
@@ -26,7 +28,6 @@ class Metrics {
  private:
   void add_requests(PrometheusText& text) const;
 
-  std::map<std::pair<std::string, int>, int64_t> replies_;
   std::map<std::string, int64_t> outcomes_;
   int64_t refused_ = 0, prompt_tokens_ = 0, cached_tokens_ = 0, new_tokens_ = 0;
   Histogram first_token_, next_token_, whole_, queue_;

@@ -2,8 +2,10 @@
 // The page at /: one file, which asks for nothing from elsewhere.
 #pragma once
 
+#include "serve/http_message.h"
+
 namespace braid {
 
-const char* serving_page();  // HTML
+HttpReply page_reply();
 
 }  // namespace braid

@@ -30,6 +30,10 @@ void Histogram::observe(double value, int64_t times) {
   sum_ += value * static_cast<double>(times);
 }
 
+HttpReply metrics_reply(std::string text) {
+  return {200, std::move(text), "text/plain; version=0.0.4; charset=utf-8", {}};
+}
+
 void PrometheusText::family(const std::string& name, const std::string& type, const std::string& help) {
   name_ = name;
   text_ += "# HELP " + name + " " + help + "\n# TYPE " + name + " " + type + "\n";
@@ -44,6 +48,16 @@ void PrometheusText::line(const std::string& suffix, const Labels& labels, doubl
 }
 
 void PrometheusText::sample(double value, const Labels& labels) { line("", labels, value); }
+
+void PrometheusText::gauge(const std::string& name, const std::string& help, int64_t value) {
+  family(name, "gauge", help);
+  sample(static_cast<double>(value));
+}
+
+void PrometheusText::counter(const std::string& name, const std::string& help, int64_t value) {
+  family(name, "counter", help);
+  sample(static_cast<double>(value));
+}
 
 void PrometheusText::samples(const Histogram& histogram) {
   int64_t so_far = 0;

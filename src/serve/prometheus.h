@@ -7,6 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "serve/http_message.h"
+
 namespace braid {
 
 using Labels = std::vector<std::pair<std::string, std::string>>;
@@ -27,12 +29,17 @@ class Histogram {
   double sum_ = 0;
 };
 
+HttpReply metrics_reply(std::string text);
+
 class PrometheusText {
  public:
   // What follows belongs to it. type: counter, gauge or histogram.
   void family(const std::string& name, const std::string& type, const std::string& help);
   void sample(double value, const Labels& labels = {});
   void samples(const Histogram& histogram);
+  // Families of one sample.
+  void gauge(const std::string& name, const std::string& help, int64_t value);
+  void counter(const std::string& name, const std::string& help, int64_t value);
   const std::string& text() const { return text_; }
 
  private:

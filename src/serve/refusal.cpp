@@ -26,6 +26,8 @@ ordered_json text_or_null(const std::string& text) { return text.empty() ? order
 
 }  // namespace
 
+Refusal out_of_memory_refusal() { return {503, "out of memory", "", "out_of_memory"}; }
+
 ordered_json error_object(const Refusal& refusal) {
   return {{"error",
            {{"message", refusal.what()},

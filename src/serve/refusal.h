@@ -19,6 +19,8 @@ struct Refusal : std::runtime_error {
   std::string param, code;
 };
 
+Refusal out_of_memory_refusal();
+
 // {"error": {"message", "type", "param", "code"}}
 nlohmann::ordered_json error_object(const Refusal& refusal);
 HttpReply reply_of(const Refusal& refusal);  // with Retry-After where trying again may help

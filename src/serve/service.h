@@ -3,15 +3,13 @@
 #pragma once
 
 #include <atomic>
-#include <iosfwd>
-#include <random>
 #include <unordered_set>
+#include <variant>
 
-#include "serve/access_log.h"
 #include "serve/answering.h"
-#include "serve/api_keys.h"
 #include "serve/metrics.h"
 #include "serve/prompt.h"
+#include "serve/routes.h"
 #include "serve/work_queue.h"
 
 namespace braid {
@@ -30,7 +28,9 @@ class Service {
   ~Service();
 
   // On the server's thread.
-  void answer(const HttpRequest& request, std::shared_ptr<Exchange> exchange);
+  void answer(const HttpRequest& request, std::shared_ptr<Exchange> exchange) {
+    routes_.answer(request, std::move(exchange));
+  }
 
   // From any thread. The backend must outlive the server's thread.
   void be_ready(ServedModelPtr model, Backend& backend);
@@ -39,18 +39,18 @@ class Service {
   int64_t running() const { return running_; }  // requests whose answers have not all ended
 
  private:
-  struct Route;
-  static const std::vector<Route>& routes();
+  using Plan = std::variant<HttpReply, Generation>;
 
-  void run_route(const Route& route, const HttpRequest& request, const std::shared_ptr<Call>& call);
+  std::vector<Route> routes();
   void require_ready() const;  // Refusal
   HttpReply health() const;
   HttpReply metrics_reply() const;
   void generate(const HttpRequest& request, const std::shared_ptr<Call>& call);
+  void follow(const std::shared_ptr<Call>& call, Plan& plan);
   void start(const std::shared_ptr<Call>& call, Generation generation);
-  std::string request_id(const HttpRequest& request);
 
-  ServiceOptions options_;
+  RequestLimits limits_;
+  double timeout_seconds_;
   Poster post_;
   std::function<HttpCounts()> counts_;
   Metrics metrics_;
@@ -59,11 +59,8 @@ class Service {
   bool draining_ = false;
   std::atomic<int64_t> running_ = 0;
   std::unordered_set<std::shared_ptr<Answering>> answerings_;
-  std::mt19937_64 random_{std::random_device{}()};
+  Routes routes_;
   WorkQueue work_;  // reads bodies, so that tokens of others go on meanwhile
 };
-
-// What a request is told that could not be read.
-HttpReply refused_reply(int status, const std::string& message);
 
 }  // namespace braid

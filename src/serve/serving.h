@@ -23,8 +23,6 @@ class Serving {
   void stop();  // ends every connection; nothing is asked of the backend from here on
 
  private:
-  bool wait_until_idle(double seconds) const;
-
   HttpServer server_;
   Service service_;
 };

@@ -90,7 +90,7 @@ void WorkerWriter::end(Call& call) {
 
 void WorkerWriter::fail(Call& call, const Refusal& why) {
   if (!begun_) return call.reply(worker_reply(why));
-  call.event({{"type", "error"}, {"code", worker_code(why).of_event}, {"message", why.what()}});
+  call.event(worker_error_event(why));
   call.end_events();
 }
 
@@ -120,12 +120,20 @@ GenerationRequest request_of(const ServedModel& model, const RequestLimits& limi
 
 }  // namespace
 
+ordered_json worker_error_event(const Refusal& refusal) {
+  return {{"type", "error"}, {"code", worker_code(refusal).of_event}, {"message", refusal.what()}};
+}
+
 HttpReply worker_reply(const Refusal& refusal) {
   const bool retriable = refusal.status >= 500 || refusal.status == 429;
   HttpReply reply = json_reply(
       {{"code", worker_code(refusal).of_reply}, {"message", refusal.what()}, {"retriable", retriable}}, refusal.status);
   if (refusal.status == 429 || refusal.status == 503) reply.headers.emplace_back("Retry-After", "1");
   return reply;
+}
+
+HttpReply refused_reply(const std::string& path, const Refusal& refusal) {
+  return path == worker_path && refusal.status != 401 ? worker_reply(refusal) : reply_of(refusal);
 }
 
 std::variant<HttpReply, Generation> worker_generation(ServedModelPtr model, const RequestLimits& limits,

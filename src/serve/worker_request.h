@@ -15,7 +15,13 @@ namespace braid {
 std::variant<HttpReply, Generation> worker_generation(ServedModelPtr model, const RequestLimits& limits,
                                                       const std::string& body, std::function<int64_t()> memory_bytes);
 
+constexpr const char* worker_path = "/execute";
+
 // {"code", "message", "retriable"}
 HttpReply worker_reply(const Refusal& refusal);
+// Of any path: in OpenAI's form, or the worker's.
+HttpReply refused_reply(const std::string& path, const Refusal& refusal);
+// What a stream of events that has begun ends with: {"type": "error", "code", "message"}
+nlohmann::ordered_json worker_error_event(const Refusal& refusal);
 
 }  // namespace braid
