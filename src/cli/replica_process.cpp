@@ -67,6 +67,7 @@ struct Start {
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
   dup2(start.output, STDOUT_FILENO);
+  close_range(STDERR_FILENO + 1, ~0U, 0);  // sockets of the front and of its clients
   execve(this_program, start.arguments.data(), start.environment.data());
   _exit(no_start);
 }

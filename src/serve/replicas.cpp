@@ -14,7 +14,7 @@ using nlohmann::json;
 
 constexpr double soon_seconds = 0.1, later_seconds = 1;  // between checks: until it is up; once it is
 constexpr double answer_seconds = 10;                    // for a check
-constexpr int64_t most_misses = 3;                       // before a replica counts as silent
+constexpr double silent_seconds = 30;                    // without an answer
 
 // A reply as one.
 struct Whole {
@@ -75,7 +75,7 @@ void Replicas::forget(size_t replica) {
   check.timer->cancel();
   if (check.asking) check.asking->close();
   check.asking = nullptr;
-  check.misses = 0;
+  check.silent = Stopwatch();
   ++check.placed;
 }
 
@@ -111,13 +111,14 @@ void Replicas::checked(size_t replica, const HttpReply& reply, const std::string
   Check& check = checks_[replica];
   check.asking = nullptr;
   const bool well = problem.empty() && reply.status == 200;
-  check.misses = problem.empty() ? 0 : check.misses + 1;
+  const bool silent = !problem.empty() && check.silent.seconds() > silent_seconds;
+  if (problem.empty() || silent) check.silent = Stopwatch();
   check_after(replica, well ? later_seconds : soon_seconds);
   if (well) one.memory_bytes = whole_number(json::parse(reply.body, nullptr, false), "vram_bytes");
   const bool was_up = std::exchange(one.up, well && one.context > 0);
   if (well && one.context == 0) ask_context(replica);
   if (one.up && !was_up) events_.up(replica);
-  if (check.misses >= most_misses) events_.silent(replica);
+  if (silent) events_.silent(replica);
 }
 
 // Once: what a request may need is reckoned with it.

@@ -8,6 +8,7 @@
 #include <memory>
 #include <vector>
 
+#include "base/clock.h"
 #include "serve/upstream.h"
 
 namespace braid {
@@ -25,7 +26,7 @@ struct Replica {
 
 struct ReplicaEvents {
   std::function<void(size_t replica)> up;      // it answers requests from now on
-  std::function<void(size_t replica)> silent;  // it is there, but has said nothing for several checks
+  std::function<void(size_t replica)> silent;  // it has answered no check for half a minute
 };
 
 class Replicas {
@@ -54,7 +55,7 @@ class Replicas {
   struct Check {
     std::unique_ptr<boost::asio::steady_timer> timer;
     std::shared_ptr<Upstream> asking;
-    int64_t misses = 0;
+    Stopwatch silent;  // since it last answered a check
     uint64_t placed = 0;  // how often: what was asked before is of no interest
   };
 

@@ -129,7 +129,9 @@ def test_replicas_take_requests_from_their_front_alone(server):
     assert len(keys) > 20
     sockets = {os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd") if os.path.exists(f"/proc/{pid}/fd/{fd}")}
     rows = [line.split() for line in open("/proc/net/tcp").read().splitlines()[1:]]
-    port = next(int(row[1].split(":")[1], 16) for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in sockets)
+    ports = [int(row[1].split(":")[1], 16) for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in sockets]
+    assert len(ports) == 1, "its own, and none of the front's"
+    port = ports[0]
     with pytest.raises(urllib.error.HTTPError, match="401"):
         fetch(f"http://127.0.0.1:{port}/v1/models")
 
