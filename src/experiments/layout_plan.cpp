@@ -5,6 +5,7 @@
 #include <cmath>
 #include <map>
 #include <memory>
+#include <tuple>
 #include <utility>
 
 #include "base/error.h"
@@ -134,7 +135,8 @@ std::vector<LayoutPlan> plan_layouts(const RunConfig& config, const ClusterConfi
                          cluster.name, ", of which at most ", cluster.gpus_per_node, " can share one"));
   }
   std::stable_sort(plans.begin(), plans.end(), [](const LayoutPlan& a, const LayoutPlan& b) {
-    return std::pair(a.step_seconds(), a.memory.total()) < std::pair(b.step_seconds(), b.memory.total());
+    return std::tuple(a.step_seconds(), a.traffic.total(), a.memory.total()) <
+           std::tuple(b.step_seconds(), b.traffic.total(), b.memory.total());
   });
   return plans;
 }

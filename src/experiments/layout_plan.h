@@ -33,7 +33,7 @@ struct LayoutPlan {
 double flops_per_token(const ModelConfig& model);
 
 // Whatever this cluster can be arranged as for the run, whether or not it fits into memory, fastest first; of equals that
-// with more memory left. UsageError: a run that is not planned (adapters, gists, a hash memory), or none is possible.
+// which sends less. UsageError: a run that is not planned (adapters, gists, a hash memory), or none is possible.
 std::vector<LayoutPlan> plan_layouts(const RunConfig& config, const ClusterConfig& cluster);
 
 bool fits(const LayoutPlan& plan, const ClusterConfig& cluster);

@@ -51,11 +51,11 @@ int64_t tensor_bytes(const ModelConfig& m, Precision precision, const StepShape&
   return rows * m.width * ((forward + backward) * compute + stream) + loss;
 }
 
-// The step's losses, flags and norm in double; how many targets there are; where mixing matrices differ between tokens, their
-// mean and how many tokens it is of.
-int64_t sum_bytes(const ModelConfig& m) {
-  const bool by_token = m.has_streams() && m.is_paper_form();
-  return 8 * 8 + 8 + (by_token ? 8 * (1 + 2 * m.layers * m.streams * m.streams) : 0);
+// The step's losses, flags and norm, of all ranks. Of those that share the batch how many targets there are; where mixing
+// matrices differ between tokens, their mean and how many tokens it is of.
+int64_t sum_bytes(const ModelConfig& m, int64_t data_ranks) {
+  const int64_t mixing = m.has_streams() && m.is_paper_form() ? 1 + 2 * m.layers * m.streams * m.streams : 0;
+  return 8 * (8 + (data_ranks > 1 ? 1 + mixing : 0));
 }
 
 }  // namespace
@@ -69,7 +69,7 @@ Traffic step_traffic(ParameterSet& parameters, const ModelConfig& whole, const P
     add_sharded(traffic, parameters, parallel.sharding(), data_ranks, whole.layers, step.passes);
   }
   if (parallel.tensor > 1) traffic.activations = tensor_bytes(whole, parameters.precision(), step);
-  if (data_ranks * parallel.tensor > 1) traffic.sums = sum_bytes(whole);
+  if (data_ranks * parallel.tensor > 1) traffic.sums = sum_bytes(whole, data_ranks);
   return traffic;
 }
 
