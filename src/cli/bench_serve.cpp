@@ -27,14 +27,14 @@ Examples:
   braid bench serve ~/SmolLM-135M --streams 1,16 -- --precision bf16 --speculate ngram
   braid bench serve --url http://node7:8000 --streams 1,8,32 --prompt-tokens 512 --tokens 128 --json
 
-Starts braid serve with MODEL, on a free port of this machine and with what follows -- as its options, or
-asks a server that runs at URL, this one or another with OpenAI's /v1/completions and /tokenize. Each of N
-streams sends --requests requests one after the other; prompts are words drawn by --seed, cut to
---prompt-tokens tokens, and no two begin alike; answers have --tokens tokens. A line for each N: time to the
-first piece of text and between pieces, as the client sees them; tokens and requests a second; requests that
-failed. Of a server it started also its memory by kind, and the weights, keys and values that it read, as a share
-of the bandwidth at which this device was measured to read before. More than 100 % is an error; what fits into a
-processor's caches has no share.
+Starts braid serve with MODEL, on a free port of this machine and with what follows -- as its
+options, or asks a server that runs at URL, this one or another with OpenAI's /v1/completions and
+/tokenize. Each of N streams sends --requests requests one after the other; prompts are words drawn
+by --seed, cut to --prompt-tokens tokens, no two of them alike; answers have --tokens tokens. A line
+for each N: time to the first piece of text and between pieces, as the client sees them; tokens and
+requests a second; requests that failed. Of a server it started also its memory by kind, and the
+weights, keys and values that it read, as a share of the bandwidth at which this device was measured
+to read before. More than 100 % is an error; what fits into a processor's caches has no share.
 Exit codes: 0 done; 1 failed, or requests did; 2 wrong use.
 )";
 

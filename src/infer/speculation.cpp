@@ -69,10 +69,13 @@ void StepCosts::measured(int64_t rows, double seconds) {
 }
 
 double StepCosts::seconds(int64_t rows) const {
-  for (auto at = std::min(rows, static_cast<int64_t>(seconds_.size()) - 1); at > 0; --at) {
-    if (seconds_[static_cast<size_t>(at)] > 0) return seconds_[static_cast<size_t>(at)];
-  }
-  return 0;
+  const auto most = static_cast<int64_t>(seconds_.size()) - 1;
+  const auto of = [&](int64_t at) { return seconds_[static_cast<size_t>(at)]; };
+  int64_t at = std::min(rows, most);
+  while (at > 0 && of(at) == 0) --at;
+  if (at == 0) at = std::min(rows, most);
+  while (at < most && of(at) == 0) ++at;
+  return of(at);
 }
 
 namespace {

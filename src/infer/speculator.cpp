@@ -7,7 +7,7 @@ namespace braid {
 
 namespace {
 
-// Now and then a step without proposals tells what it takes.
+// The first step, and one now and then, has no proposals and tells what it takes then.
 constexpr int64_t plain_every = 128;
 
 }  // namespace
@@ -58,7 +58,7 @@ Speculator::Proposals Speculator::drafted(std::span<const ProposedText> texts, c
 
 Speculator::Proposals Speculator::propose(std::span<const ProposedText> texts, const Sampler& sampler) {
   const auto rows = static_cast<int64_t>(texts.size());
-  if (rows >= most_rows_ || (options_.adaptive && ++steps_ % plain_every == 0)) return Proposals(texts.size());
+  if (rows >= most_rows_ || (options_.adaptive && steps_++ % plain_every == 0)) return Proposals(texts.size());
   Proposals proposals = draft_ ? Proposals() : look_up(texts);
   const std::vector<int64_t> share = shares(candidates(texts, proposals));
   if (draft_) return drafted(texts, share, sampler);

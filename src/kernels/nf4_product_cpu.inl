@@ -39,7 +39,7 @@ void separate(const T* x, int64_t count, float* out) {
 // As many rows at a time as registers allow, so that x is loaded once for all.
 constexpr int rows_at_once(int tokens) {
 #if defined(__AVX512F__)
-  return tokens <= 2 ? 4 : tokens <= 4 ? 2 : 1;
+  return tokens <= 2 ? 4 : tokens <= 6 ? 2 : 1;
 #else
   return tokens <= 2 ? 2 : 1;
 #endif

@@ -84,6 +84,9 @@ TEST(StepCosts, TriesWhatWasNotMeasuredAndForgetsAHeldUpStep) {
   EXPECT_LT(costs.seconds(3), 1.01);
   costs.measured(1, 100.0);
   EXPECT_LT(costs.seconds(1), 1.2);
+  StepCosts later(4);
+  later.measured(3, 2.0);
+  EXPECT_EQ(later.seconds(1), 2.0);
 }
 
 TEST(Speculation, OptionsThatCannotBeAreRefused) {
