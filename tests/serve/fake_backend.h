@@ -62,6 +62,8 @@ class FakeBackend : public Backend {
   std::vector<TokenLogprob> top;          // of every token
   GenerationRequest last;                 // that was submitted
   double last_timeout = 0;
+  // Told by the thread of this: whether what it does is its own business, or the server's.
+  std::atomic<void (*)(bool own)> own_business = nullptr;
 
  private:
   struct Live {
@@ -71,6 +73,10 @@ class FakeBackend : public Backend {
     bool cancelled = false;
     size_t steps = 0;
   };
+
+  void tell_whose(bool own) const {
+    if (const auto tell = own_business.load()) tell(own);
+  }
 
   RequestEnd end_of(const Live& live, RequestOutcome outcome) const {
     RequestEnd end;
@@ -101,12 +107,15 @@ class FakeBackend : public Backend {
       if (reason == FinishReason::length) progress.end = end_of(live, RequestOutcome::length);
     }
     const bool ended = progress.end.has_value();
+    tell_whose(false);
     live.tell(std::move(progress));
+    tell_whose(true);
     return ended;
   }
 
   void run(const std::stop_token& stopped) {
     while (!stopped.stop_requested()) {
+      tell_whose(true);
       std::this_thread::sleep_for(std::chrono::microseconds(step_microseconds));
       const std::lock_guard lock(mutex_);
       for (auto one = live_.begin(); one != live_.end();)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// serving_fuzz REQUESTS SEED: requests that are nearly right, by the thousand, to a server with a scripted backend.
+// serving_fuzz REQUESTS SEED: requests that are nearly right, by the thousand, to a server with a scripted backend, half
+// of them through a front.
 // Built with the address and undefined-behaviour sanitizers. Whatever comes, a reply is one of HTTP's, an error's body
 // is JSON, the server goes on, and no generation is left behind.
 #include <cstdlib>
@@ -8,6 +9,7 @@
 
 #include "fake_backend.h"
 #include "http_client.h"
+#include "serve/fronting.h"
 #include "serve/serving.h"
 
 namespace braid {
@@ -176,22 +178,42 @@ void send_one(uint16_t port, Mutator& mutator) {
   }
 }
 
+void require_well(uint16_t port) {
+  TestClient last(port);
+  last.get("/health");
+  if (last.reply().status != 200) fail("the server is not well", "GET /health");
+}
+
+// Returns once the replica is up.
+std::unique_ptr<Fronting> front_before(const Serving& replica, const HttpLimits& limits) {
+  auto fronting = std::make_unique<Fronting>("127.0.0.1", 0, limits, FrontOptions{{}, {}, {"0"}, "", {}});
+  fronting->front().place(0, {"127.0.0.1", std::to_string(replica.port())});
+  for (TestReply health; health.status != 200;) {
+    TestClient asking(fronting->port());
+    asking.get("/health");
+    health = asking.reply();
+  }
+  return fronting;
+}
+
 int fuzz(size_t requests, uint64_t seed) {
   const ServedModel model = test_model();
   FakeBackend backend(model.tokenizer);
   backend.step_microseconds = 50;
   HttpLimits limits;
   limits.request_seconds = limits.idle_seconds = 0.05;
-  Serving serving("127.0.0.1", 0, limits, {});
-  serving.be_ready(std::make_shared<const ServedModel>(model), backend);
+  Serving serving("127.0.0.1", 0, limits, {}), replica("127.0.0.1", 0, HttpLimits(), {});
+  for (Serving* one : {&serving, &replica}) one->be_ready(std::make_shared<const ServedModel>(model), backend);
+  const auto fronting = front_before(replica, limits);
   Mutator mutator(seed);
-  for (size_t i = 0; i < requests; ++i) send_one(serving.port(), mutator);
-  TestClient last(serving.port());
-  last.get("/health");
-  if (last.reply().status != 200) fail("the server is not well", "GET /health");
-  serving.drain(10);
+  for (size_t i = 0; i < requests; ++i) send_one(i % 2 ? serving.port() : fronting->port(), mutator);
+  require_well(serving.port());
+  require_well(fronting->port());
+  fronting->drain(10);
+  for (Serving* one : {&serving, &replica}) one->drain(10);
   if (backend.live() != 0) fail(str(backend.live(), " generations were left behind"), "");
-  serving.stop();
+  fronting->stop();
+  for (Serving* one : {&serving, &replica}) one->stop();
   backend.stop();
   std::cout << requests << " requests\n";
   return 0;
