@@ -6,10 +6,9 @@
 
 #include <map>
 
-#include "../nn/support.h"
 #include "base/error.h"
 #include "comm/recording_communicator.h"
-#include "mpi_world.h"
+#include "cut_model.h"
 #include "nn/recompute.h"
 #include "parallel/tensor_exchange.h"
 
@@ -27,38 +26,11 @@ void PrintTo(const Variant& v, std::ostream* out) {
   *out << v.dialect << " " << v.residual << " " << v.form << (v.tied ? " tied" : "") << (v.recompute ? " recomputed" : "");
 }
 
-// Cut evenly by 1 to 4 ranks, but for the vocabulary, which is not.
 ModelConfig model_of(const Variant& v) {
-  ModelConfig config = test::small_model(v.dialect, v.residual);
+  ModelConfig config = test::even_model(v.dialect, v.residual);
   config.connection_form = v.form;
   config.tie_embeddings = v.tied;
-  config.layers = 2;
-  config.width = config.mlp_width = 24;
-  config.heads = 12;
-  config.kv_heads = 0;
-  if (config.is_llama()) {
-    config.own_head_width = 2;
-    config.heads = 24;
-    config.kv_heads = 12;
-  }
   return config;
-}
-
-std::unique_ptr<Transformer> cut(const ModelConfig& whole, Precision precision = Precision::fp64) {
-  auto model = std::make_unique<Transformer>(tensor_share(whole, world().rank(), world().size()), precision, at::kCPU);
-  join_tensor_parts(*model, whole, world().host());
-  return model;
-}
-
-// What `parameter` holds of the whole tensor.
-at::Tensor part_of(const at::Tensor& whole, const Parameter& parameter) {
-  std::vector<at::Tensor> parts;
-  for (const Box& box : parameter.boxes()) {
-    at::Tensor part = whole;
-    for (size_t axis = 0; axis < box.shape.size(); ++axis) part = part.narrow(int64_t(axis), box.origin[axis], box.shape[axis]);
-    parts.push_back(part);
-  }
-  return at::cat(parts);
 }
 
 void start(Transformer& model) {
@@ -68,7 +40,7 @@ void start(Transformer& model) {
 
 class TensorParts : public testing::TestWithParam<Variant> {
  protected:
-  TensorParts() : config(model_of(GetParam())), whole(config, Precision::fp64, at::kCPU), parts(cut(config)) {
+  TensorParts() : config(model_of(GetParam())), whole(config, Precision::fp64, at::kCPU), parts(test::cut_model(config)) {
     for (Transformer* model : {&whole, parts.get()}) {
       if (GetParam().recompute) model->wrap_blocks(recompute_blocks());
     }
@@ -84,7 +56,7 @@ TEST_P(TensorParts, BeginWithTheValuesOfTheWhole) {
   for (const Parameter& p : parts->parameters().all()) {
     const Parameter& expected = whole.parameters().named(p.name);
     EXPECT_EQ(p.shape, expected.shape) << p.name;
-    EXPECT_TRUE(at::equal(p.master, part_of(expected.master, p))) << p.name;
+    EXPECT_TRUE(at::equal(p.master, test::part_of(expected.master, p))) << p.name;
   }
 }
 
@@ -96,7 +68,7 @@ TEST_P(TensorParts, GiveTheLossAndTheGradientsOfTheWhole) {
   }
   EXPECT_NEAR(test::loss_of(*parts, sample), test::loss_of(whole, sample), 1e-11);
   for (const Parameter& p : parts->parameters().all()) {
-    const at::Tensor expected = part_of(whole.parameters().named(p.name).gradient, p);
+    const at::Tensor expected = test::part_of(whole.parameters().named(p.name).gradient, p);
     EXPECT_LT((p.gradient - expected).abs().max().item<double>(), 1e-11) << p.name;
   }
 }

@@ -18,17 +18,18 @@ STEPS = 20
 # 50 tokens are not shared evenly by 4 ranks.
 SMALL = ["model.layers=2", "model.width=32", "model.heads=8", "model.mlp_width=64", "model.vocabulary=50", "model.context=16",
          f"train.steps={STEPS}", "train.batch=4", "train.nonfinite=stop"]  # fmt: skip
-POC, LLAMA = "configs/mhc/demo_mhc.toml", "configs/lm/copy.toml"
-GROUPED = ["model.kv_heads=4", "optim.warmup_steps=5", "train.eval_every=10", "train.eval_samples=6"]
+POC, COPY = "configs/mhc/demo_mhc.toml", "configs/lm/copy.toml"
+LLAMA = ["model.dialect=llama", "model.kv_heads=4", "model.attention=sdpa", "optim.learning_rate=3e-3"]
 MODELS = {
     "poc": (POC, ["model.residual=residual", "train.micro_batch=1"]),
     "poc_mhc": (POC, ["train.recompute=true"]),
-    "llama": (LLAMA, [*GROUPED, "model.tie_embeddings=true", "train.micro_batch=1"]),
-    "llama_mhc_paper": (LLAMA, [*GROUPED, "model.residual=mhc", "model.connection_form=paper", "train.recompute=true"]),
-    "llama_hc_paper": (LLAMA, [*GROUPED, "model.residual=hc", "model.connection_form=paper"]),
+    "llama": (POC, [*LLAMA, "model.residual=residual", "model.tie_embeddings=true", "train.micro_batch=1"]),
+    "llama_mhc_paper": (POC, [*LLAMA, "model.connection_form=paper", "train.recompute=true"]),
+    "llama_hc_paper": (POC, [*LLAMA, "model.residual=hc", "model.connection_form=paper"]),
+    "copy": (COPY, ["model.kv_heads=4", "optim.schedule=constant", "train.eval_every=5", "train.eval_samples=6"]),
 }
 WIDE = ["model.width=128", "model.kv_heads=4", "model.mlp_width=128"]
-ADAPTERS = ["lora.rank=4", "lora.b_rate=4", "optim.learning_rate=1e-2"]
+ADAPTERS = ["lora.rank=4", "lora.b_rate=4", "optim.learning_rate=3e-3"]
 LAYOUTS = {"tp2": (2, 2), "tp4": (4, 4), "dp2_tp2": (4, 2)}  # ranks, and how many of them hold a model
 
 
@@ -67,34 +68,38 @@ def has_a_gradient(name, values):
     return np.broadcast_to(~keys.reshape(-1, *[1] * (values.ndim - 1)), values.shape)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("model", MODELS)
+def differences(one, many, expected, found):
+    """The largest of losses, of gradient norms (relative) and of weights whose gradient is not zero in truth."""
+    assert expected.keys() == found.keys()
+    apart = [np.abs(found[name] - values)[has_a_gradient(name, values)].max(initial=0) for name, values in expected.items()]
+    return np.abs(many["loss"] - one["loss"]).max(), np.abs(many["grad_norm"] / one["grad_norm"] - 1).max(), max(apart)
+
+
+@pytest.mark.parametrize("model, layout", [
+    ("poc", "tp2"), ("poc", "tp4"), ("poc", "dp2_tp2"), ("poc_mhc", "tp4"), ("llama", "tp2"), ("llama", "tp4"),
+    ("llama", "dp2_tp2"), ("llama_mhc_paper", "tp4"), ("llama_hc_paper", "dp2_tp2")])  # fmt: skip
 def test_every_layout_trains_as_one_rank_does(control, tmp_path, model, layout):
     folder, one = control(model)
     many = train(model, tmp_path / "run", layout)
+    loss, norm, weight = differences(one, many, weights(folder), weights(tmp_path / "run"))
+    print(f"| {model} | {layout} | {loss:.1e} | {norm:.1e} | {weight:.1e} |")  # with -s: the table of docs/results.md
     assert one["loss"][0] - one["loss"][-1] > 0.05  # it does train
-    assert np.abs(many["loss"] - one["loss"]).max() < 1e-5
-    assert np.abs(many["grad_norm"] / one["grad_norm"] - 1).max() < (5e-5 if "hc" in model.split("_") else 1e-5)
-    if "eval_every" in str(MODELS[model]):
-        assert np.abs(evaluations(tmp_path / "run") - evaluations(folder)).max() < 1e-5
-    expected, found = weights(folder), weights(tmp_path / "run")
-    assert expected.keys() == found.keys()
-    for name, values in expected.items():
-        assert np.abs(found[name] - values)[has_a_gradient(name, values)].max(initial=0) < 1e-4, name
+    assert loss < 1e-5 and norm < (5e-5 if "hc" in model.split("_") else 1e-5) and weight < 1e-4
 
 
 def test_checkpoints_go_from_layout_to_layout(tmp_path):
-    """Five steps on each in turn."""
-    for steps, layout in zip((5, 10, 15, 20), ("tp2", "tp4", None, "dp2_tp2")):
-        rows = train("llama", tmp_path / "run", layout, f"train.steps={steps}", "optim.schedule=constant")
-    plain = train("llama", tmp_path / "one", None, "optim.schedule=constant")
+    """Some steps on each in turn, and evaluations."""
+    for steps, layout in zip((5, 10, 20), ("tp4", "dp2_tp2", None)):
+        rows = train("copy", tmp_path / "run", layout, f"train.steps={steps}")
+    plain = train("copy", tmp_path / "one", None)
     assert np.abs(rows["loss"] - plain["loss"]).max() < 1e-5
     assert np.abs(rows["grad_norm"] / plain["grad_norm"] - 1).max() < 1e-5
+    assert np.abs(evaluations(tmp_path / "run")[-2:] - evaluations(tmp_path / "one")[-2:]).max() < 1e-5
 
 
 def test_bf16_trains_on_a_cut_model(control, tmp_path):
-    _, one = control("llama_mhc_paper")
-    many = train("llama_mhc_paper", tmp_path / "run", "tp2", "train.precision=bf16")
+    _, one = control("llama")
+    many = train("llama", tmp_path / "run", "tp2", "train.precision=bf16")
     assert 0 < np.abs(many["loss"] - one["loss"]).max() < 0.05
 
 
@@ -102,34 +107,32 @@ def test_bf16_trains_on_a_cut_model(control, tmp_path):
 def folder(tmp_path_factory):
     """A model for adapters: width 128, so that weights in 4 bits can be cut between blocks of 64."""
     root = tmp_path_factory.mktemp("folder")
-    braid_run.train(LLAMA, root / "run", *SMALL, *WIDE, "train.steps=3")
+    braid_run.train(COPY, root / "run", *SMALL, *WIDE, "train.steps=3")
     export = [braid_run.BRAID, "checkpoint", "export", root / "run", "--hf", root / "model"]
     subprocess.run(export, check=True, capture_output=True, timeout=60)
     return root / "model"
 
 
-@pytest.mark.parametrize("layout", ["tp2", "dp2_tp2"])
-@pytest.mark.parametrize("form", ["dense", "nf4"])
+@pytest.mark.parametrize("form, layout", [("dense", "dp2_tp2"), ("nf4", "tp2")])
 def test_adapters_train_on_a_cut_model(folder, tmp_path, form, layout):
     keys = [*SMALL, *WIDE, *ADAPTERS, f"model.path={folder}", "train.steps=10"] + (["model.quantise=nf4"] if form == "nf4" else [])
-    one = braid_run.train(LLAMA, tmp_path / "one", *keys)
+    one = braid_run.train(COPY, tmp_path / "one", *keys)
     ranks, tensor = LAYOUTS[layout]
-    many = braid_run.train(LLAMA, tmp_path / "many", *keys, f"parallel.tensor={tensor}", ranks=ranks)
-    assert np.abs(many["loss"] - one["loss"]).max() < 1e-5
-    assert np.abs(many["grad_norm"] / one["grad_norm"] - 1).max() < 1e-5
-    expected, found = weights(tmp_path / "one", 10), weights(tmp_path / "many", 10)
-    assert expected.keys() == found.keys() and any("lora_B" in name for name in expected)
-    for name, values in expected.items():
-        assert np.abs(found[name] - values).max() < 1e-4, name
+    many = braid_run.train(COPY, tmp_path / "many", *keys, f"parallel.tensor={tensor}", ranks=ranks)
+    expected = weights(tmp_path / "one", 10)
+    loss, norm, weight = differences(one, many, expected, weights(tmp_path / "many", 10))
+    print(f"| lora, {form} | {layout} | {loss:.1e} | {norm:.1e} | {weight:.1e} |")
+    assert any("lora_B" in name for name in expected)
+    assert loss < 1e-5 and norm < 1e-5 and weight < 1e-4
 
 
 @pytest.mark.parametrize(
     "ranks, keys, expected",
     [
         (3, ["parallel.tensor=2"], ["parallel.tensor", "expected a multiple of 2 ranks, found 3"]),
-        (2, ["parallel.tensor=2", "model.heads=1"], ["parallel.tensor", "model.heads: 1 heads"]),
-        (2, ["parallel.tensor=2", "optim.kind=adamw8bit"], ["parallel.tensor", "adamw8bit"]),
-        (1, ["parallel.tensor=4", "model.dialect=llama", "model.kv_heads=2"], ["model.kv_heads: 2 key and value heads"]),
+        (0, ["parallel.tensor=2", "model.heads=1"], ["parallel.tensor", "model.heads: 1 heads"]),
+        (0, ["parallel.tensor=2", "optim.kind=adamw8bit"], ["parallel.tensor", "adamw8bit"]),
+        (0, ["parallel.tensor=4", "model.dialect=llama", "model.kv_heads=2"], ["model.kv_heads: 2 key and value heads"]),
     ],
 )
 def test_what_cannot_be_cut_is_one_line(tmp_path, ranks, keys, expected):
