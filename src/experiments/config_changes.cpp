@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "comm/agreement.h"
 
 namespace braid {
 
@@ -77,6 +78,15 @@ std::string describe_changes(const std::vector<ConfigChange>& changes, bool allo
     if (change.allowed == allowed) text += (text.empty() ? "" : ", ") + change.text();
   }
   return text;
+}
+
+void require_same_configuration(RunConfig config, Communicator& host) {
+  const std::string first = broadcast_text(host, to_toml(config), 0);
+  agree(host, [&] {
+    const std::vector<ConfigChange> changes = config_changes(first, config);
+    if (changes.empty()) return;
+    throw UsageError(str("rank ", host.rank(), " was started with another configuration than rank 0: ", changes.front().text()));
+  });
 }
 
 }  // namespace braid

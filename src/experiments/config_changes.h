@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// What differs between the configuration a run began with and the one it is to go on with.
+// What differs between the configuration a run began with and the one it is to go on with, or between two ranks'.
 #pragma once
 
 #include <string>
 #include <vector>
 
+#include "comm/communicator.h"
 #include "experiments/run_config.h"
 
 namespace braid {
@@ -21,5 +22,9 @@ std::vector<ConfigChange> config_changes(const std::string& before, RunConfig no
 
 // "model.layers 4 -> 6, train.seed 0 -> 1" of those with that mark.
 std::string describe_changes(const std::vector<ConfigChange>& changes, bool allowed);
+
+// Ranks with different configurations would wait for each other for ever: an AgreedError that names the first such rank
+// and what differs. Collective.
+void require_same_configuration(RunConfig config, Communicator& host);
 
 }  // namespace braid

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "comm/agreement.h"
+#include "experiments/config_changes.h"
 #include "experiments/depth_metrics.h"
 #include "experiments/gist_at_end.h"
 #include "experiments/gist_training.h"
@@ -268,6 +269,7 @@ ExtraColumn communicated_bytes(const World& world) {
 
 // What can be known before the folder is touched. Collective.
 void check_run(RunConfig& config, RunSite site) {
+  require_same_configuration(config, site.ranks.host);
   agree(site.ranks.host, [&] {
     require_samples(config, site.ranks.host.size());
     require_folder(config.model);

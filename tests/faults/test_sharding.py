@@ -1,50 +1,60 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs that are spread over ranks: the numbers are those of one rank, and any layout goes on from any other's checkpoint."""
 
-import numpy as np
-import pytest
-from fault_run import assert_rows_once, checkpoint, events, open_h5, table, train
+import subprocess
 
-LAYOUTS = [("none", 1), ("optimizer", 2), ("parameters", 4), ("gradients", 3), ("none", 2)]
+import pytest
+from fault_run import ENVIRONMENT, MPIRUN, checkpoint, events, open_h5, table, train, words
 
 
 @pytest.mark.parametrize(
-    "overrides, tolerance",
+    "overrides, tolerance, layouts",
     [
-        (["train.batch=10", "train.micro_batch=2", "checkpoint.keep_best=true"], 1e-5),
-        (["optim.kind=adamw8bit", "model.width=48", "train.precision=bf16", "train.recompute=true"], 0.01),
+        (["train.batch=10", "train.micro_batch=2", "checkpoint.keep_best=true"], 1e-5,
+         [("optimizer", 2), ("parameters", 3), ("none", 1), ("gradients", 2), ("parameters", 2)]),
+        (["optim.kind=adamw8bit", "model.width=48", "train.precision=bf16", "train.recompute=true"], 0.01,
+         [("parameters", 3), ("optimizer", 2)]),
     ],
     ids=["accumulating", "8-bit-bf16"],
-)
-def test_a_run_goes_on_in_any_layout(tmp_path, unbroken, overrides, tolerance):
+)  # fmt: skip
+def test_a_run_goes_on_in_any_layout(tmp_path, unbroken, overrides, tolerance, layouts):
     reference = unbroken(*overrides)
     out = tmp_path / "run"
-    for i, (shard, ranks) in enumerate(LAYOUTS):
+    for i, (shard, ranks) in enumerate(layouts):
         steps = 4 * (i + 1)
         said = train(out, *overrides, f"train.steps={steps}", f"parallel.shard={shard}", ranks=ranks)
         assert i == 0 or f"resumed: from {checkpoint(out, steps - 4)} on {ranks} rank" in said
         assert len(list(checkpoint(out, steps).glob("shard-*"))) == ranks
-    meshes = [f"data={ranks}" + (f", shard={shard}" if shard != "none" else "") for shard, ranks in LAYOUTS]
+    meshes = [f"data={ranks}" + (f", shard={shard}" if shard != "none" else "") for shard, ranks in layouts]
     assert [row["mesh"].decode() for row in table(out, "sessions")] == meshes
     with open_h5(out / "run.h5") as f:
-        assert f.attrs["mesh"] == meshes[-1]
+        assert f.attrs["mesh"].decode() == meshes[-1]
     for name, column in (("train", "loss"), ("train", "grad_norm"), ("eval", "loss")):
         found, expected = (dict(zip(table(run, name)["step"], table(run, name)[column])) for run in (out, reference))
-        assert max(abs(found[step] - expected[step]) for step in expected) < tolerance, (name, column)
-    losses = table(reference, "train")["loss"]
-    assert losses[0] - losses[-1] > 0.05  # it does train
+        both = found.keys() & expected.keys()
+        assert max(abs(found[step] - expected[step]) for step in both) < tolerance, (name, column)
+    losses = table(out, "train")["loss"]
+    assert losses[0] - losses[-1] > 0.02  # it does train
 
 
-@pytest.mark.parametrize("shard", ["gradients", "parameters"])
-def test_what_is_spread_is_rewound_like_anything_else(tmp_path, shard):
+def test_what_is_spread_is_rewound_like_anything_else(tmp_path):
     """A rate that no model survives: every rank goes back, to the same numbers again, until it may not any more."""
     out = tmp_path / "run"
-    keys = ["optim.learning_rate=1e30", "train.nonfinite=rewind", "train.rewind_limit=2", f"parallel.shard={shard}"]
+    keys = ["optim.learning_rate=1e30", "train.nonfinite=rewind", "train.rewind_limit=2", "parallel.shard=parameters"]
     train(out, *keys, ranks=2)
     assert len(events(out, "rewind")) == 2
 
 
+def test_ranks_with_different_configurations_are_told_so(tmp_path):
+    out = tmp_path / "run"
+    command = [*MPIRUN, "-n", "1", *words(out), ":", "-n", "1", *words(out, "parallel.shard=gradients")]
+    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=60)
+    assert done.returncode == 2
+    assert 'rank 1 was started with another configuration than rank 0: parallel.shard "none" -> "gradients"' in done.stderr
+
+
 def test_what_a_gist_run_cannot_spread_is_refused_in_one_line(tmp_path):
-    keys = ["model.dialect=llama", "model.residual=residual", "gist.count=2", "data.kind=passkey", "model.vocabulary=300"]
+    keys = ["model.dialect=llama", "model.residual=residual", "gist.count=2", "data.kind=passkey", "model.vocabulary=300",
+            'gist.phases=["segments=16 tokens=64 steps=5"]']  # fmt: skip
     said = train(tmp_path / "run", *keys, "parallel.shard=parameters", code=2)
     assert "parallel.shard: with [gist] ranks make passes of their own, expected none or optimizer" in said
