@@ -30,13 +30,16 @@ MODELS = {
 }
 WIDE = ["model.width=128", "model.kv_heads=4", "model.mlp_width=128"]
 ADAPTERS = ["lora.rank=4", "lora.b_rate=4", "optim.learning_rate=3e-3"]
-LAYOUTS = {"tp2": (2, 2), "tp4": (4, 4), "dp2_tp2": (4, 2)}  # ranks, and how many of them hold a model
+# Ranks, how many of them hold a model, and what those that share the batch keep parts of.
+LAYOUTS = {"tp2": (2, 2, "none"), "tp4": (4, 4, "none"), "dp2_tp2": (4, 2, "none"), "zero1_tp2": (4, 2, "optimizer"),
+           "zero2_tp2": (4, 2, "gradients"), "zero3_tp2": (4, 2, "parameters")}  # fmt: skip
 
 
 def train(model, out, layout, *more):
-    ranks, tensor = LAYOUTS[layout] if layout else (1, 1)
+    ranks, tensor, shard = LAYOUTS[layout] if layout else (1, 1, "none")
     config, overrides = MODELS[model]
-    return braid_run.train(config, out, *SMALL, *overrides, *more, f"parallel.tensor={tensor}", ranks=ranks)
+    parallel = [f"parallel.tensor={tensor}", f"parallel.shard={shard}"]
+    return braid_run.train(config, out, *SMALL, *overrides, *more, *parallel, ranks=ranks)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +80,8 @@ def differences(one, many, expected, found):
 
 @pytest.mark.parametrize("model, layout", [
     ("poc", "tp2"), ("poc", "tp4"), ("poc", "dp2_tp2"), ("poc_mhc", "tp4"), ("llama", "tp2"), ("llama", "tp4"),
-    ("llama", "dp2_tp2"), ("llama_mhc_paper", "tp4"), ("llama_hc_paper", "dp2_tp2")])  # fmt: skip
+    ("llama", "dp2_tp2"), ("llama_mhc_paper", "tp4"), ("llama_hc_paper", "dp2_tp2"), ("poc", "zero2_tp2"),
+    ("poc_mhc", "zero3_tp2"), ("llama", "zero1_tp2"), ("llama_mhc_paper", "zero3_tp2")])  # fmt: skip
 def test_every_layout_trains_as_one_rank_does(control, tmp_path, model, layout):
     folder, one = control(model)
     many = train(model, tmp_path / "run", layout)
@@ -89,7 +93,7 @@ def test_every_layout_trains_as_one_rank_does(control, tmp_path, model, layout):
 
 def test_checkpoints_go_from_layout_to_layout(tmp_path):
     """Some steps on each in turn, and evaluations."""
-    for steps, layout in zip((5, 10, 20), ("tp4", "dp2_tp2", None)):
+    for steps, layout in zip((5, 10, 15, 20), ("tp4", "zero3_tp2", "dp2_tp2", None)):
         rows = train("copy", tmp_path / "run", layout, f"train.steps={steps}")
     plain = train("copy", tmp_path / "one", None)
     assert np.abs(rows["loss"] - plain["loss"]).max() < 1e-5
@@ -117,7 +121,7 @@ def folder(tmp_path_factory):
 def test_adapters_train_on_a_cut_model(folder, tmp_path, form, layout):
     keys = [*SMALL, *WIDE, *ADAPTERS, f"model.path={folder}", "train.steps=10"] + (["model.quantise=nf4"] if form == "nf4" else [])
     one = braid_run.train(COPY, tmp_path / "one", *keys)
-    ranks, tensor = LAYOUTS[layout]
+    ranks, tensor, _ = LAYOUTS[layout]
     many = braid_run.train(COPY, tmp_path / "many", *keys, f"parallel.tensor={tensor}", ranks=ranks)
     expected = weights(tmp_path / "one", 10)
     loss, norm, weight = differences(one, many, expected, weights(tmp_path / "many", 10))

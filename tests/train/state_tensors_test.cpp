@@ -120,8 +120,8 @@ TEST_P(State, OfPackedWeightsThatSomeRanksHoldComesBackWhole) {
     set.allocate(GetParam(), at::kCPU);
     take_values(packed, values);
     const AdamW optimizer(set, OptimConfig{});
-    std::vector<StateTensor> all = state_tensors(set, optimizer);
-    for (StateTensor& tensor : all) tensor.holder = rank / 2, tensor.holders = 2;
+    std::vector<StateTensor> all = state_tensors(whole_ranges(set), optimizer);
+    for (StateTensor& tensor : all) tensor.holders = {HolderAxis::data, rank / 2, 2};
     std::vector<SliceData> slices;
     for (const StateTensor& part : share_of(all, rank, 4)) {
       slices.push_back({part.slice, static_cast<const std::byte*>(part.values.const_data_ptr())});
@@ -133,7 +133,7 @@ TEST_P(State, OfPackedWeightsThatSomeRanksHoldComesBackWhole) {
   whole.add("packed", {12, 3});
   whole.allocate(GetParam(), at::kCPU);
   const AdamW optimizer(whole, OptimConfig{});
-  load_tensors(CheckpointReader(folder.path(), verify_checkpoint(folder.path())), state_tensors(whole, optimizer));
+  load_tensors(CheckpointReader(folder.path(), verify_checkpoint(folder.path())), state_tensors(whole_ranges(whole), optimizer));
   EXPECT_TRUE(at::equal(whole.named("packed").master, values));
 }
 
