@@ -17,6 +17,7 @@
 #include "nn/recompute.h"
 #include "optim/adamw.h"
 #include "parallel/gradient_reducer.h"
+#include "train/memory.h"
 #include "train/trained_sets.h"
 
 namespace braid {
@@ -76,7 +77,7 @@ class Training {
     optim.kind = one.optimizer;
     optim.weight_decay = 0.1;
     sets_.emplace(std::vector<TrainedSet>{{adapters_ ? adapters_->parameters() : model_.parameters(), optim}},
-                  TrainRanks{comm, comm}, sharding);
+                  TrainedPlace{TrainRanks{comm, comm}}, sharding);
     if (sets_->gathers()) model_.wrap_blocks(sets_->gather(one.recompute ? recompute_blocks() : BlockWrapper()));
   }
 
@@ -225,22 +226,35 @@ class CountingAllocator final : public c10::Allocator {
   std::atomic<int64_t> peak_ = 0;
 };
 
-// Weights, gradients and moments that a rank holds between steps, against those of one rank alone.
+const Case larger{.name = "larger", .dialect = "poc", .residual = "residual", .larger = true};
+
+// Weights, gradients and moments that a rank holds between steps.
+double held_after(Communicator& comm, Sharding sharding) {
+  CountingAllocator memory;
+  Training training(larger, comm, sharding);
+  training.run(1);
+  testing::Test::RecordProperty(str("bytes_of_", int(sharding)), str(memory.live(), ", at most ", memory.peak()));
+  return double(memory.live());
+}
+
+// Against those of one rank alone.
 TEST(ShardedMemory, OfAQuarterOfTheModelIsAQuarter) {
   if (world().size() != 4) GTEST_SKIP() << "four ranks";
-  const Case one{.name = "larger", .dialect = "poc", .residual = "residual", .larger = true};
   const auto alone = make_single_communicator();
-  const auto held_after = [&](Communicator& comm, Sharding sharding) {
-    CountingAllocator memory;
-    Training training(one, comm, sharding);
-    training.run(1);
-    RecordProperty(str("bytes_of_", int(sharding)), str(memory.live(), ", at most ", memory.peak()));
-    return double(memory.live());
-  };
   const double whole = held_after(*alone, Sharding::none);
   EXPECT_LT(held_after(world().host(), Sharding::parameters) / whole, 0.27);
   EXPECT_LT(held_after(world().host(), Sharding::gradients) / whole, 0.27 * 0.75 + 0.25);
   EXPECT_LT(held_after(world().host(), Sharding::optimizer) / whole, 0.5 + 0.27 * 0.75);
+}
+
+TEST(ShardedMemory, IsWhatWasPlanned) {
+  for (const char* shard : {"none", "optimizer", "gradients", "parameters"}) {
+    ParallelConfig parallel;
+    parallel.shard = shard;
+    const MemoryPlan plan = plan_memory(model_of(larger), {}, {}, {}, {}, parallel, 1, world().size());
+    const double planned = double(plan.weights + plan.gradients + plan.optimiser);
+    EXPECT_NEAR(held_after(world().host(), parallel.sharding()) / planned, 1, 0.05) << shard;
+  }
 }
 
 }  // namespace
