@@ -34,7 +34,7 @@ by --seed, cut to --prompt-tokens tokens, no two of them alike; answers have --t
 for each N: time to the first piece of text and between pieces, as the client sees them; tokens and
 requests a second; requests that failed. Of a server it started also its memory by kind, and the
 weights, keys and values that it read, as a share of the bandwidth at which this device was measured
-to read before. More than 100 % is an error; what fits into a processor's caches has no share.
+to read before and after. More than 100 % is an error; what fits into a processor's caches has no share.
 Exit codes: 0 done; 1 failed, or requests did; 2 wrong use.
 )";
 
@@ -189,12 +189,21 @@ void tell_server(const ServeBench& bench, const std::string& name, const ServerM
             << load_table_head() << std::flush;
 }
 
+// More than all of it is no result.
+void check_share(const nlohmann::ordered_json& line) {
+  const auto share = line.find("read_share");
+  if (share == line.end() || !share->is_number() || share->get<double>() <= 1) return;
+  throw Error(str("braid bench serve: ", 100 * share->get<double>(),
+                  " % of the measured bandwidth: what was measured or counted is wrong"));
+}
+
 int run_bench(const ServeBench& bench) {
   std::optional<ChildServer> server;
   if (bench.url.empty()) server.emplace(server_words(bench));
   Asked asked(bench, server ? server->url() : bench.url);
   ServerMetrics before(server ? asked.metrics() : ServerMetrics(""));
-  const double bandwidth = server ? bandwidth_of(before.label("braid_model_info", "device")) : 0;
+  const std::string device = before.label("braid_model_info", "device");
+  double bandwidth = server ? bandwidth_of(device) : 0;
   const double load_seconds = server ? server->load_seconds() : 0, first_request = asked.first_request();
   tell_server(bench, asked.name(), before, load_seconds, first_request);
   int64_t failed = 0;
@@ -203,10 +212,15 @@ int run_bench(const ServeBench& bench) {
     nlohmann::ordered_json line = {{"model", asked.name()}, {"first_request_seconds", first_request}};
     if (server) line["load_seconds"] = load_seconds;
     line.update(asked.load(streams));
-    if (server) add_server_figures(line, before, asked.metrics(), bandwidth);
+    if (server) {
+      const ServerMetrics after = asked.metrics();
+      bandwidth = std::max(bandwidth, bandwidth_of(device));
+      add_server_figures(line, before, after, bandwidth);
+    }
     failed += line["failed"].get<int64_t>();
     std::cout << (bench.json ? line.dump() + "\n" : load_table_row(line)) << std::flush;
     if (line["failed"] > 0) std::cerr << "braid: a request failed: " << line["problem"].get<std::string>() << std::endl;
+    check_share(line);
   }
   return failed > 0 ? exit_failed : exit_done;
 }

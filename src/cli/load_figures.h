@@ -24,8 +24,7 @@ struct ServerMetrics {
 // first piece is not among them.
 nlohmann::ordered_json load_figures(const std::vector<std::vector<StreamTiming>>& timings, double seconds);
 
-// With it the server's own figures: what it read in that time and of which measured bandwidth that is. Error: more than
-// all of it.
+// With it the server's own figures: what it read in that time and of which measured bandwidth that is (read_share).
 void add_server_figures(nlohmann::ordered_json& line, const ServerMetrics& before, const ServerMetrics& after,
                         double bandwidth);
 
