@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // An allocation that fails, one after the other of all that the engine makes for three requests side by side: its own, or
 // a tensor's. One of them may fail, the others have their tokens, no block is left in use.
+#include <c10/core/CPUAllocator.h>
 #include <gtest/gtest.h>
 
 #include <map>
