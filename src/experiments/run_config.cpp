@@ -7,8 +7,8 @@
 #include "base/error.h"
 #include "data/needle_stream.h"
 #include "data/passkey_task.h"
+#include "experiments/parallel_limits.h"
 #include "experiments/pretrained.h"
-#include "parallel/tensor_parallel.h"
 
 namespace braid {
 
@@ -198,39 +198,6 @@ void check_gist(const RunConfig& config, const ConfigDocument& document) {
                                 "distillation the longest context and a question; found ", config.model.context));
   }
   check_gist_adapters(config, refuse);
-}
-
-// What is not built for models that lie on several ranks.
-void check_parallel(const RunConfig& config, const ConfigDocument& document) {
-  if (config.parallel.tensor == 1) return;
-  const auto refuse = [&](bool found, const char* what) {
-    if (!found) return;
-    throw UsageError(str(document.where("parallel.tensor"), ": parallel.tensor: expected 1 with ", what, ", found ",
-                         config.parallel.tensor));
-  };
-  const LoraConfig& lora = config.lora;
-  const auto adapts = [&](const char* name) {
-    return std::find(lora.targets.begin(), lora.targets.end(), name) != lora.targets.end();
-  };
-  refuse(lora.enabled() && lora.dora, "lora.dora, whose row norms would cross from rank to rank");
-  refuse(lora.enabled() && !lora.saved_modules.empty(), "lora.saved_modules");
-  refuse(!lora.path.empty(), "an adapter to begin with (lora.path)");
-  refuse(lora.enabled() && lora.dropout > 0 && (adapts("o_proj") || adapts("down_proj")),
-         "lora.dropout on o_proj or down_proj, whose inputs lie on several ranks");
-  const ModelConfig& model = config.model;
-  const int64_t n = config.parallel.tensor, block = 64;
-  const bool in_blocks = model.query_width() / n % block == 0 && model.mlp_width / n % block == 0 && model.width % block == 0;
-  refuse(model.is_quantised() && !in_blocks,
-         "weights in 4 bits whose rows would be cut within a block of 64 numbers, which share an absmax (model.quantise)");
-  refuse(lora.enabled() && config.parallel.sharding() != Sharding::none, "adapters and parallel.shard together");
-  refuse(config.memory.enabled(), "hash memory (memory.layers)");
-  refuse(config.gist.enabled(), "gist tokens (gist.count)");
-  refuse(config.optim.kind == "adamw8bit", "optim.kind = \"adamw8bit\", whose blocks of 256 would cross from rank to rank");
-  try {
-    check_tensor_cut(config.model, config.parallel.tensor);
-  } catch (const UsageError& problem) {
-    throw UsageError(str(document.where("parallel.tensor"), ": ", problem.what()));
-  }
 }
 
 // Passes over a context do not go through the block wrapper, which gathers weights, and are not the same on all ranks.

@@ -29,7 +29,7 @@ MODELS = {
     "copy": (COPY, ["model.kv_heads=4", "optim.schedule=constant", "train.eval_every=5", "train.eval_samples=6"]),
 }
 WIDE = ["model.width=128", "model.kv_heads=4", "model.mlp_width=128"]
-ADAPTERS = ["lora.rank=4", "lora.b_rate=4", "optim.learning_rate=3e-3"]
+ADAPTERS = ["lora.rank=4", "lora.b_rate=4", "optim.learning_rate=1e-2"]
 # Ranks, how many of them hold a model, and what those that share the batch keep parts of.
 LAYOUTS = {"tp2": (2, 2, "none"), "tp4": (4, 4, "none"), "dp2_tp2": (4, 2, "none"), "zero1_tp2": (4, 2, "optimizer"),
            "zero2_tp2": (4, 2, "gradients"), "zero3_tp2": (4, 2, "parameters")}  # fmt: skip

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "experiments/parallel_limits.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "kernels/nf4.h"
+#include "parallel/tensor_parallel.h"
+
+namespace braid {
+
+namespace {
+
+// Why adapters cannot be cut, "" where they can.
+std::string problem_of(const LoraConfig& lora) {
+  const auto adapts = [&](const char* name) {
+    return std::find(lora.targets.begin(), lora.targets.end(), name) != lora.targets.end();
+  };
+  if (!lora.enabled()) return "";
+  if (!lora.path.empty()) return "an adapter to begin with (lora.path)";
+  if (lora.dora) return "lora.dora, whose row norms would cross from rank to rank";
+  if (!lora.saved_modules.empty()) return "lora.saved_modules";
+  if (lora.dropout > 0 && (adapts("o_proj") || adapts("down_proj"))) {
+    return "lora.dropout on o_proj or down_proj, whose inputs lie on several ranks";
+  }
+  return "";
+}
+
+// The same of weights in 4 bits: rows of what enters whole, and rows cut for what leaves, must be whole blocks.
+std::string problem_of(const ModelConfig& model, int64_t ranks) {
+  if (!model.is_quantised()) return "";
+  for (const int64_t row : {model.width, model.query_width() / ranks, model.mlp_width / ranks}) {
+    if (row % kernels::nf4_block == 0) continue;
+    return str("model.quantise, where rows of ", row, " numbers would end within a block of ", kernels::nf4_block,
+               ", whose codes share an absmax");
+  }
+  return "";
+}
+
+std::string problem_of(const RunConfig& config) {
+  if (config.memory.enabled()) return "hash memory (memory.layers)";
+  if (config.gist.enabled()) return "gist tokens (gist.count)";
+  if (config.lora.enabled() && config.parallel.sharding() != Sharding::none) return "adapters and parallel.shard together";
+  if (config.optim.kind == "adamw8bit") return "optim.kind = \"adamw8bit\", whose blocks of 256 would cross from rank to rank";
+  const std::string of_adapters = problem_of(config.lora);
+  return of_adapters.empty() ? problem_of(config.model, config.parallel.tensor) : of_adapters;
+}
+
+}  // namespace
+
+void check_parallel(const RunConfig& config, const ConfigDocument& document) {
+  const int64_t ranks = config.parallel.tensor;
+  if (ranks == 1) return;
+  try {
+    check_tensor_cut(config.model, ranks);
+    const std::string problem = problem_of(config);
+    if (!problem.empty()) throw UsageError(str("parallel.tensor: expected 1 with ", problem, ", found ", ranks));
+  } catch (const UsageError& problem) {
+    throw UsageError(str(document.where("parallel.tensor"), ": ", problem.what()));
+  }
+}
+
+}  // namespace braid

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a model that lies on several ranks (parallel.tensor) cannot be, or cannot have beside it.
+#pragma once
+
+#include "experiments/run_config.h"
+
+namespace braid {
+
+// UsageError names the key and the reason.
+void check_parallel(const RunConfig& config, const ConfigDocument& document);
+
+}  // namespace braid
