@@ -164,7 +164,10 @@ TEST_P(State, ComesBackFromACheckpoint) {
 
 // Three ranks keep a part each, moments of 8 bits with their blocks; one reads it all.
 TEST(SpreadState, ComesTogetherFromTheRanksThatKeepIt) {
-  Transformer model(test::small_model("llama", "mhc"), Precision::fp32, at::kCPU);
+  ModelConfig config = test::small_model("llama", "mhc");
+  config.width = 48;  // enough for moments of 8 bits
+  config.mlp_width = 100;
+  Transformer model(config, Precision::fp32, at::kCPU);
   ParameterSet& set = model.parameters();
   const TempFolder folder;
   const at::NoGradGuard no_gradient;
