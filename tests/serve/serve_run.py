@@ -25,10 +25,10 @@ CHAT_TEMPLATE = "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfo
 WORKER = pathlib.Path(BRAID).parent / "braid_worker"
 
 
-def make_model(folder):
+def make_model(folder, **shape):
     """Random weights with a tokenizer and a chat template."""
     vocabulary = len(json.loads(TOKENIZER.read_text())["model"]["vocab"]) + 64
-    make_folder(folder, vocab_size=vocabulary, eos_token_id=None)
+    make_folder(folder, vocab_size=vocabulary, eos_token_id=None, **shape)
     shutil.copy(TOKENIZER, folder / "tokenizer.json")
     (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": CHAT_TEMPLATE}))
     return folder
