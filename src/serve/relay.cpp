@@ -157,6 +157,7 @@ bool Relay::may_move() const { return !has_token_ && tried_.size() < most_tries;
 void Relay::end(const std::string& problem) {
   Replica& replica = replicas_.all()[tried_.back()];
   leave_replica();
+  if (problem == upstream_out_of_memory) return fail(out_of_memory_refusal());
   if (!problem.empty()) {
     ++replica.lost;
     reply_.status = 0;  // what came of it is no reply

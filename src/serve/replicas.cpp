@@ -15,6 +15,7 @@ using nlohmann::json;
 constexpr double soon_seconds = 0.1, later_seconds = 1;  // between checks: until it is up; once it is
 constexpr double answer_seconds = 10;                    // for a check
 constexpr double silent_seconds = 30;                    // without an answer
+constexpr int64_t most_misses = 2;                       // before it is not up
 
 // A reply as one.
 struct Whole {
@@ -76,13 +77,14 @@ void Replicas::forget(size_t replica) {
   if (check.asking) check.asking->close();
   check.asking = nullptr;
   check.silent = Stopwatch();
+  check.misses = 0;
   ++check.placed;
 }
 
 void Replicas::suspect(size_t replica) {
-  if (!std::exchange(all_[replica].up, false) || checks_[replica].asking) return;
+  if (!all_[replica].up || checks_[replica].asking) return;
   checks_[replica].timer->cancel();
-  check_after(replica, soon_seconds);
+  check(replica);
 }
 
 void Replicas::check_after(size_t replica, double seconds) {
@@ -98,7 +100,13 @@ void Replicas::check_after(size_t replica, double seconds) {
 void Replicas::check(size_t replica) {
   const auto done = [this, replica, placed = checks_[replica].placed](const HttpReply& reply,
                                                                       const std::string& problem) {
-    if (!stopped_ && placed == checks_[replica].placed) checked(replica, reply, problem);
+    if (stopped_ || placed != checks_[replica].placed) return;
+    checks_[replica].asking = nullptr;
+    try {
+      checked(replica, reply, problem);
+    } catch (const std::bad_alloc&) {
+      check_after(replica, soon_seconds);
+    }
   };
   until_it_fits([&] {
     checks_[replica].asking = ask_upstream(loop_, all_[replica].address, {"GET", "/health", headers("health"), ""},
@@ -109,13 +117,16 @@ void Replicas::check(size_t replica) {
 void Replicas::checked(size_t replica, const HttpReply& reply, const std::string& problem) {
   Replica& one = all_[replica];
   Check& check = checks_[replica];
-  check.asking = nullptr;
-  const bool well = problem.empty() && reply.status == 200;
+  const json body = json::parse(reply.body, nullptr, false);
+  const bool answered = problem.empty() && body.is_object() && body.contains("status");  // else there was trouble on the way
+  const bool well = answered && reply.status == 200;
+  check.misses = answered ? 0 : check.misses + 1;
   const bool silent = !problem.empty() && check.silent.seconds() > silent_seconds;
   if (problem.empty() || silent) check.silent = Stopwatch();
   check_after(replica, well ? later_seconds : soon_seconds);
-  if (well) one.memory_bytes = whole_number(json::parse(reply.body, nullptr, false), "vram_bytes");
-  const bool was_up = std::exchange(one.up, well && one.context > 0);
+  if (well) one.memory_bytes = whole_number(body, "vram_bytes");
+  const bool was_up = one.up;
+  if (answered || check.misses >= most_misses) one.up = well && one.context > 0;
   if (well && one.context == 0) ask_context(replica);
   if (one.up && !was_up) events_.up(replica);
   if (silent) events_.silent(replica);

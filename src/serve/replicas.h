@@ -16,7 +16,7 @@ namespace braid {
 struct Replica {
   std::string name;          // in messages, in the log and in /metrics
   UpstreamAddress address;   // no host: it is not known yet where it listens
-  bool up = false;           // its last /health was 200
+  bool up = false;           // its /health is 200; one check that fails does not count
   int64_t memory_bytes = 0;  // that this told
   int64_t context = 0;       // tokens of a prompt and its answer
   // What has been given to it and has not ended, by the front's own estimate (serve/request_tokens.h).
@@ -38,7 +38,7 @@ class Replicas {
 
   void place(size_t replica, const UpstreamAddress& address);  // it listens there, and is checked from now on
   void forget(size_t replica);   // it has ended: it is not asked before it is placed again
-  void suspect(size_t replica);  // it broke a connection: not up before its next good check
+  void suspect(size_t replica);  // it broke a connection: is checked now
 
   // The one with the fewest outstanding tokens of those that are up and not in `without`, of equals the one that has
   // been given the fewest requests; none: null.
@@ -56,6 +56,7 @@ class Replicas {
     std::unique_ptr<boost::asio::steady_timer> timer;
     std::shared_ptr<Upstream> asking;
     Stopwatch silent;  // since it last answered a check
+    int64_t misses = 0;  // checks without an answer, one after the other
     uint64_t placed = 0;  // how often: what was asked before is of no interest
   };
 

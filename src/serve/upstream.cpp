@@ -18,7 +18,6 @@ namespace http = boost::beast::http;
 using net::ip::tcp;
 
 constexpr double connect_seconds = 5;
-constexpr const char* out_of_memory = "out of memory";
 
 std::chrono::milliseconds milliseconds(double seconds) {
   return std::chrono::milliseconds(static_cast<int64_t>(seconds * 1000));
@@ -64,7 +63,7 @@ class Connection final : public Upstream, public std::enable_shared_from_this<Co
       try {
         act(error, more...);
       } catch (const std::bad_alloc&) {
-        self->end(out_of_memory);
+        self->end(upstream_out_of_memory);
       }
     };
   }

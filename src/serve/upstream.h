@@ -33,6 +33,9 @@ struct UpstreamHandlers {
   std::function<void(const std::string& problem)> on_end;  // "": the reply is complete
 };
 
+// on_end's problem where this process had no memory: nothing is known of the other one.
+constexpr const char* upstream_out_of_memory = "out of memory";
+
 class Upstream {
  public:
   virtual ~Upstream() = default;
