@@ -111,10 +111,12 @@ TEST(Shard, RecordComesBackFromItsText) {
 TEST(Shard, ThatCannotBeWrittenLeavesNothing) {
   const TempFolder folder;
   fs::create_directory(folder / "sub");
-  const TensorSlice slice = whole_tensor("w", h5::Element::float32, {3});
   const float values[3] = {};
-  const std::vector<SliceData> twice(2, SliceData{slice, reinterpret_cast<const std::byte*>(values)});
-  EXPECT_TRUE(contains(thrown_message([&] { write_shard(folder / "sub", {}, {}, twice); }), "shard-000-of-001.h5"));
+  std::vector<SliceData> slices;  // a tensor cannot be a folder of others, too
+  for (const char* name : {"w", "w/inner"}) {
+    slices.push_back({whole_tensor(name, h5::Element::float32, {3}), reinterpret_cast<const std::byte*>(values)});
+  }
+  EXPECT_TRUE(contains(thrown_message([&] { write_shard(folder / "sub", {}, {}, slices); }), "shard-000-of-001.h5"));
   EXPECT_TRUE(fs::is_empty(folder / "sub"));
   EXPECT_TRUE(contains(thrown_message([&] { write_shard(folder / "missing", {}, {}, {}); }), "No such file"));
 }
