@@ -95,16 +95,32 @@ void HttpSession::start() {
   watch();
 }
 
-// A step of this connection; one that throws, for want of memory, ends it.
+// A step of this connection. One that throws, or that is never called, for want of memory within a library, ends it.
+template <class Act>
+class HttpSession::Guarded {
+ public:
+  Guarded(std::shared_ptr<HttpSession> session, Act act) : session_(std::move(session)), act_(std::move(act)) {}
+  Guarded(Guarded&&) noexcept = default;
+  ~Guarded() {
+    if (session_) session_->close();
+  }
+  void operator()(const Error& error, size_t bytes = 0) {
+    const auto session = std::exchange(session_, nullptr);
+    try {
+      act_(*session, error, bytes);
+    } catch (const std::exception&) {
+      session->close();
+    }
+  }
+
+ private:
+  std::shared_ptr<HttpSession> session_;
+  Act act_;
+};
+
 template <class Act>
 auto HttpSession::guarded(Act act) {
-  return [self = shared_from_this(), act = std::move(act)](const Error& error, size_t bytes = 0) {
-    try {
-      act(*self, error, bytes);
-    } catch (const std::exception&) {
-      self->close();
-    }
-  };
+  return Guarded<Act>(shared_from_this(), std::move(act));
 }
 
 // Reads whatever comes. Between requests that is the next one's beginning; while one is answered it is how the client's

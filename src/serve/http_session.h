@@ -51,6 +51,8 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   enum class Waiting { nothing, request, rest };
 
   template <class Act>
+  class Guarded;
+  template <class Act>
   auto guarded(Act act);
   void watch();
   void begin_request();

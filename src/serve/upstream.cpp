@@ -55,17 +55,34 @@ class Connection final : public Upstream, public std::enable_shared_from_this<Co
  private:
   using Error = boost::system::error_code;
 
-  // What a step throws, for want of memory, ends the connection.
+  // A step of the connection. One that throws, or that is never called, for want of memory within a library, ends it.
   template <class Act>
-  auto guarded(Act act) {
-    return [self = shared_from_this(), act = std::move(act)](const Error& error, auto... more) {
-      if (self->ended_) return;
+  class Guarded {
+   public:
+    Guarded(std::shared_ptr<Connection> connection, Act act) : connection_(std::move(connection)), act_(std::move(act)) {}
+    Guarded(Guarded&&) noexcept = default;
+    ~Guarded() {
+      if (connection_) connection_->end(upstream_out_of_memory);
+    }
+    template <class... More>
+    void operator()(const Error& error, const More&... more) {
+      const auto connection = std::exchange(connection_, nullptr);
+      if (connection->ended_) return;
       try {
-        act(error, more...);
+        act_(error, more...);
       } catch (const std::bad_alloc&) {
-        self->end(upstream_out_of_memory);
+        connection->end(upstream_out_of_memory);
       }
-    };
+    }
+
+   private:
+    std::shared_ptr<Connection> connection_;
+    Act act_;
+  };
+
+  template <class Act>
+  Guarded<Act> guarded(Act act) {
+    return {shared_from_this(), std::move(act)};
   }
 
  public:
