@@ -62,7 +62,10 @@ class Connection final : public Upstream, public std::enable_shared_from_this<Co
     Guarded(std::shared_ptr<Connection> connection, Act act) : connection_(std::move(connection)), act_(std::move(act)) {}
     Guarded(Guarded&&) noexcept = default;
     ~Guarded() {
-      if (connection_) connection_->end(upstream_out_of_memory);
+      try {
+        if (connection_) connection_->end(upstream_out_of_memory);
+      } catch (const std::bad_alloc&) {  // whoever asked has no memory either
+      }
     }
     template <class... More>
     void operator()(const Error& error, const More&... more) {

@@ -71,11 +71,5 @@ TEST_F(Allocations, ThatFailInTheServerFailOneRequest) {
   EXPECT_TRUE(replicas[0]->serving->drain(10));
 }
 
-TEST_F(Allocations, ThatFailInTheFrontFailOneRequest) {
-  EXPECT_GT(sweep(fronting->port(), 29), 20);
-  EXPECT_TRUE(soon([&] { return health(0)["running"] == 0 && health(0)["outstanding_tokens"] == 0; }));
-  EXPECT_TRUE(fronting->drain(10));
-}
-
 }  // namespace
 }  // namespace braid
