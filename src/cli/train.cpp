@@ -7,6 +7,7 @@
 #include "cli/options.h"
 #include "experiments/gist_training.h"
 #include "experiments/run.h"
+#include "experiments/run_checks.h"
 #include "experiments/run_folder.h"
 #include "train/determinism.h"
 #include "train/memory.h"

@@ -9,21 +9,17 @@
 
 #include "base/error.h"
 #include "comm/agreement.h"
-#include "experiments/config_changes.h"
 #include "experiments/depth_metrics.h"
 #include "experiments/gist_at_end.h"
 #include "experiments/gist_training.h"
 #include "experiments/pretrained.h"
+#include "experiments/run_checks.h"
 #include "experiments/run_folder.h"
 #include "experiments/run_lock.h"
-#include "experiments/run_memory.h"
+#include "experiments/run_model.h"
 #include "experiments/run_record.h"
 #include "experiments/task_data.h"
-#include "nn/initialise.h"
 #include "nn/precompiled.h"
-#include "nn/recompute.h"
-#include "parallel/tensor_adapters.h"
-#include "parallel/tensor_parallel.h"
 #include "store/checkpoint_folder.h"
 #include "train/memory.h"
 
@@ -43,12 +39,6 @@ void choose_threads(const World& world) {
 }
 
 namespace {
-
-int ranks_on_host(const World& world) {
-  const std::string& host = world.places().at(world.rank()).host;
-  return static_cast<int>(std::count_if(world.places().begin(), world.places().end(),
-                                        [&](const RankPlace& place) { return place.host == host; }));
-}
 
 // OUT/run.h5 of a new run, or of one that goes on; `spec` is what it holds.
 std::unique_ptr<RunFile> begin_run_file(const std::string& path, const RunFileSpec& spec, const RunRecord& record,
@@ -70,38 +60,6 @@ RunFileSpec run_file_spec(const RunAttributes& attributes, const ExtraMetrics& e
   return {attributes, tables, extra.layers.metrics};
 }
 
-void require_room(const RunConfig& config, const RunSite& site) {
-  require_memory(memory_plan(config, site.ranks.host.rank(), site.ranks.host.size()), config.train, device_of(site.world),
-                 site.world.rank(), ranks_on_host(site.world));
-}
-
-void require_samples(const RunConfig& config, int ranks) {
-  Mesh::check(ranks, config.parallel.tensor);
-  const int64_t replicas = ranks / config.parallel.tensor;
-  if (config.train.batch >= replicas || config.gist.enabled()) return;
-  throw UsageError(str("train.batch: ", config.train.batch, " samples cannot be split over ", replicas,
-                       replicas == ranks ? " ranks; use at most as many ranks as samples"
-                                         : " copies of the model; use at most as many as samples"));
-}
-
-void require_folder(const ModelConfig& model) {
-  if (!model.is_quantised() || !model.path.empty()) return;
-  throw UsageError(str("model.quantise: \"", model.quantise, "\" needs model.path, whose weights are held in 4 bits"));
-}
-
-// Adapters of a compressing model are for one that can read.
-void require_adapted_model(const RunConfig& config) {
-  if (!config.gist.enabled() || !config.lora.enabled() || !config.model.path.empty()) return;
-  throw UsageError("lora.rank: with [gist] adapters need model.path, the model they are put on");
-}
-
-// A memory alone would learn to serve a model of drawn weights.
-void require_trained_model(const RunConfig& config) {
-  const bool alone = config.memory.enabled() && !config.memory.trains_model && !config.lora.enabled();
-  if (!alone || !config.model.path.empty()) return;
-  throw UsageError("memory.trains_model: without model.path the model's weights are drawn, and have to be trained too");
-}
-
 std::string plural(int64_t count, const char* what) { return str(count, " ", what, count == 1 ? "" : "s"); }
 
 // "134515008 parameters", "136957248 parameters, 2442240 of them (1.78 %) trained".
@@ -111,13 +69,6 @@ std::string parameters_text(const RunConfig& config) {
   const int64_t trained = count_trainable(config.model, config.lora, config.memory) + gists;
   if (all == trained) return str(all, " parameters");
   return str(all, " parameters, ", trained, " of them (", share_text(trained, all), ") trained");
-}
-
-std::unique_ptr<LoraModel> adapters_for(Transformer& model, const RunConfig& config) {
-  if (!config.lora.enabled()) return nullptr;
-  auto adapters = std::make_unique<LoraModel>(model, config.lora, static_cast<uint64_t>(config.train.seed));
-  adapters->take_base_weights();
-  return adapters;
 }
 
 void announce(const RunRequest& request, RunSite& site, const RunStart& start) {
@@ -187,75 +138,12 @@ RunLock take_folder(const std::string& out, Communicator& host) {
 
 }  // namespace
 
-MemoryPlan memory_plan(const RunConfig& config, int rank, int ranks) {
-  const int64_t tensor = config.parallel.tensor, replicas = ranks / tensor;
-  const Slice mine = slice_of(config.train.batch, rank / tensor, replicas);
-  return plan_memory(tensor_share(config.model, rank % tensor, tensor), config.lora, config.memory, config.optim, config.train,
-                     config.parallel, mine.count, static_cast<int>(replicas));
-}
-
 int exit_code_of(const std::string& state) {
   if (state == "preempted") return exit_requeue;
   return state == "stopped" || state == "failed" ? exit_failed : exit_done;
 }
 
 namespace {
-
-// The model with its first values, and what is put on it from outside.
-struct RunModel {
-  std::unique_ptr<Transformer> model;
-  std::unique_ptr<LoraModel> adapters;            // null without
-  std::unique_ptr<TensorAdapters> adapter_parts;  // likewise
-  std::unique_ptr<HashMemory> memory;             // likewise
-  std::unique_ptr<GistModel> gists;               // likewise
-};
-
-// Adapters come instead of the model's own weights, a memory perhaps with them.
-std::vector<TrainedSet> trained_sets(const RunModel& made, const RunConfig& config) {
-  std::vector<TrainedSet> sets;
-  if (made.gists) sets.push_back({made.gists->parameters(), config.optim});
-  if (made.adapters) {
-    const auto complete = [parts = made.adapter_parts.get()] { parts->sum_gradients(); };
-    sets.push_back({made.adapters->parameters(), config.optim, false, complete});
-  }
-  if (trains_model(config.lora, config.memory)) sets.push_back({made.model->parameters(), config.optim});
-  if (!made.memory) return sets;
-  OptimConfig table = config.optim;
-  table.kind = "adamw";
-  table.weight_decay = 0;
-  sets.push_back({made.memory->parameters(), config.optim});
-  sets.push_back({made.memory->table(), table, true});
-  return sets;
-}
-
-RunModel make_model(const RunConfig& config, TaskData& data, const RunStart& start, RunSite site, const Mesh& mesh) {
-  Communicator& host = site.ranks.host;
-  const bool trains = trains_model(config.lora, config.memory);
-  RunModel made;
-  const RankGroup tensor = mesh.tensor();
-  made.model = std::make_unique<Transformer>(tensor_share(config.model, tensor.host.rank(), tensor.host.size()),
-                                             config.train.numeric(), device_of(site.world),
-                                             trains ? Weights::trained : Weights::frozen);
-  join_tensor_parts(*made.model, config.model, tensor.data);
-  made.model->residual().keep_streams_every(config.train.stream_interval);
-  if (config.train.recompute) made.model->wrap_blocks(recompute_blocks());
-  if (config.model.path.empty()) initialise(*made.model, config, data);
-  // A checkpoint of adapters or a memory holds nothing of the frozen weights they are put on.
-  if (!config.model.path.empty() && (start.checkpoint.empty() || !trains)) load_pretrained(*made.model, config.model, host);
-  made.adapters = adapters_for(*made.model, config);
-  if (made.adapters) {
-    made.adapter_parts = std::make_unique<TensorAdapters>(*made.adapters, *made.model, config.model,
-                                                          static_cast<uint64_t>(config.train.seed), tensor.data);
-  }
-  if (made.adapters && start.checkpoint.empty()) load_adapter(*made.adapters, host);
-  made.memory = memory_for(*made.model, config, site.ranks);
-  if (config.gist.enabled()) {
-    const GistSettings settings{config.gist.count, made.adapters.get(), config.gist.reconstructs(), config.train.recompute};
-    made.gists = std::make_unique<GistModel>(*made.model, settings);
-    initialise_gist_model(*made.gists, config);
-  }
-  return made;
-}
 
 // What rank 0 has handed to other ranks' calls since the row before.
 ExtraColumn communicated_bytes(const World& world) {
@@ -265,20 +153,6 @@ ExtraColumn communicated_bytes(const World& world) {
             const int64_t now = world.communicated_bytes();
             return double(now - std::exchange(*before, now));
           }};
-}
-
-// What can be known before the folder is touched. Collective.
-void check_run(RunConfig& config, RunSite site) {
-  require_same_configuration(config, site.ranks.host);
-  agree(site.ranks.host, [&] {
-    require_samples(config, site.ranks.host.size());
-    require_folder(config.model);
-    require_trained_model(config);
-    require_adapted_model(config);
-    follow_epochs(config);
-    follow_phases(config);
-    require_room(config, site);
-  });
 }
 
 TaskData open_data(const RunRequest& request, RunStart& start, Communicator& host) {
@@ -291,10 +165,6 @@ TaskData open_data(const RunRequest& request, RunStart& start, Communicator& hos
   });
   return data;
 }
-
-}  // namespace
-
-namespace {
 
 RunOutcome train_only(RunRequest request, RunSite site) {
   Communicator& host = site.ranks.host;
@@ -312,7 +182,7 @@ RunOutcome train_only(RunRequest request, RunSite site) {
   keep_freed_memory();
 
   const Mesh mesh(site.ranks, config.parallel.tensor);
-  const RunModel made = make_model(config, data, start, site, mesh);
+  const RunModel made = make_model(config, data, start, mesh, device_of(site.world));
   Transformer& model = *made.model;
   ExtraMetrics extra = depth_metrics(model, mesh.data(), config.train.layer_metrics_every);
   extra.columns.push_back(communicated_bytes(site.world));

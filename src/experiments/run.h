@@ -8,7 +8,6 @@
 #include "comm/world.h"
 #include "experiments/run_config.h"
 #include "experiments/run_start.h"
-#include "train/memory.h"
 #include "train/trainer.h"
 
 namespace braid {
@@ -32,9 +31,6 @@ struct RunSite {
 // Trains, or goes on with what OUT holds, and makes the evaluations of eval.at_end when the run is done; a run that has ended already is left as it is and its outcome returned.
 // Collective over site.ranks. Errors that all ranks agree on are AgreedErrors; anything else must end the job.
 RunOutcome run_training(RunRequest request, RunSite site);
-
-// What one of so many ranks needs.
-MemoryPlan memory_plan(const RunConfig& config, int rank, int ranks);
 
 // state to exit code: done and diverged are results (0), preempted asks to be started again (85), stopped is neither (1).
 int exit_code_of(const std::string& state);

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "experiments/run_checks.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "comm/agreement.h"
+#include "experiments/config_changes.h"
+#include "experiments/gist_training.h"
+#include "experiments/task_data.h"
+#include "nn/precompiled.h"
+#include "parallel/tensor_parallel.h"
+
+namespace braid {
+
+MemoryPlan memory_plan(const RunConfig& config, int rank, int ranks) {
+  const int64_t tensor = config.parallel.tensor, replicas = ranks / tensor;
+  const Slice mine = slice_of(config.train.batch, rank / tensor, replicas);
+  return plan_memory(tensor_share(config.model, rank % tensor, tensor), config.lora, config.memory, config.optim, config.train,
+                     config.parallel, mine.count, static_cast<int>(replicas));
+}
+
+namespace {
+
+int ranks_on_host(const World& world) {
+  const std::string& host = world.places().at(world.rank()).host;
+  return static_cast<int>(std::count_if(world.places().begin(), world.places().end(),
+                                        [&](const RankPlace& place) { return place.host == host; }));
+}
+
+void require_room(const RunConfig& config, const RunSite& site) {
+  require_memory(memory_plan(config, site.ranks.host.rank(), site.ranks.host.size()), config.train, device_of(site.world),
+                 site.world.rank(), ranks_on_host(site.world));
+}
+
+void require_samples(const RunConfig& config, int ranks) {
+  Mesh::check(ranks, config.parallel.tensor);
+  const int64_t replicas = ranks / config.parallel.tensor;
+  if (config.train.batch >= replicas || config.gist.enabled()) return;
+  throw UsageError(str("train.batch: ", config.train.batch, " samples cannot be split over ", replicas,
+                       replicas == ranks ? " ranks; use at most as many ranks as samples"
+                                         : " copies of the model; use at most as many as samples"));
+}
+
+void require_folder(const ModelConfig& model) {
+  if (!model.is_quantised() || !model.path.empty()) return;
+  throw UsageError(str("model.quantise: \"", model.quantise, "\" needs model.path, whose weights are held in 4 bits"));
+}
+
+// Adapters of a compressing model are for one that can read.
+void require_adapted_model(const RunConfig& config) {
+  if (!config.gist.enabled() || !config.lora.enabled() || !config.model.path.empty()) return;
+  throw UsageError("lora.rank: with [gist] adapters need model.path, the model they are put on");
+}
+
+// A memory alone would learn to serve a model of drawn weights.
+void require_trained_model(const RunConfig& config) {
+  const bool alone = config.memory.enabled() && !config.memory.trains_model && !config.lora.enabled();
+  if (!alone || !config.model.path.empty()) return;
+  throw UsageError("memory.trains_model: without model.path the model's weights are drawn, and have to be trained too");
+}
+
+}  // namespace
+
+void check_run(RunConfig& config, const RunSite& site) {
+  require_same_configuration(config, site.ranks.host);
+  agree(site.ranks.host, [&] {
+    require_samples(config, site.ranks.host.size());
+    require_folder(config.model);
+    require_trained_model(config);
+    require_adapted_model(config);
+    follow_epochs(config);
+    follow_phases(config);
+    require_room(config, site);
+  });
+}
+
+}  // namespace braid

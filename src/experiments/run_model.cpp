@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "experiments/run_model.h"
+
+#include "experiments/gist_training.h"
+#include "experiments/pretrained.h"
+#include "experiments/run_memory.h"
+#include "nn/initialise.h"
+#include "nn/precompiled.h"
+#include "nn/recompute.h"
+#include "parallel/tensor_parallel.h"
+#include "train/memory.h"
+
+namespace braid {
+
+namespace {
+
+std::unique_ptr<LoraModel> adapters_for(Transformer& model, const RunConfig& config) {
+  if (!config.lora.enabled()) return nullptr;
+  auto adapters = std::make_unique<LoraModel>(model, config.lora, static_cast<uint64_t>(config.train.seed));
+  adapters->take_base_weights();
+  return adapters;
+}
+
+}  // namespace
+
+RunModel make_model(const RunConfig& config, TaskData& data, const RunStart& start, const Mesh& mesh, const at::Device& device) {
+  Communicator& host = mesh.world().host;
+  const bool trains = trains_model(config.lora, config.memory);
+  RunModel made;
+  const RankGroup tensor = mesh.tensor();
+  made.model = std::make_unique<Transformer>(tensor_share(config.model, tensor.host.rank(), tensor.host.size()),
+                                             config.train.numeric(), device,
+                                             trains ? Weights::trained : Weights::frozen);
+  join_tensor_parts(*made.model, config.model, tensor.data);
+  made.model->residual().keep_streams_every(config.train.stream_interval);
+  if (config.train.recompute) made.model->wrap_blocks(recompute_blocks());
+  if (config.model.path.empty()) initialise(*made.model, config, data);
+  // A checkpoint of adapters or a memory holds nothing of the frozen weights they are put on.
+  if (!config.model.path.empty() && (start.checkpoint.empty() || !trains)) load_pretrained(*made.model, config.model, host);
+  made.adapters = adapters_for(*made.model, config);
+  if (made.adapters) {
+    made.adapter_parts = std::make_unique<TensorAdapters>(*made.adapters, *made.model, config.model,
+                                                          static_cast<uint64_t>(config.train.seed), tensor.data);
+  }
+  if (made.adapters && start.checkpoint.empty()) load_adapter(*made.adapters, host);
+  made.memory = memory_for(*made.model, config, mesh.world());
+  if (config.gist.enabled()) {
+    const GistSettings settings{config.gist.count, made.adapters.get(), config.gist.reconstructs(), config.train.recompute};
+    made.gists = std::make_unique<GistModel>(*made.model, settings);
+    initialise_gist_model(*made.gists, config);
+  }
+  return made;
+}
+
+std::vector<TrainedSet> trained_sets(const RunModel& made, const RunConfig& config) {
+  std::vector<TrainedSet> sets;
+  if (made.gists) sets.push_back({made.gists->parameters(), config.optim});
+  if (made.adapters) {
+    const auto complete = [parts = made.adapter_parts.get()] { parts->sum_gradients(); };
+    sets.push_back({made.adapters->parameters(), config.optim, false, complete});
+  }
+  if (trains_model(config.lora, config.memory)) sets.push_back({made.model->parameters(), config.optim});
+  if (!made.memory) return sets;
+  OptimConfig table = config.optim;
+  table.kind = "adamw";
+  table.weight_decay = 0;
+  sets.push_back({made.memory->parameters(), config.optim});
+  sets.push_back({made.memory->table(), table, true});
+  return sets;
+}
+
+}  // namespace braid
