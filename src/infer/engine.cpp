@@ -51,6 +51,12 @@ std::optional<Speculator> speculator_for(Transformer& model, const EngineLimits&
   return Speculator(options, std::move(drafting), limits.running, most_rows);
 }
 
+// Memory is short for a moment.
+bool try_again_soon() {
+  std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  return true;
+}
+
 }  // namespace
 
 Engine::Engine(Transformer& model, const Tokenizer* tokenizer, const EngineLimits& limits, Transformer* draft) {
@@ -112,6 +118,7 @@ bool Engine::step() try {
     step = parts.begin_step(told);
   }
   tell();
+  if (step.waits) return try_again_soon();
   if (step.pieces.empty()) return !step.plan.is_empty() || !step.plan.admitted.empty();
   parts.propose(step);
   const Stopwatch watch;
@@ -124,9 +131,7 @@ bool Engine::step() try {
   tell();
   return true;
 } catch (const std::bad_alloc&) {
-  // Of what a step is made of, before it was: the next one is.
-  std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  return true;
+  return try_again_soon();  // of what a step is made of, before it was: the next one is
 }
 
 void Engine::run(std::stop_token stopped) {

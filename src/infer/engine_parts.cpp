@@ -99,6 +99,7 @@ EngineStep Engine::Parts::begin_step(ToldProgresses& told) {
     step.pieces.push_back({{unread, text.read, text.blocks, tokens == text.unread() ? 1 : 0}, requests.at(id)->slot});
     step.texts.push_back(&text);
   }
+  step.waits = schedule.running() == 0 && schedule.waiting() > 0;
   return step;
 }
 

@@ -38,6 +38,7 @@ struct EngineStep {
   std::vector<RequestPiece> pieces;                  // one for each of the plan's
   std::vector<const ScheduledText*> texts;           // likewise
   std::vector<std::vector<int64_t>> with_proposals;  // tokens of pieces that have some
+  bool waits = false;  // nobody runs, and there are those who would: memory is short for a moment
 
   // Nobody reads a prompt.
   bool only_answers() const;
