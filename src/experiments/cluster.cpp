@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "experiments/cluster.h"
 
+#include <cmath>
+
 namespace braid {
 
 void ClusterConfig::describe(ConfigSection& s) {
@@ -23,14 +25,14 @@ ClusterConfig read_cluster(const std::string& path) {
   return cluster;
 }
 
-double ring_seconds(const ClusterConfig& cluster, Ring kind, double bytes, int64_t calls, int64_t ranks, int64_t stride) {
+double collective_seconds(const ClusterConfig& cluster, Collective kind, double bytes, int64_t calls, int64_t ranks,
+                          int64_t stride) {
   if (ranks <= 1) return 0;
   const bool inside = ranks * stride <= cluster.gpus_per_node;
   const double bandwidth = 1e9 * (inside ? cluster.link_bandwidth : cluster.network_bandwidth);
   const double latency = 1e-6 * (inside ? cluster.link_latency : cluster.network_latency);
-  const auto n = double(ranks);
-  const double rounds = (kind == Ring::all_reduce ? 2 : 1) * (n - 1);
-  return rounds * (double(calls) * latency + bytes / n / bandwidth);
+  const double ways = kind == Collective::all_reduce ? 2 : 1, others = double(ranks - 1) / double(ranks);
+  return ways * (double(calls) * std::ceil(std::log2(double(ranks))) * latency + others * bytes / bandwidth);
 }
 
 }  // namespace braid

@@ -23,9 +23,11 @@ struct ClusterConfig {
 
 ClusterConfig read_cluster(const std::string& path);  // UsageError
 
-// Seconds of a collective over `ranks` ranks that are `stride` apart, by the usual model of a ring: each step costs a
-// latency and the time of its bytes (Thakur et al., IJHPCA 2005). Within a node where all of them fit into one.
-enum class Ring { all_reduce, all_gather, reduce_scatter };
-double ring_seconds(const ClusterConfig& cluster, Ring kind, double bytes, int64_t calls, int64_t ranks, int64_t stride);
+// Seconds of `calls` collectives over `ranks` ranks that are `stride` apart, `bytes` together, as recursive halving and
+// doubling takes: a latency for each halving, and what is not its own of the bytes over a rank's link, once, or twice to
+// reduce and spread (Thakur et al., IJHPCA 2005, sections 4.1 and 4.4). Within a node where all ranks fit into one.
+enum class Collective { all_reduce, all_gather, reduce_scatter };
+double collective_seconds(const ClusterConfig& cluster, Collective kind, double bytes, int64_t calls, int64_t ranks,
+                          int64_t stride);
 
 }  // namespace braid

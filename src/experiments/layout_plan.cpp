@@ -88,17 +88,17 @@ double waiting_seconds(const LayoutPlan& plan, const ModelConfig& model, const C
   const Traffic& sent = plan.traffic;
   const int64_t data = plan.layout.data, tensor = plan.layout.parallel.tensor;
   const Sharding sharding = plan.layout.parallel.sharding();
-  const auto seconds = [&](Ring kind, int64_t bytes, int64_t calls, int64_t ranks, int64_t stride) {
-    return ring_seconds(cluster, kind, double(bytes), calls, ranks, stride);
+  const auto seconds = [&](Collective kind, int64_t bytes, int64_t calls, int64_t ranks, int64_t stride) {
+    return collective_seconds(cluster, kind, double(bytes), calls, ranks, stride);
   };
-  const Ring reduction = sharding == Sharding::none ? Ring::all_reduce : Ring::reduce_scatter;
+  const Collective reduction = sharding == Sharding::none ? Collective::all_reduce : Collective::reduce_scatter;
   const double backward = 2.0 / 3 * plan.compute_seconds / (sharding >= Sharding::gradients ? 1.0 : double(passes));
   const double gradients = seconds(reduction, sent.gradients, calls_for(sent.gradients), data, tensor);
   const int64_t gathered = sent.weights * data;
-  const double weights = seconds(Ring::all_gather, gathered, calls_for(gathered), data, tensor);
+  const double weights = seconds(Collective::all_gather, gathered, calls_for(gathered), data, tensor);
   const int64_t exchanges = passes * (2 * model.layers * (plan.layout.recompute ? 3 : 2) + 4);
-  const double activations = seconds(Ring::all_reduce, sent.activations, exchanges, tensor, 1);
-  const double sums = seconds(Ring::all_reduce, sent.sums, 2, data * tensor, 1);
+  const double activations = seconds(Collective::all_reduce, sent.activations, exchanges, tensor, 1);
+  const double sums = seconds(Collective::all_reduce, sent.sums, 2, data * tensor, 1);
   const bool gathers = sharding == Sharding::parameters;
   return std::max(0.0, gradients - backward) + (gathers ? std::max(0.0, weights - plan.compute_seconds) : weights) +
          activations + sums;

@@ -19,16 +19,17 @@ ClusterConfig simple() {
   return cluster;
 }
 
-// Four ranks of a node that sum 1 GB: six steps of a quarter at 100 GB/s.
-TEST(Cluster, ARingTakesTheTimeOfItsStepsAndTheirBytes) {
-  EXPECT_NEAR(ring_seconds(simple(), Ring::all_reduce, 1e9, 1, 4, 1), 6 * (1e-6 + 0.25e9 / 100e9), 1e-12);
-  EXPECT_NEAR(ring_seconds(simple(), Ring::all_gather, 1e9, 2, 4, 1), 3 * (2e-6 + 0.25e9 / 100e9), 1e-12);
-  EXPECT_EQ(ring_seconds(simple(), Ring::all_reduce, 1e9, 1, 1, 1), 0);
+// Four ranks of a node that sum 1 GB: two halvings and two doublings, three quarters out and three quarters in at 100 GB/s.
+TEST(Cluster, ACollectiveTakesTheTimeOfItsStepsAndTheirBytes) {
+  EXPECT_NEAR(collective_seconds(simple(), Collective::all_reduce, 1e9, 1, 4, 1), 4e-6 + 1.5e9 / 100e9, 1e-12);
+  EXPECT_NEAR(collective_seconds(simple(), Collective::all_gather, 1e9, 2, 4, 1), 4e-6 + 0.75e9 / 100e9, 1e-12);
+  EXPECT_NEAR(collective_seconds(simple(), Collective::all_gather, 1e9, 1, 3, 1), 2e-6 + 2e9 / 3 / 100e9, 1e-12);
+  EXPECT_EQ(collective_seconds(simple(), Collective::all_reduce, 1e9, 1, 1, 1), 0);
 }
 
 TEST(Cluster, RanksThatReachBeyondANodeUseTheNetwork) {
-  EXPECT_NEAR(ring_seconds(simple(), Ring::reduce_scatter, 1e9, 1, 8, 1), 7 * (10e-6 + 0.125e9 / 10e9), 1e-12);
-  EXPECT_NEAR(ring_seconds(simple(), Ring::reduce_scatter, 1e9, 1, 2, 4), 1 * (10e-6 + 0.5e9 / 10e9), 1e-12);
+  EXPECT_NEAR(collective_seconds(simple(), Collective::reduce_scatter, 1e9, 1, 8, 1), 30e-6 + 0.875e9 / 10e9, 1e-12);
+  EXPECT_NEAR(collective_seconds(simple(), Collective::reduce_scatter, 1e9, 1, 2, 4), 10e-6 + 0.5e9 / 10e9, 1e-12);
 }
 
 TEST(Cluster, AFileNamesItsMistakes) {
