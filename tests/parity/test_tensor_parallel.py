@@ -140,6 +140,6 @@ def test_adapters_train_on_a_cut_model(folder, tmp_path, form, layout):
     ],
 )
 def test_what_cannot_be_cut_is_one_line(tmp_path, ranks, keys, expected):
-    line = one_line(braid("train", POC, "--out", tmp_path / "run", *sets(SMALL + keys), ranks=ranks), 2)
+    line = one_line(braid("train", braid_run.ROOT / POC, "--out", tmp_path / "run", *sets(SMALL + keys), ranks=ranks), 2)
     assert all(part in line for part in expected), line
     assert not (tmp_path / "run").exists()
