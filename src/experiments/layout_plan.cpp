@@ -83,7 +83,8 @@ std::vector<Layout> layouts_for(const RunConfig& config, const ClusterConfig& cl
 int64_t calls_for(int64_t bytes) { return bytes == 0 ? 0 : 1 + bytes / BucketSizes().other_bytes; }
 
 // Gradients leave while the backward pass, two thirds of the work, goes on: of every micro-batch where each sends its own,
-// else of the last. Gathered weights come while blocks are computed; updated ones and activations are waited for.
+// else of the last. Gathered weights come in what is left of the time that blocks take; updated ones and activations are
+// waited for.
 double waiting_seconds(const LayoutPlan& plan, const ModelConfig& model, const ClusterConfig& cluster, int64_t passes) {
   const Traffic& sent = plan.traffic;
   const int64_t data = plan.layout.data, tensor = plan.layout.parallel.tensor;
@@ -99,9 +100,10 @@ double waiting_seconds(const LayoutPlan& plan, const ModelConfig& model, const C
   const int64_t exchanges = passes * (2 * model.layers * (plan.layout.recompute ? 3 : 2) + 4);
   const double activations = seconds(Collective::all_reduce, sent.activations, exchanges, tensor, 1);
   const double sums = seconds(Collective::all_reduce, sent.sums, 2, data * tensor, 1);
+  const double behind_backward = std::min(gradients, backward);
   const bool gathers = sharding == Sharding::parameters;
-  return std::max(0.0, gradients - backward) + (gathers ? std::max(0.0, weights - plan.compute_seconds) : weights) +
-         activations + sums;
+  const double behind_blocks = gathers ? std::min(weights, plan.compute_seconds - behind_backward) : 0;
+  return gradients - behind_backward + weights - behind_blocks + activations + sums;
 }
 
 LayoutPlan plan_layout(RunConfig config, const ClusterConfig& cluster, const Layout& layout, ModelShapes& shapes) {
