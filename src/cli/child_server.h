@@ -2,18 +2,18 @@
 // braid serve as a process of its own, for the time that this lives.
 #pragma once
 
-#include <sys/types.h>
-
-#include <cstdio>
 #include <string>
 #include <vector>
+
+#include "base/clock.h"
+#include "cli/replica_process.h"
 
 namespace braid {
 
 class ChildServer {
  public:
   // Starts this program as `braid serve` with these words and waits until it is ready. Its standard error is this
-  // process's. Error: it ended first, or was not ready in time.
+  // process's. Error: it ended first.
   explicit ChildServer(const std::vector<std::string>& words);
   ~ChildServer();  // tells it to stop, and waits for its end
   ChildServer(const ChildServer&) = delete;
@@ -25,8 +25,8 @@ class ChildServer {
  private:
   void wait_until_ready();
 
-  pid_t process_ = 0;
-  FILE* output_ = nullptr;
+  Stopwatch watch_;
+  ReplicaProcess process_;
   std::string url_;
   double load_seconds_ = 0;
 };

@@ -39,6 +39,4 @@ std::string mesh_text(int64_t data, int64_t tensor) {
   return tensor == 1 ? str("data=", data) : str("data=", data, " tensor=", tensor);
 }
 
-std::string Mesh::text() const { return mesh_text(data_degree(), tensor_degree()); }
-
 }  // namespace braid

@@ -30,7 +30,6 @@ class Mesh {
   RankGroup tensor() const { return tensor_.group(world_); }
   int data_degree() const { return data().host.size(); }
   int tensor_degree() const { return tensor().host.size(); }
-  std::string text() const;  // "data=2", "data=2 tensor=4"
 
  private:
   // Null where the axis is all of the world; `data` also where `host` carries both.

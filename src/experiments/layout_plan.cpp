@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "data/dataset.h"
+#include "experiments/run_checks.h"
 #include "nn/precompiled.h"
 #include "parallel/gradient_reducer.h"
 #include "parallel/tensor_parallel.h"
@@ -107,13 +108,13 @@ double waiting_seconds(const LayoutPlan& plan, const ModelConfig& model, const C
 }
 
 LayoutPlan plan_layout(RunConfig config, const ClusterConfig& cluster, const Layout& layout, ModelShapes& shapes) {
+  config.parallel = layout.parallel;
   config.train.micro_batch = layout.micro_batch;
   config.train.recompute = layout.recompute;
   const int64_t tensor = layout.parallel.tensor, share = slice_of(config.train.batch, 0, static_cast<int>(layout.data)).count;
   const int64_t passes = (share + layout.micro_batch - 1) / layout.micro_batch;
   LayoutPlan plan{layout};
-  plan.memory = plan_memory(tensor_share(config.model, 0, tensor), config.lora, config.memory, config.optim, config.train,
-                            layout.parallel, share, static_cast<int>(layout.data));
+  plan.memory = memory_plan(config, 0, static_cast<int>(layout.data * tensor));
   plan.traffic = step_traffic(shapes_for(shapes, config, tensor).parameters(), config.model, layout.parallel, layout.data,
                               {passes, share, layout.recompute});
   const double products = 1e12 * (config.train.numeric() == Precision::bf16 ? cluster.bf16 : cluster.fp32);

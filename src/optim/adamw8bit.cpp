@@ -60,9 +60,11 @@ AdamW8bit::Moment AdamW8bit::make_moment(const kernels::DynamicMap& map) const {
 void AdamW8bit::step(double learning_rate, double divisor) {
   const at::NoGradGuard no_gradient;
   ++steps_;
+  if (ranges_.empty()) return;
+  const at::Tensor step_count = at::full({}, double(config_.correction_step(steps_)), ranges_.front().weights.options());
   for (const Run& run : runs_) {
     const double rate = learning_rate * run.range->rate;
-    run.rounded ? update_rounded(run, rate, divisor) : update_small(run, rate, divisor);
+    run.rounded ? update_rounded(run, rate, divisor) : update_small(run, step_count, rate, divisor);
   }
 }
 
@@ -88,10 +90,8 @@ void AdamW8bit::update_rounded(const Run& run, double learning_rate, double divi
   }
 }
 
-void AdamW8bit::update_small(const Run& run, double learning_rate, double divisor) {
+void AdamW8bit::update_small(const Run& run, const at::Tensor& step_count, double learning_rate, double divisor) {
   const auto part = [&](const at::Tensor& flat, int64_t first) { return flat.narrow(0, first, run.count); };
-  const at::Tensor step_count =
-      at::full({}, double(config_.correction_step(steps_)), run.range->weights.options());
   fused_adamw({part(run.range->weights, run.first), part(run.range->gradient, run.first), part(first_.wide, run.own),
                part(second_.wide, run.own)},
               step_count, config_, learning_rate, config_.weight_decay_of(run.range->group), divisor);

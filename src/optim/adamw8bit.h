@@ -49,7 +49,7 @@ class AdamW8bit final : public Optimizer {
   void lay_out(const UpdateRange& range);
   Moment make_moment(const kernels::DynamicMap& map) const;  // of 0
   void update_rounded(const Run& run, double learning_rate, double divisor);
-  void update_small(const Run& run, double learning_rate, double divisor);
+  void update_small(const Run& run, const at::Tensor& step_count, double learning_rate, double divisor);
 
   std::vector<UpdateRange> ranges_;
   OptimConfig config_;

@@ -42,7 +42,7 @@ TEST(Mesh, AnAxisThatIsAllOfTheWorldNeedsNoGroupOfItsOwn) {
   const Mesh data({world().host(), world().data()}, 1), tensor({world().host(), world().data()}, world().size());
   EXPECT_EQ(&data.data().host, &world().host());
   EXPECT_EQ(&tensor.tensor().data, &world().data());
-  EXPECT_EQ(data.text(), str("data=", world().size()));
+  EXPECT_EQ(mesh_text(data.data_degree(), data.tensor_degree()), str("data=", world().size()));
 }
 
 TEST(Mesh, RanksThatDoNotDivideAreRefused) {

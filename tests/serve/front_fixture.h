@@ -64,14 +64,10 @@ class Fronted : public testing::Test {
 
   TestClient client() const { return TestClient(fronting->port()); }
   TestReply post(const std::string& path, const nlohmann::json& body, const std::string& headers = "") const {
-    TestClient one = client();
-    one.post(path, body, headers);
-    return one.reply();
+    return post_to(fronting->port(), path, body, headers);
   }
   TestReply get(const std::string& path, const std::string& headers = "") const {
-    TestClient one = client();
-    one.get(path, headers);
-    return one.reply();
+    return get_from(fronting->port(), path, headers);
   }
 
   ServedModel model = test_model();

@@ -157,4 +157,16 @@ class TestClient {
   std::string held_;
 };
 
+// A request on a connection of its own.
+inline TestReply post_to(uint16_t port, const std::string& path, const nlohmann::json& body, const std::string& headers) {
+  TestClient one(port);
+  one.post(path, body, headers);
+  return one.reply();
+}
+inline TestReply get_from(uint16_t port, const std::string& path, const std::string& headers) {
+  TestClient one(port);
+  one.get(path, headers);
+  return one.reply();
+}
+
 }  // namespace braid

@@ -37,14 +37,10 @@ class Served : public testing::Test {
   TestClient client(int receive_bytes = 0) const { return TestClient(serving->port(), receive_bytes); }
 
   TestReply post(const std::string& path, const nlohmann::json& body, const std::string& headers = "") const {
-    TestClient one = client();
-    one.post(path, body, headers);
-    return one.reply();
+    return post_to(serving->port(), path, body, headers);
   }
   TestReply get(const std::string& path, const std::string& headers = "") const {
-    TestClient one = client();
-    one.get(path, headers);
-    return one.reply();
+    return get_from(serving->port(), path, headers);
   }
   TestReply complete(const nlohmann::json& more) const {
     nlohmann::json body = {{"prompt", "Hello world"}, {"max_tokens", 8}};
