@@ -1,23 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
-// Times NF4 on this machine's CPUs for launch/bench nf4: nf4_bench ROWS COLUMNS SECONDS TOKENS… One JSON object: seconds of
-// quantising, dequantising and products in bfloat16, each the median of the calls of SECONDS, and the highest rate of plain
-// reads. Products go round copies of the matrix that are together larger than the caches, as a model's layers are.
-#include <ATen/Parallel.h>
-
+// Times NF4 on this machine's CPUs for launch/bench nf4: nf4_bench ROWS COLUMNS SECONDS ROUND TOKENS… One JSON object:
+// seconds of quantising, dequantising and products in bfloat16, each the median of the calls of SECONDS, and the highest rate of plain
+// reads. Products go round copies of the matrix of ROUND bytes together, more than caches hold, as a model's layers are.
 #include <algorithm>
-#include <atomic>
 #include <iostream>
 #include <nlohmann/json.hpp>
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "kernels/read_memory.h"
 #include "nn/precompiled.h"
 #include "nn/quantised_weight.h"
 
 namespace braid {
 namespace {
 
-constexpr int64_t beyond_caches = 256 << 20;  // bytes
+struct Measured {
+  double seconds = 0;  // of calls of a kind
+  int64_t round_bytes = 0;
+};
 
 // Seconds of each of the calls made in so many seconds, shortest first.
 template <class Call>
@@ -39,30 +40,17 @@ double median_seconds(double seconds, const Call& call) {
   return each[each.size() / 2];
 }
 
-// The most bytes a second that all threads read together, in calls as short as a product, of memory that no cache holds.
-double read_rate(double seconds) {
-  typedef uint64_t Line __attribute__((vector_size(64)));
-  const std::vector<Line> memory(2 * beyond_caches / sizeof(Line));
-  const int64_t lines = (8 << 20) / int64_t(sizeof(Line)), part = 4096;
-  size_t from = 0;
-  const double fastest = sorted_seconds(seconds, [&] {
-    std::atomic<uint64_t> seen = 0;
-    const Line* const here = memory.data() + from;
-    from = (from + size_t(lines)) % memory.size();
-    at::parallel_for(0, lines / 4, part, [&](int64_t begin, int64_t end) {
-      Line a = {}, b = {}, c = {}, d = {};
-      for (int64_t i = 4 * begin; i < 4 * end; i += 4) {
-        a += here[i];
-        b += here[i + 1];
-        c += here[i + 2];
-        d += here[i + 3];
-      }
-      a += b + c + d;
-      seen += a[0];
-    });
-    if (seen != 0) throw Error("zeros were read as something else");
+// The most bytes a second that all threads read together, in calls of as many bytes as a product reads, going round as much
+// memory as products do.
+double read_rate(const Measured& measured, int64_t call_bytes) {
+  const int64_t bytes = call_bytes / 64 * 64, round = std::max<int64_t>(1, measured.round_bytes / bytes);
+  const at::Tensor memory = at::ones({round, bytes / 8}, at::kLong);
+  int64_t next = 0;
+  const double fastest = sorted_seconds(std::max(measured.seconds, 0.1), [&] {
+    const int64_t* here = memory.const_data_ptr<int64_t>() + next++ % round * (bytes / 8);
+    if (kernels::read_memory(here, bytes) != 0) throw Error("memory was read wrongly");
   })[0];
-  return double(lines * int64_t(sizeof(Line))) / fastest;
+  return double(bytes) / fastest;
 }
 
 Nf4Tensor copy_of(const Nf4Tensor& t) {
@@ -70,9 +58,10 @@ Nf4Tensor copy_of(const Nf4Tensor& t) {
   return {t.rows, t.columns, clone(t.packed), clone(t.absmax), clone(t.codes), clone(t.map), t.offset};
 }
 
-nlohmann::ordered_json times(const Nf4Tensor& tensor, const std::vector<int64_t>& tokens, double seconds) {
+nlohmann::ordered_json times(const Nf4Tensor& tensor, const std::vector<int64_t>& tokens, const Measured& measured) {
+  const double seconds = measured.seconds;
   std::vector<Nf4Weight> weights;
-  for (int64_t bytes = 0; bytes < beyond_caches; bytes += tensor.bytes()) {
+  for (int64_t bytes = 0; bytes < measured.round_bytes; bytes += tensor.bytes()) {
     weights.emplace_back(std::vector<Nf4Tensor>{copy_of(tensor)}, at::kBFloat16);
   }
   nlohmann::ordered_json result;
@@ -91,16 +80,19 @@ nlohmann::ordered_json times(const Nf4Tensor& tensor, const std::vector<int64_t>
   return result;
 }
 
-void run(int64_t rows, int64_t columns, double seconds, const std::vector<int64_t>& tokens) {
+void run(int64_t rows, int64_t columns, const Measured& measured, const std::vector<int64_t>& tokens) {
   const at::NoGradGuard no_gradient;
+  const double seconds = measured.seconds;
   const at::Tensor dense = at::randn({rows, columns}), half = dense.to(at::kBFloat16);
   nlohmann::ordered_json result;
   result["quantise float32"] = median_seconds(seconds, [&] { quantise_nf4(dense, false); });
   result["quantise bfloat16"] = median_seconds(seconds, [&] { quantise_nf4(half, false); });
   result["quantise nested"] = median_seconds(seconds, [&] { quantise_nf4(half, true); });
-  result["single"] = times(quantise_nf4(half, false), tokens, seconds);
-  result["nested"] = times(quantise_nf4(half, true), tokens, seconds);
-  result["read_bytes_per_second"] = read_rate(seconds);
+  const Nf4Tensor packed = quantise_nf4(half, false);
+  const double before = read_rate(measured, packed.bytes());
+  result["single"] = times(packed, tokens, measured);
+  result["nested"] = times(quantise_nf4(half, true), tokens, measured);
+  result["read_bytes_per_second"] = std::max(before, read_rate(measured, packed.bytes()));
   std::cout << result.dump() << std::endl;
 }
 
@@ -109,7 +101,7 @@ void run(int64_t rows, int64_t columns, double seconds, const std::vector<int64_
 
 int main(int argc, char** argv) {
   std::vector<int64_t> tokens;
-  for (int i = 4; i < argc; ++i) tokens.push_back(std::stoll(argv[i]));
-  if (argc < 4) return 2;
-  braid::run(std::stoll(argv[1]), std::stoll(argv[2]), std::stod(argv[3]), tokens);
+  for (int i = 5; i < argc; ++i) tokens.push_back(std::stoll(argv[i]));
+  if (argc < 5) return 2;
+  braid::run(std::stoll(argv[1]), std::stoll(argv[2]), {std::stod(argv[3]), std::stoll(argv[4])}, tokens);
 }

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What nf4_bench.cpp times, by bitsandbytes and, products also, by PyTorch with the dense weight in bfloat16:
-nf4_bnb.py ROWS COLUMNS SECONDS TOKENS… One JSON object."""
+nf4_bnb.py ROWS COLUMNS SECONDS ROUND TOKENS… One JSON object."""
 
 import json
 import logging
@@ -12,8 +12,6 @@ import torch
 
 logging.disable(logging.WARNING)
 import bitsandbytes as bnb  # noqa: E402
-
-BEYOND_CACHES = 256 * 2**20
 
 
 def median_seconds(seconds, call):
@@ -47,10 +45,10 @@ def layer_of(packed, state, training):
     return layer.train(training)
 
 
-def products(half, packed, state, tokens, seconds):
-    copies = -(-BEYOND_CACHES // packed.numel())
+def products(half, packed, state, tokens, seconds, round_bytes):
+    copies = -(-round_bytes // packed.numel())
     kinds = {"eval": [layer_of(packed, state, False) for _ in range(copies)], "train": [layer_of(packed, state, True) for _ in range(copies)]}
-    dense = [half.clone() for _ in range(-(-BEYOND_CACHES // (2 * half.numel())))]
+    dense = [half.clone() for _ in range(-(-round_bytes // (2 * half.numel())))]
     result = {}
     for layer in kinds["eval"]:  # the new layout is made in the first call
         layer(torch.zeros(1, half.shape[1], dtype=torch.bfloat16))
@@ -67,8 +65,8 @@ def products(half, packed, state, tokens, seconds):
 
 @torch.no_grad()
 def main():
-    rows, columns, seconds = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
-    tokens = [int(word) for word in sys.argv[4:]]
+    rows, columns, seconds, round_bytes = int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
+    tokens = [int(word) for word in sys.argv[5:]]
     full = torch.randn(rows, columns)
     half = full.bfloat16()
     quantise = bnb.functional.quantize_4bit
@@ -79,7 +77,7 @@ def main():
     nested = quantise(half, quant_type="nf4", compress_statistics=True)
     result["dequantise"] = median_seconds(seconds, lambda: bnb.functional.dequantize_4bit(packed, state))
     result["dequantise nested"] = median_seconds(seconds, lambda: bnb.functional.dequantize_4bit(*nested))
-    print(json.dumps(result | products(half, packed, state, tokens, seconds)))
+    print(json.dumps(result | products(half, packed, state, tokens, seconds, round_bytes)))
 
 
 if __name__ == "__main__":
