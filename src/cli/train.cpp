@@ -33,10 +33,10 @@ without a checkpoint; 2 wrong use or configuration; 85 stopped with a checkpoint
 // What a run would do, without starting it.
 void print_plan(RunConfig config, int ranks) {
   follow_phases(config);
-  const int64_t tensor = config.parallel.tensor;
-  if (ranks == 1) ranks = static_cast<int>(tensor);  // one rank may ask for the others
-  Mesh::check(ranks, tensor);
-  const Slice mine = slice_of(config.train.batch, 0, ranks / tensor);
+  const MeshShape mesh = config.parallel.mesh();
+  if (ranks == 1) ranks = static_cast<int>(mesh.ranks());  // one rank may ask for the others
+  Mesh::check(ranks, mesh);
+  const Slice mine = slice_of(config.train.batch, 0, static_cast<int>(mesh.data(ranks)));
   const MemoryPlan plan = memory_plan(config, 0, ranks);
   const int64_t gists = config.gist.elements(config.model);
   const int64_t all = count_all(config.model, config.lora, config.memory) + gists;
@@ -46,7 +46,7 @@ void print_plan(RunConfig config, int ranks) {
   if (const QuantisedSize nf4 = quantised_size(config.model); nf4.elements > 0) {
     std::cout << "quantised    " << nf4.elements << " in NF4, " << human_bytes(nf4.bytes) << "\n";
   }
-  if (tensor > 1) std::cout << "ranks        " << mesh_text(ranks / tensor, tensor) << "\n";
+  if (mesh.ranks() > 1) std::cout << "ranks        " << mesh_text(mesh.data(ranks), mesh) << "\n";
   std::cout << "batch        " << config.train.batch << " samples of " << config.model.context << " tokens, at most "
             << mine.count << " on a rank\n"
             << "per rank     " << describe_memory(plan) << " (activations estimated)\n";

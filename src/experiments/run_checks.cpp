@@ -14,10 +14,12 @@
 namespace braid {
 
 MemoryPlan memory_plan(const RunConfig& config, int rank, int ranks) {
-  const int64_t tensor = config.parallel.tensor, replicas = ranks / tensor;
-  const Slice mine = slice_of(config.train.batch, rank / tensor, replicas);
-  return plan_memory(tensor_share(config.model, rank % tensor, tensor), config.lora, config.memory, config.optim, config.train,
-                     config.parallel, mine.count, static_cast<int>(replicas));
+  const MeshShape shape = config.parallel.mesh();
+  const MeshPlace place = place_in(shape, rank, ranks);
+  const int64_t replicas = shape.data(ranks);
+  const Slice mine = slice_of(config.train.batch, place.data, static_cast<int>(replicas));
+  return plan_memory(tensor_share(config.model, place.tensor, shape.tensor), config.lora, config.memory, config.optim,
+                     config.train, config.parallel, mine.count, static_cast<int>(replicas));
 }
 
 namespace {
@@ -34,8 +36,8 @@ void require_room(const RunConfig& config, const RunSite& site) {
 }
 
 void require_samples(const RunConfig& config, int ranks) {
-  Mesh::check(ranks, config.parallel.tensor);
-  const int64_t replicas = ranks / config.parallel.tensor;
+  Mesh::check(ranks, config.parallel.mesh());
+  const int64_t replicas = config.parallel.mesh().data(ranks);
   if (config.train.batch >= replicas || config.gist.enabled()) return;
   throw UsageError(str("train.batch: ", config.train.batch, " samples cannot be split over ", replicas,
                        replicas == ranks ? " ranks; use at most as many ranks as samples"

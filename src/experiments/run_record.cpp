@@ -138,7 +138,7 @@ RunAttributes version_attributes(const RankPlace& place) {
 // "data=4", "data=2 tensor=2, shard=parameters".
 std::string arrangement_text(const ParallelConfig& parallel, int64_t replicas) {
   const bool spread = replicas > 1 && parallel.sharding() != Sharding::none;
-  return mesh_text(replicas, parallel.tensor) + (spread ? ", shard=" + parallel.shard : "");
+  return mesh_text(replicas, parallel.mesh()) + (spread ? ", shard=" + parallel.shard : "");
 }
 
 }  // namespace
@@ -148,7 +148,7 @@ RunAttributes run_attributes(const World& world, int ranks, const RunConfig& con
   const RankPlace& place = world.places().at(static_cast<size_t>(world.rank()));
   const std::string digest = sha256_hex(config_toml);
   const std::string id = !run_id.empty() ? run_id : sha256_hex(str(digest, place.host, unix_seconds(), getpid())).substr(0, 16);
-  const int64_t replicas = ranks / config.parallel.tensor;
+  const int64_t replicas = config.parallel.mesh().data(ranks);
   const Slice mine = slice_of(config.train.batch, 0, replicas);
   const int64_t gists = config.gist.count * config.model.width;
   RunAttributes all = {{"run_id", id},

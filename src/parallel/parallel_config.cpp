@@ -10,6 +10,14 @@ Sharding ParallelConfig::sharding() const {
 }
 
 void ParallelConfig::describe(ConfigSection& s) {
+  s.value("pipeline", pipeline,
+          "stages: so many ranks hold one copy of the model between them, each some of its blocks, and hand activations on; 1: "
+          "each holds all blocks [ranks]",
+          1, 4096);
+  s.value("context", context,
+          "so many ranks share the tokens of every sample, and keys and values go round them; 1: each sees whole samples "
+          "[ranks]",
+          1, 4096);
   s.value("tensor", tensor,
           "so many ranks that follow each other hold one copy of the model between them, each some heads, a part of the "
           "MLP and of the vocabulary, and see the same samples; 1: each holds all of it [ranks]",

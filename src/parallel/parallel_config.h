@@ -6,6 +6,7 @@
 #include <string>
 
 #include "base/config.h"
+#include "comm/mesh.h"
 
 namespace braid {
 
@@ -14,10 +15,13 @@ namespace braid {
 enum class Sharding { none, optimizer, gradients, parameters };
 
 struct ParallelConfig {
-  int64_t tensor = 1;          // ranks that hold one copy of the model between them (tensor_parallel.h)
+  // Ranks that hold one copy of the model between them: stages of blocks, parts of each sample's tokens, parts of each
+  // block (tensor_parallel.h).
+  int64_t pipeline = 1, context = 1, tensor = 1;
   std::string shard = "none";  // none | optimizer | gradients | parameters
 
   Sharding sharding() const;
+  MeshShape mesh() const { return {pipeline, context, tensor}; }
   void describe(ConfigSection& section);
 };
 
