@@ -38,8 +38,9 @@ struct CrossEntropyFunction : torch::autograd::Function<CrossEntropyFunction> {
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list) {
-    const at::Tensor none;
-    return {ctx->saved_data["gradient"].toTensor(), none, none, none, none};
+    const at::Tensor gradient = ctx->saved_data["gradient"].toTensor(), none;
+    ctx->saved_data.clear();  // who holds the loss would hold the step's largest tensor with it
+    return {gradient, none, none, none, none};
   }
 };
 

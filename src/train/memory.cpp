@@ -38,25 +38,73 @@ int64_t count_parameters(const ModelConfig& m) {
 
 namespace {
 
-// In the paper's form each sublayer's streams where they are kept, a segment of them while it is computed again, what the
-// sublayer reads and writes, and a few copies of its mixing matrices.
-int64_t stream_bytes_per_token(const ModelConfig& m, int64_t wanted_interval) {
-  const int64_t streams = m.streams * m.width, sublayers = 2 * m.layers;
-  if (!m.has_streams()) return 0;
-  if (!m.is_paper_form()) return m.layers * 4 * 2 * streams;
-  const int64_t interval = stream_interval(m, wanted_interval);
-  const int64_t kept = (sublayers + interval - 1) / interval, again = interval > 1 ? interval : 0;
-  return 4 * ((kept + again) * streams + sublayers * (2 * m.width + 4 * m.streams * m.streams));
+// Bytes for one token. What autograd keeps is counted from what the layers' Functions save; what backward passes hold beside
+// it was measured (tests/train/memory_test.cpp).
+struct TokenBytes {
+  int64_t master = 4, compute = 4;
+};
+
+// Kept of the part that a sublayer's recomputation makes again: inputs of norms in master type with their statistics, inputs
+// of products in compute type, and the attention's rows.
+int64_t attention_bytes(const ModelConfig& m, TokenBytes of) {
+  const int64_t D = m.width, q = m.query_width(), kv = m.key_value_width(), statistics = m.is_llama() ? 4 : 8;
+  const int64_t scores = m.attention == "standard" ? m.heads * m.context : 0;
+  return of.master * D + statistics + of.compute * (D + (q + 2 * kv) + q) + 4 * (m.heads + scores);
 }
 
-// Bytes that autograd keeps for one token: inputs of products in compute type, norms and residuals in fp32.
-int64_t activation_bytes_per_token(const ModelConfig& m, const TrainConfig& train, int64_t compute) {
-  const int64_t D = m.width, q = m.query_width(), kv = m.key_value_width();
-  const int64_t products = D + q + (q + 2 * kv) + (m.is_llama() ? 4 : 2) * m.mlp_width;
-  const int64_t scores = m.attention == "standard" ? 3 * m.heads * m.context : 0;
-  const int64_t block = compute * products + 4 * scores + 4 * 4 * D, input = 4 * D;
-  const int64_t blocks = train.recompute ? m.layers * input + block : m.layers * block;
-  return blocks + stream_bytes_per_token(m, train.stream_interval) + 2 * compute * m.vocabulary;
+int64_t mlp_bytes(const ModelConfig& m, TokenBytes of) {
+  const int64_t statistics = m.is_llama() ? 4 : 8;
+  return of.master * m.width + statistics + of.compute * (m.width + (m.is_llama() ? 4 : 2) * m.mlp_width);
+}
+
+// Kept for each block besides: in the public form its streams and what it wrote; in the paper's each sublayer's, with its
+// projection, coefficients and the norm's divisor, and a segment of streams while it is computed again.
+int64_t stream_bytes(const ModelConfig& m, const TrainConfig& train) {
+  const int64_t S = m.streams, D = m.width, sublayers = 2 * m.layers;
+  if (!m.has_streams()) return 0;
+  if (!m.is_paper_form()) return 4 * m.layers * (S + 1) * D;
+  const int64_t interval = stream_interval(m, train.stream_interval);
+  const int64_t kept = (sublayers + interval - 1) / interval, again = interval > 1 ? interval : 0;
+  return 4 * ((kept + again) * S * D + sublayers * (D + 2 * (S * S + 2 * S) + 1));
+}
+
+// The most that a backward pass holds for a block beside what was kept: gradients on their way to its input, or streams',
+// and of its widest products.
+int64_t passing_bytes(const ModelConfig& m, TokenBytes of, int64_t tokens) {
+  const int64_t D = m.width, along = of.master * D + (of.compute == of.master ? 0 : 2 * of.compute * D);
+  const int64_t product = of.compute * m.mlp_width * D / tokens;
+  const int64_t mlp = m.is_llama() ? 2 * of.compute * m.mlp_width : of.compute * m.mlp_width + product;
+  return mlp + (m.has_streams() ? of.master * m.streams * D : along);
+}
+
+// What the last block left, in the public form.
+int64_t last_streams_bytes(const ModelConfig& m, TokenBytes of) {
+  return m.has_streams() && !m.is_paper_form() ? of.master * m.streams * m.width : 0;
+}
+
+// Between blocks: gradients of streams before and after they are mixed, of what is read and of what is written.
+int64_t mixing_bytes(const ModelConfig& m, TokenBytes of) {
+  return m.has_streams() ? of.master * (2 * m.streams + 2) * m.width + last_streams_bytes(m, of) : 0;
+}
+
+// Around the loss: logits, whose memory becomes their gradient's, the last norm's input, output and its gradient, and the
+// gradient of the head's weight, which is made apart.
+int64_t head_bytes(const ModelConfig& m, TokenBytes of, int64_t tokens) {
+  const int64_t D = m.width, along = of.compute == of.master ? 0 : of.master * D;
+  return of.compute * (m.vocabulary + 2 * D) + of.master * D + along + of.compute * m.vocabulary * D / tokens +
+         last_streams_bytes(m, of);
+}
+
+// Of one of `tokens` tokens that pass together.
+int64_t activation_bytes_per_token(const ModelConfig& m, const TrainConfig& train, int64_t tokens) {
+  const TokenBytes of{4, train.numeric() == Precision::bf16 ? 2 : 4};
+  const int64_t attention = attention_bytes(m, of), mlp = mlp_bytes(m, of), passing = passing_bytes(m, of, tokens);
+  const int64_t beside = std::max(head_bytes(m, of, tokens), mixing_bytes(m, of)), streams = stream_bytes(m, train);
+  if (!train.recompute) return m.layers * (attention + mlp) + streams + std::max(beside, passing);
+  const bool apart = m.has_streams() && m.is_paper_form();  // each sublayer is computed again by itself
+  const int64_t inputs = m.layers * (apart ? 2 : 1) * of.master * m.width;
+  const int64_t again = apart ? std::max(attention, mlp) : attention + mlp;
+  return inputs + streams + std::max(beside, again + passing);
 }
 
 // The same of a hash memory: rows and a value for each layer; for each stream what it reads, key, both norms' results,
@@ -157,7 +205,7 @@ MemoryPlan plan_memory(const ModelConfig& model, const LoraConfig& lora, const H
   plan.optimiser = optimiser_bytes(e.whole + (e.spread + ranks - 1) / ranks, optim) + rows * 8;
   plan.activations =
       micro * model.context *
-      (activation_bytes_per_token(model, train, compute) + memory_bytes_per_token(model, memory, compute));
+      (activation_bytes_per_token(model, train, micro * model.context) + memory_bytes_per_token(model, memory, compute));
   return plan;
 }
 

@@ -5,8 +5,6 @@
 
 #include <cmath>
 
-#include "nn/transformer.h"
-#include "train/memory.h"
 
 namespace braid {
 namespace {
@@ -110,53 +108,6 @@ TEST(JudgeLimits, AStepThatIsNotFiniteIsNoOutlier) {
   StepHistory history;
   history.loss_zscore = history.norm_zscore = INFINITY;
   EXPECT_TRUE(judge({INFINITY, INFINITY, 0}, config, history).update);
-}
-
-TEST(Memory, ParametersAreCountedAsThePublishedProgramDoes) {
-  ModelConfig m;  // tiny_12l
-  EXPECT_EQ(count_parameters(m), 9641472);
-  m.residual = "mhc";
-  EXPECT_EQ(count_parameters(m), 9642048);
-  m.layers = 48;
-  EXPECT_EQ(count_parameters(m), 38075136);
-  m.layers = 24;
-  m.width = 128;
-  m.mlp_width = 512;
-  m.context = 64;
-  EXPECT_EQ(count_parameters(m), 4833664);
-}
-
-TEST(Memory, TheCountIsThatOfTheModel) {
-  for (const char* dialect : {"poc", "llama"}) {
-    for (const bool tied : {false, true}) {
-      ModelConfig m;
-      m.dialect = dialect;
-      m.layers = 2;
-      m.width = 24;
-      m.heads = 4;
-      m.kv_heads = m.is_llama() ? 2 : 0;
-      m.mlp_width = 40;
-      m.vocabulary = 50;
-      m.tie_embeddings = tied;
-      Transformer model(m, Precision::fp32, at::Device(at::kCPU));
-      EXPECT_EQ(count_parameters(m), model.parameters().elements()) << dialect << tied;
-    }
-  }
-}
-
-TEST(Memory, TooLittleIsOneLineThatSaysWhatWouldHelp) {
-  MemoryPlan plan;
-  plan.weights = plan.gradients = int64_t{1} << 60;
-  try {
-    require_memory(plan, {}, at::Device(at::kCPU), 3, 1);
-    FAIL();
-  } catch (const std::exception& error) {
-    const std::string line = error.what();
-    for (const char* part : {"rank 3", "cpu", "weights", "gradients", "optimiser", "activations", "would help"}) {
-      EXPECT_NE(line.find(part), std::string::npos) << part;
-    }
-    EXPECT_EQ(line.find('\n'), std::string::npos);
-  }
 }
 
 }  // namespace

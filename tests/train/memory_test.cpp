@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/memory.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <utility>
+
+#include "../nn/support.h"
+#include "base/error.h"
+#include "counting_allocator.h"
+#include "nn/recompute.h"
+
+namespace braid {
+namespace {
+
+constexpr int64_t samples = 8;
+
+// The most that tensors take within a step, beyond what they take between steps.
+int64_t measured_activations(const ModelConfig& config, const TrainConfig& train) {
+  test::CountingAllocator memory;
+  Transformer model(config, train.numeric(), at::Device(at::kCPU));
+  test::randomise(model, 1, 0.05);
+  if (train.recompute) model.wrap_blocks(recompute_blocks());
+  const test::Sample sample = test::random_sample(config, samples, 3);
+  LossTotals totals = make_loss_totals(model.device());
+  model.begin_step();
+  const int64_t between = memory.live();
+  memory.forget_peak();
+  model.loss(sample.tokens, sample.targets, 1.0, totals).backward();
+  const int64_t most = memory.peak();
+  model.end_backward();
+  return most - between;
+}
+
+struct Connection {
+  const char *residual, *form;
+};
+
+ModelConfig model_of(const std::string& dialect, const std::string& attention, const Connection& connection) {
+  ModelConfig config = test::small_model(dialect, connection.residual);
+  config.attention = attention;
+  config.connection_form = connection.form;
+  config.width = 128;
+  config.mlp_width = 512;
+  config.vocabulary = 700;
+  config.context = 64;
+  return config;
+}
+
+class MemoryOf : public testing::TestWithParam<std::pair<const char*, const char*>> {};
+
+TEST_P(MemoryOf, ActivationsIsWhatWasPlanned) {
+  const auto [dialect, attention] = GetParam();
+  for (const Connection& connection : {Connection{"residual", "poc"}, {"hc", "poc"}, {"mhc", "paper"}}) {
+    for (const char* precision : {"fp32", "bf16"}) {
+      for (const bool recompute : {false, true}) {
+        const ModelConfig config = model_of(dialect, attention, connection);
+        TrainConfig train;
+        train.precision = precision;
+        train.recompute = recompute;
+        const MemoryPlan plan = plan_memory(config, {}, {}, {}, train, {}, samples, 1);
+        EXPECT_NEAR(double(measured_activations(config, train)) / double(plan.activations), 1, 0.05)
+            << connection.residual << ' ' << precision << " recompute " << recompute;
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, MemoryOf,
+                         testing::Values(std::pair("poc", "standard"), std::pair("poc", "sdpa"), std::pair("llama", "sdpa")));
+
+TEST(Memory, ParametersAreCountedAsThePublishedProgramDoes) {
+  ModelConfig m;  // tiny_12l
+  EXPECT_EQ(count_parameters(m), 9641472);
+  m.residual = "mhc";
+  EXPECT_EQ(count_parameters(m), 9642048);
+  m.layers = 48;
+  EXPECT_EQ(count_parameters(m), 38075136);
+  m.layers = 24;
+  m.width = 128;
+  m.mlp_width = 512;
+  m.context = 64;
+  EXPECT_EQ(count_parameters(m), 4833664);
+}
+
+TEST(Memory, TheCountIsThatOfTheModel) {
+  for (const char* dialect : {"poc", "llama"}) {
+    for (const bool tied : {false, true}) {
+      ModelConfig m;
+      m.dialect = dialect;
+      m.layers = 2;
+      m.width = 24;
+      m.heads = 4;
+      m.kv_heads = m.is_llama() ? 2 : 0;
+      m.mlp_width = 40;
+      m.vocabulary = 50;
+      m.tie_embeddings = tied;
+      Transformer model(m, Precision::fp32, at::Device(at::kCPU));
+      EXPECT_EQ(count_parameters(m), model.parameters().elements()) << dialect << tied;
+    }
+  }
+}
+
+TEST(Memory, TooLittleIsOneLineThatSaysWhatWouldHelp) {
+  MemoryPlan plan;
+  plan.weights = plan.gradients = int64_t{1} << 60;
+  try {
+    require_memory(plan, {}, at::Device(at::kCPU), 3, 1);
+    FAIL();
+  } catch (const std::exception& error) {
+    const std::string line = error.what();
+    for (const char* part : {"rank 3", "cpu", "weights", "gradients", "optimiser", "activations", "would help"}) {
+      EXPECT_NE(line.find(part), std::string::npos) << part;
+    }
+    EXPECT_EQ(line.find('\n'), std::string::npos);
+  }
+}
+
+}  // namespace
+}  // namespace braid
