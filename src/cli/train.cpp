@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "cli/command.h"
 #include "cli/options.h"
+#include "experiments/auto_layout.h"
 #include "experiments/gist_training.h"
 #include "experiments/run.h"
 #include "experiments/run_checks.h"
@@ -61,7 +62,9 @@ int train_on(World& world, Logger& logger, const TrainOptions& train_options, co
   const CommonOptions& options = train_options.common;
   choose_threads(world);
   if (options.dry_run) {
-    if (world.rank() == 0) print_plan(config, world.size());
+    RunConfig chosen = config;
+    choose_layout(chosen, world, {world.host(), world.data()}, device_of(world));
+    if (world.rank() == 0) print_plan(chosen, world.size());
     return exit_done;
   }
   if (world.size() > 1) logger.info(describe_places(world.places()));

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "comm/agreement.h"
+#include "experiments/auto_layout.h"
 #include "experiments/depth_metrics.h"
 #include "experiments/gist_at_end.h"
 #include "experiments/gist_training.h"
@@ -71,12 +72,18 @@ std::string parameters_text(const RunConfig& config) {
   return str(all, " parameters, ", trained, " of them (", share_text(trained, all), ") trained");
 }
 
+// Where it says more than their number.
+std::string ranks_text(const RunConfig& c, int ranks) {
+  const std::string text = arrangement_text(c.parallel, c.parallel.mesh().data(ranks));
+  return text == str("data=", ranks) ? "" : ": " + text;
+}
+
 void announce(const RunRequest& request, RunSite& site, const RunStart& start) {
   const RunConfig& c = request.config;
   site.logger.info(str(request.label, ": ", c.model.dialect, " ", c.model.layers, " layers, width ", c.model.width, ", ",
                        parameters_text(c), ", ", c.model.residual, ", ", c.train.precision, ", ",
                        c.train.steps, " steps of ", c.train.batch, " x ", c.model.context, " tokens on ",
-                       plural(site.ranks.host.size(), "rank")));
+                       plural(site.ranks.host.size(), "rank"), ranks_text(c, site.ranks.host.size())));
   for (const auto& [kind, message] : start.events) site.logger.info(str(request.label, ": ", kind, ": ", message));
 }
 
@@ -171,6 +178,7 @@ RunOutcome train_only(RunRequest request, RunSite site) {
   RunConfig& config = request.config;
   if (request.label.empty()) request.label = std::filesystem::path(request.out).filename().string();
   site.world.watchdog().set_timeouts(config.watchdog.timeouts());
+  choose_layout(config, site.world, site.ranks, device_of(site.world));
   check_run(config, site);
   const RunLock lock = take_folder(request.out, host);
   site.world.watchdog().set_folder(request.out);

@@ -135,13 +135,12 @@ RunAttributes version_attributes(const RankPlace& place) {
           {"mpi_version", v.mpi}};
 }
 
-// "data=4", "data=2 tensor=2, shard=parameters".
+}  // namespace
+
 std::string arrangement_text(const ParallelConfig& parallel, int64_t replicas) {
   const bool spread = replicas > 1 && parallel.sharding() != Sharding::none;
   return mesh_text(replicas, parallel.mesh()) + (spread ? ", shard=" + parallel.shard : "");
 }
-
-}  // namespace
 
 RunAttributes run_attributes(const World& world, int ranks, const RunConfig& config, const std::string& config_toml,
                              const TaskData& data, Transformer& model, const std::string& run_id) {

@@ -14,6 +14,9 @@
 
 namespace braid {
 
+// How a run is spread: "data=4", "data=2 tensor=2, shard=parameters".
+std::string arrangement_text(const ParallelConfig& parallel, int64_t replicas);
+
 // Tables /sessions, /ranks and /environment, and their rows.
 std::vector<TableSpec> record_tables();
 

@@ -10,6 +10,11 @@ Sharding ParallelConfig::sharding() const {
 }
 
 void ParallelConfig::describe(ConfigSection& s) {
+  s.choice("layout", layout, {"given", "auto"},
+           "how the run is spread: as the keys below say, or as the planner finds fastest for the ranks there are; that sets "
+           "them, train.micro_batch and train.recompute");
+  s.value("cluster", cluster,
+          "of an automatic layout: file with the speed of ranks, links and network, as braid plan takes it; \"\": usual ones");
   s.value("pipeline", pipeline,
           "stages: so many ranks hold one copy of the model between them, each some of its blocks, and hand activations on; 1: "
           "each holds all blocks [ranks]",

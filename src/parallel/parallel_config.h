@@ -18,6 +18,8 @@ struct ParallelConfig {
   // Ranks that hold one copy of the model between them: stages of blocks, parts of each sample's tokens, parts of each
   // block (tensor_parallel.h).
   int64_t pipeline = 1, context = 1, tensor = 1;
+  std::string layout = "given";  // given | auto
+  std::string cluster;           // file that says how fast the ranks and what joins them are (experiments/cluster.h)
   std::string shard = "none";  // none | optimizer | gradients | parameters
 
   Sharding sharding() const;

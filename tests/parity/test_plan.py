@@ -3,6 +3,7 @@
 
 import json
 import subprocess
+import tomllib
 
 import braid_run
 import pytest
@@ -21,13 +22,27 @@ LAYOUTS = {
 }
 
 
-def planned(tmp_path, ranks, overrides):
+def planned(tmp_path, ranks, overrides, speeds=""):
     cluster = tmp_path / "cluster.toml"
-    cluster.write_text(f"gpus_per_node = {ranks}\n")
+    cluster.write_text(f"gpus_per_node = {ranks}\n{speeds}")
     command = [braid_run.BRAID, "plan", braid_run.ROOT / "configs/mhc/demo_mhc.toml", "--cluster", cluster, "--all", "--json"]
     for setting in overrides:
         command += ["--set", setting]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["layouts"]
+
+
+def test_an_automatic_layout_is_the_first_that_is_planned(tmp_path):
+    speeds = "fp32 = 0.001\nlink_bandwidth = 1000.0\nlink_latency = 0.1\n"
+    (tmp_path / "fast_links.toml").write_text(speeds)
+    overrides = [*SMALL, *RESIDUAL, "train.batch=4"]
+    first = planned(tmp_path, 2, overrides, speeds)[0]
+    alone = braid_run.train("configs/mhc/demo_mhc.toml", tmp_path / "alone", *overrides)
+    run = braid_run.train("configs/mhc/demo_mhc.toml", tmp_path / "run", *overrides, "parallel.layout=auto",
+                          f"parallel.cluster={tmp_path / 'fast_links.toml'}", ranks=2)  # fmt: skip
+    assert run["loss"] == pytest.approx(alone["loss"], rel=1e-5)
+    chosen = tomllib.loads((tmp_path / "run" / "config.toml").read_text())
+    assert [chosen["parallel"][key] for key in ("shard", "tensor")] == [first[key] for key in ("shard", "tensor")]
+    assert [chosen["train"][key] for key in ("micro_batch", "recompute")] == [first[key] for key in ("micro_batch", "recompute")]
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
