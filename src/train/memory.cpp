@@ -50,13 +50,15 @@ int64_t stream_bytes_per_token(const ModelConfig& m, int64_t wanted_interval) {
 }
 
 // Bytes that autograd keeps for one token: inputs of products in compute type, norms and residuals in fp32.
-int64_t activation_bytes_per_token(const ModelConfig& m, const TrainConfig& train, int64_t compute) {
+int64_t activation_bytes_per_token(const ModelConfig& m, const TrainConfig& train, int64_t compute, bool rings) {
   const int64_t D = m.width, q = m.query_width(), kv = m.key_value_width();
   const int64_t products = D + q + (q + 2 * kv) + (m.is_llama() ? 4 : 2) * m.mlp_width;
-  const int64_t scores = m.attention == "standard" ? 3 * m.heads * m.context : 0;
+  const int64_t scores = m.attention == "standard" && !rings ? 3 * m.heads * m.context : 0;
+  // Keys and values of two ranks, gradients of three, sums of rows: of one attention at a time.
+  const int64_t ring = rings ? 2 * kv * (2 * compute + 3 * 4) + 4 * q : 0;
   const int64_t block = compute * products + 4 * scores + 4 * 4 * D, input = 4 * D;
   const int64_t blocks = train.recompute ? m.layers * input + block : m.layers * block;
-  return blocks + stream_bytes_per_token(m, train.stream_interval) + 2 * compute * m.vocabulary;
+  return blocks + ring + stream_bytes_per_token(m, train.stream_interval) + 2 * compute * m.vocabulary;
 }
 
 // The same of a hash memory: rows and a value for each layer; for each stream what it reads, key, both norms' results,
@@ -156,8 +158,8 @@ MemoryPlan plan_memory(const ModelConfig& model, const LoraConfig& lora, const H
   plan.gradients += (e.whole + rows) * 4;
   plan.optimiser = optimiser_bytes(e.whole + (e.spread + ranks - 1) / ranks, optim) + rows * 8;
   plan.activations =
-      micro * model.context *
-      (activation_bytes_per_token(model, train, compute) + memory_bytes_per_token(model, memory, compute));
+      micro * model.context / parallel.context *
+      (activation_bytes_per_token(model, train, compute, parallel.context > 1) + memory_bytes_per_token(model, memory, compute));
   return plan;
 }
 
