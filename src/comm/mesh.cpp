@@ -51,6 +51,11 @@ Mesh::Mesh(RankGroup world, const MeshShape& shape) : world_(world), shape_(shap
   replicas_ = split({p.pipeline, 0, 0, p.tensor}, data_degree() * shape.context);
   data_ = split({p.pipeline, 0, p.context, p.tensor}, data_degree());
   context_ = split({p.pipeline, p.data, 0, p.tensor}, shape.context);
+  // Keys go round while gradients are summed over perhaps the same ranks: neither is to wait behind the other.
+  if (shape.context > 1 && !context_.host) {
+    context_.host = world.host.split(0, p.context);
+    if (&world.host != &world.data) context_.data = world.data.split(0, p.context);
+  }
   tensor_ = split({p.pipeline, p.data, p.context, 0}, shape.tensor);
   pipeline_ = split({0, p.data, p.context, p.tensor}, shape.pipeline);
 }

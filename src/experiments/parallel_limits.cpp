@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "kernels/nf4.h"
 #include "parallel/tensor_parallel.h"
+#include "parallel/zigzag.h"
 
 namespace braid {
 
@@ -37,7 +38,7 @@ std::string problem_of(const ModelConfig& model, int64_t ranks) {
   return "";
 }
 
-std::string problem_of(const RunConfig& config) {
+std::string tensor_problem(const RunConfig& config) {
   if (config.memory.enabled()) return "hash memory (memory.layers)";
   if (config.gist.enabled()) return "gist tokens (gist.count)";
   if (config.lora.enabled() && config.parallel.sharding() != Sharding::none) return "adapters and parallel.shard together";
@@ -46,18 +47,40 @@ std::string problem_of(const RunConfig& config) {
   return of_adapters.empty() ? problem_of(config.model, config.parallel.tensor) : of_adapters;
 }
 
+// What looks at a sample's other tokens beside attention.
+std::string context_problem(const RunConfig& config) {
+  if (config.memory.enabled()) return "hash memory (memory.layers), which looks back at tokens that other ranks have";
+  if (config.gist.enabled()) return "gist tokens (gist.count), which cut contexts in their own way";
+  if (config.data.packs) return "several examples to a sample (data.packs), which a ring's attention cannot tell apart";
+  return "";
+}
+
+void check_key(const char* key, int64_t ranks, const std::string& problem) {
+  if (!problem.empty()) throw UsageError(str(key, ": expected 1 with ", problem, ", found ", ranks));
+}
+
+// Says where in the file the key is.
+template <class Check>
+void check_at(const ConfigDocument& document, const char* key, int64_t ranks, const Check& check) {
+  if (ranks == 1) return;
+  try {
+    check(ranks);
+  } catch (const UsageError& problem) {
+    throw UsageError(str(document.where(key), ": ", problem.what()));
+  }
+}
+
 }  // namespace
 
 void check_parallel(const RunConfig& config, const ConfigDocument& document) {
-  const int64_t ranks = config.parallel.tensor;
-  if (ranks == 1) return;
-  try {
+  check_at(document, "parallel.tensor", config.parallel.tensor, [&](int64_t ranks) {
     check_tensor_cut(config.model, ranks);
-    const std::string problem = problem_of(config);
-    if (!problem.empty()) throw UsageError(str("parallel.tensor: expected 1 with ", problem, ", found ", ranks));
-  } catch (const UsageError& problem) {
-    throw UsageError(str(document.where("parallel.tensor"), ": ", problem.what()));
-  }
+    check_key("parallel.tensor", ranks, tensor_problem(config));
+  });
+  check_at(document, "parallel.context", config.parallel.context, [&](int64_t ranks) {
+    check_context_cut(config.model.context, ranks);
+    check_key("parallel.context", ranks, context_problem(config));
+  });
 }
 
 }  // namespace braid

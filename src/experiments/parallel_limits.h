@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a model that lies on several ranks (parallel.tensor) cannot be, or cannot have beside it.
+// What a model that lies on several ranks (parallel.tensor), or whose samples do (parallel.context), cannot be, or cannot have
+// beside it.
 #pragma once
 
 #include "experiments/run_config.h"

@@ -192,7 +192,7 @@ RunOutcome train_only(RunRequest request, RunSite site) {
   const Mesh mesh(site.ranks, config.parallel.mesh());
   const RunModel made = make_model(config, data, start, mesh, device_of(site.world));
   Transformer& model = *made.model;
-  ExtraMetrics extra = depth_metrics(model, mesh.data(), config.train.layer_metrics_every);
+  ExtraMetrics extra = depth_metrics(model, mesh.replicas(), config.train.layer_metrics_every);
   extra.columns.push_back(communicated_bytes(site.world));
   const RunRecord record = gather_run_record(site.world, host, start.session);
   const auto training = made.gists ? std::make_unique<GistTraining>(*made.gists, config, site.ranks) : nullptr;

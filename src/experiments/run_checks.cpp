@@ -16,8 +16,8 @@ namespace braid {
 MemoryPlan memory_plan(const RunConfig& config, int rank, int ranks) {
   const MeshShape shape = config.parallel.mesh();
   const MeshPlace place = place_in(shape, rank, ranks);
-  const int64_t replicas = shape.data(ranks);
-  const Slice mine = slice_of(config.train.batch, place.data, static_cast<int>(replicas));
+  const int64_t data = shape.data(ranks), replicas = data * shape.context;
+  const Slice mine = slice_of(config.train.batch, place.data, static_cast<int>(data));
   return plan_memory(tensor_share(config.model, place.tensor, shape.tensor), config.lora, config.memory, config.optim,
                      config.train, config.parallel, mine.count, static_cast<int>(replicas));
 }

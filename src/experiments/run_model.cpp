@@ -7,6 +7,7 @@
 #include "nn/initialise.h"
 #include "nn/precompiled.h"
 #include "nn/recompute.h"
+#include "parallel/context_parallel.h"
 #include "parallel/tensor_parallel.h"
 #include "train/memory.h"
 
@@ -32,6 +33,7 @@ RunModel make_model(const RunConfig& config, TaskData& data, const RunStart& sta
                                              config.train.numeric(), device,
                                              trains ? Weights::trained : Weights::frozen);
   join_tensor_parts(*made.model, config.model, tensor.data);
+  join_context_parts(*made.model, mesh.context().data);
   made.model->residual().keep_streams_every(config.train.stream_interval);
   if (config.train.recompute) made.model->wrap_blocks(recompute_blocks());
   if (config.model.path.empty()) initialise(*made.model, config, data);

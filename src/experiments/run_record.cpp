@@ -137,9 +137,9 @@ RunAttributes version_attributes(const RankPlace& place) {
 
 }  // namespace
 
-std::string arrangement_text(const ParallelConfig& parallel, int64_t replicas) {
-  const bool spread = replicas > 1 && parallel.sharding() != Sharding::none;
-  return mesh_text(replicas, parallel.mesh()) + (spread ? ", shard=" + parallel.shard : "");
+std::string arrangement_text(const ParallelConfig& parallel, int64_t data) {
+  const bool spread = data * parallel.context > 1 && parallel.sharding() != Sharding::none;
+  return mesh_text(data, parallel.mesh()) + (spread ? ", shard=" + parallel.shard : "");
 }
 
 RunAttributes run_attributes(const World& world, int ranks, const RunConfig& config, const std::string& config_toml,

@@ -6,10 +6,19 @@
 
 namespace braid::kernels {
 
+// What is null is not asked for: rows of their own (`out`, dq, dkv), or sums of parts (`sums`, dq_sums, dkv_sums).
+struct AttentionCall {
+  const void *q, *kv;
+  void *out, *sums, *lse, *probabilities;
+};
+struct AttentionGradientCall {
+  const void *q, *kv, *lse, *dots, *probabilities, *dout;
+  void *dq, *dkv, *dq_sums, *dkv_sums;
+};
+
 struct AttentionKernels {
-  void (*forward)(Element, const AttentionShape&, const void* qkv, void* out, void* lse, void* probabilities);
-  void (*backward)(Element, const AttentionShape&, const void* qkv, const void* lse, const void* probabilities,
-                   const void* dout, void* dqkv);
+  void (*forward)(Element, const AttentionPart&, const AttentionCall&);
+  void (*backward)(Element, const AttentionPart&, const AttentionGradientCall&);
 };
 
 namespace level_base { extern const AttentionKernels attention; }

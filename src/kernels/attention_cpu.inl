@@ -17,55 +17,24 @@ namespace {
 #include "kernels/cpu_exponential.inl"
 #include "kernels/cpu_product.inl"
 #include "kernels/cpu_score_rows.inl"
+#include "kernels/attention_scratch.inl"
 
-// Strides and sizes of one call, in elements.
-template <class T>
-struct Layout {
-  using S = typename Lanes<T>::Scalar;
-  int64_t tokens, heads, key_value_heads, width;
-  // Rows of scores and of a head, padded; an odd number of vectors, so that a column does not sit in one cache set.
-  int64_t keys = padded<T>(tokens) | Lanes<T>::count, columns = padded<T>(width);
-  int64_t slots = heads + 2 * key_value_heads, group = heads / key_value_heads;
-  int64_t in_row = slots * width, out_row = heads * width;
-  S scale = S(1) / __builtin_sqrt(S(width));
-
-  explicit Layout(const AttentionShape& s)
-      : tokens(s.tokens), heads(s.heads), key_value_heads(s.key_value_heads), width(s.width) {}
-
-  // Queries of a block: few enough to skip most of what is hidden, and for their scores to stay in cache.
-  int64_t block() const {
-    const int64_t fitting = scores_in_cache / keys / 8 * 8;
-    return fitting > 32 ? 32 : fitting < 8 ? 8 : fitting;
-  }
-  int64_t in(int64_t sample, int64_t slot) const { return sample * tokens * in_row + slot * width; }
-  int64_t out(int64_t sample, int64_t head) const { return sample * tokens * out_row + head * width; }
+// What a forward call reads and writes: `out` gets the rows themselves, or `sums` those of several parts.
+template <class T, class S = typename Lanes<T>::Scalar>
+struct ForwardMemory {
+  const T *q, *kv;
+  T* out;
+  S *sums, *lse, *probabilities;
 };
 
-// A thread's memory, reused for each head.
-template <class T>
-struct Scratch {
-  using S = typename Lanes<T>::Scalar;
-  ZeroedArray<S> memory;
-  S *keys, *keys_t, *values, *values_t = nullptr;                  // [T, d], [d, T]
-  S *dkeys = nullptr, *dvalues = nullptr;                          // [T, d]
-  S *query, *row, *drow = nullptr, *scores, *dscores = nullptr;    // [block, d] and [block, T]
-
-  Scratch(const Layout<T>& s, bool backward)
-      : memory(s.keys * s.columns * (backward ? 6 : 3) + s.block() * (s.columns + s.keys) * 3 + Lanes<T>::count) {
-    // At a multiple of a vector, so that no load crosses a cache line.
-    S* next = reinterpret_cast<S*>((reinterpret_cast<uintptr_t>(&memory[0]) + vector_bytes - 1) & -vector_bytes);
-    const auto take = [&](int64_t count) {
-      S* here = next;
-      next += count;
-      return here;
-    };
-    const int64_t head = s.keys * s.columns, block = s.block() * s.columns, rows = s.block() * s.keys;
-    keys = take(head), keys_t = take(head), values = take(head);
-    query = take(block), row = take(block), scores = take(rows);
-    if (!backward) return;
-    values_t = take(head), dkeys = take(head), dvalues = take(head);
-    drow = take(block), dscores = take(rows);
-  }
+// Likewise backward: dq and dkv are written, or added to `dq_sums` and `dkv_sums` with `dots` of the rows.
+template <class T, class S = typename Lanes<T>::Scalar>
+struct BackwardMemory {
+  const T *q, *kv;
+  const S *lse, *dots, *probabilities;
+  const T* dout;
+  T *dq, *dkv;
+  S *dq_sums, *dkv_sums;
 };
 
 // The same row again from its log sum.
@@ -79,167 +48,201 @@ void probability_row(S* row, int64_t visible, int64_t end, S lse) {
 }
 
 template <class T, class S = typename Lanes<T>::Scalar>
-void load_head(const Layout<T>& s, const T* qkv, int64_t sample, int64_t kv_head, Scratch<T>& m) {
-  const int64_t key = s.in(sample, s.heads + kv_head), value = s.in(sample, s.heads + s.key_value_heads + kv_head);
-  gather_rows(qkv + key, s.in_row, s.tokens, s.width, S(1), m.keys, s.columns);
-  gather_rows(qkv + value, s.in_row, s.tokens, s.width, S(1), m.values, s.columns);
-  transpose<T>(m.keys, s.columns, s.tokens, s.width, m.keys_t, s.keys);
+void load_head(const Layout<T>& s, const T* kv, int64_t sample, int64_t kv_head, Scratch<T>& m) {
+  const T* const keys = kv + s.key_head(sample, kv_head);
+  gather_rows(keys, s.key.token, s.keys, s.width, S(1), m.keys, s.columns);
+  gather_rows(keys + s.values_behind(), s.key.token, s.keys, s.width, S(1), m.values, s.columns);
+  transpose<T>(m.keys, s.columns, s.keys, s.width, m.keys_t, s.score_row);
+}
+
+// Rows of one part, with their log sums, join those of the parts before: the softmax over both.
+template <class T, class S = typename Lanes<T>::Scalar>
+void merge_rows(const Layout<T>& s, const S* row, const S* part_lse, int64_t rows, S* sums, S* lse) {
+  for (int64_t r = 0; r < rows; ++r) {
+    const double before = double(lse[r]), now = double(part_lse[r]), top = before > now ? before : now;
+    const double all = top + __builtin_log(__builtin_exp(before - top) + __builtin_exp(now - top));
+    const S keep = S(__builtin_exp(before - all)), share = S(__builtin_exp(now - all));
+    S* const sum = sums + r * s.out.token;
+    for_columns<T>(s.width, [&](int64_t c, int64_t n) BRAID_LAMBDA {
+      store(sum + c, load(sum + c, n) * keep + load(row + r * s.columns + c, n) * share, n);
+    });
+    lse[r] = S(all);
+  }
 }
 
 template <class T, class S = typename Lanes<T>::Scalar>
-void forward_block(const Layout<T>& s, const T* qkv, int64_t sample, int64_t head, int64_t first, int64_t rows,
-                   Scratch<T>& m, T* out, S* lse, S* probabilities) {
-  const int64_t seen = first + rows, end = padded<T>(seen);
-  gather_rows(qkv + s.in(sample, head) + first * s.in_row, s.in_row, rows, s.width, s.scale, m.query, s.columns);
-  small_product<false, T>({m.query, s.columns, 1}, m.keys_t, s.keys, m.scores, s.keys, rows, s.width, end);
-  for (int64_t r = 0; r < rows; ++r) lse[first + r] = softmax_row<T>(m.scores + r * s.keys, first + r + 1, end);
-  if (probabilities) {
-    scatter_rows(m.scores, s.keys, rows, seen, S(1), probabilities + first * s.tokens, s.tokens);
-    for (int64_t r = 0; r < rows; ++r) {
-      __builtin_memset((void*)(probabilities + (first + r) * s.tokens + seen), 0, size_t(s.tokens - seen) * sizeof(S));
+void add_rows(const S* in, int64_t in_row, int64_t rows, int64_t width, S factor, S* out, int64_t out_row) {
+  for (int64_t t = 0; t < rows; ++t) {
+    for_columns<T>(width, [&](int64_t c, int64_t n) BRAID_LAMBDA {
+      S* const to = out + t * out_row + c;
+      store(to, load(to, n) + load(in + t * in_row + c, n) * factor, n);
+    });
+  }
+}
+
+// The whole matrix exists for causal attention alone, of as many keys as queries.
+template <class T, class S = typename Lanes<T>::Scalar>
+void keep_probabilities(const Layout<T>& s, const Scratch<T>& m, int64_t first, int64_t rows, S* matrix) {
+  const int64_t seen = s.seen(first + rows - 1);
+  scatter_rows(m.scores, s.score_row, rows, seen, S(1), matrix + first * s.keys, s.keys);
+  for (int64_t r = 0; r < rows; ++r) {
+    __builtin_memset((void*)(matrix + (first + r) * s.keys + seen), 0, size_t(s.keys - seen) * sizeof(S));
+  }
+}
+
+template <class T, class S = typename Lanes<T>::Scalar>
+void forward_block(const Layout<T>& s, const ForwardMemory<T>& io, int64_t sample, int64_t head, int64_t first, int64_t rows,
+                   Scratch<T>& m) {
+  const int64_t seen = s.seen(first + rows - 1), end = padded<T>(seen), index = sample * s.heads + head;
+  gather_rows(io.q + s.at(s.query, sample, first, head * s.width), s.query.token, rows, s.width, s.scale, m.query, s.columns);
+  small_product<false, T>({m.query, s.columns, 1}, m.keys_t, s.score_row, m.scores, s.score_row, rows, s.width, end);
+  S found[Layout<T>::largest_block];
+  for (int64_t r = 0; r < rows; ++r) found[r] = softmax_row<T>(m.scores + r * s.score_row, s.seen(first + r), end);
+  if (io.probabilities) keep_probabilities(s, m, first, rows, io.probabilities + index * s.queries * s.keys);
+  small_product<false, T>({m.scores, s.score_row, 1}, m.values, s.columns, m.row, s.columns, rows, seen, s.columns);
+  const int64_t place = s.at(s.out, sample, first, head * s.width);
+  S* const lse = io.lse + index * s.lse_head + first;
+  if (io.sums) return merge_rows<T>(s, m.row, found, rows, io.sums + place, lse);
+  for (int64_t r = 0; r < rows; ++r) lse[r] = found[r];
+  scatter_rows(m.row, s.columns, rows, s.width, S(1), io.out + place, s.out.token);
+}
+
+// Calls body(sample, head, first, rows) for blocks of queries of a key head, between begin and end.
+template <class T, class Begin, class Body, class End>
+void for_heads(const Layout<T>& s, bool backward, const Begin& begin, const Body& body, const End& end) {
+#pragma omp parallel
+  {
+    Scratch<T> m(s, backward);
+#pragma omp for schedule(static)
+    for (int64_t item = 0; item < s.batch * s.key_value_heads; ++item) {
+      const int64_t sample = item / s.key_value_heads, kv_head = item % s.key_value_heads;
+      begin(sample, kv_head, m);
+      for (int64_t head = kv_head * s.group; head < (kv_head + 1) * s.group; ++head) {
+        for (int64_t first = 0; first < s.queries; first += s.block()) {
+          body(sample, head, first, s.queries - first < s.block() ? s.queries - first : s.block(), m);
+        }
+      }
+      end(sample, kv_head, m);
     }
   }
-  small_product<false, T>({m.scores, s.keys, 1}, m.values, s.columns, m.row, s.columns, rows, seen, s.columns);
-  scatter_rows(m.row, s.columns, rows, s.width, S(1), out + s.out(sample, head) + first * s.out_row, s.out_row);
 }
 
 template <class T>
-void forward_typed(const AttentionShape& shape, const T* qkv, T* out, typename Lanes<T>::Scalar* lse,
-                   typename Lanes<T>::Scalar* probabilities) {
-  using S = typename Lanes<T>::Scalar;
-  const Layout<T> s(shape);
-#pragma omp parallel
-  {
-    Scratch<T> m(s, false);
-#pragma omp for schedule(static)
-    for (int64_t item = 0; item < shape.batch * s.key_value_heads; ++item) {
-      const int64_t sample = item / s.key_value_heads, kv_head = item % s.key_value_heads;
-      load_head(s, qkv, sample, kv_head, m);
-      for (int64_t head = kv_head * s.group; head < (kv_head + 1) * s.group; ++head) {
-        const int64_t index = sample * s.heads + head;
-        S* const matrix = probabilities ? probabilities + index * s.tokens * s.tokens : nullptr;
-        for (int64_t first = 0; first < s.tokens; first += s.block()) {
-          const int64_t rows = s.tokens - first < s.block() ? s.tokens - first : s.block();
-          forward_block(s, qkv, sample, head, first, rows, m, out, lse + index * s.tokens, matrix);
-        }
-      }
-    }
-  }
+void forward_typed(const Layout<T>& s, const ForwardMemory<T>& io) {
+  for_heads(
+      s, false, [&](int64_t sample, int64_t kv_head, Scratch<T>& m) { load_head(s, io.kv, sample, kv_head, m); },
+      [&](int64_t sample, int64_t head, int64_t first, int64_t rows, Scratch<T>& m) {
+        forward_block(s, io, sample, head, first, rows, m);
+      },
+      [](int64_t, int64_t, Scratch<T>&) {});
 }
 
-// dscores = P (dP - m) in place of dP, where m = sum_j P dP / sum_j P: taken from the same rounded P, so that a row of
-// gradients sums to nothing.
+// dscores = P (dP - m) in place of dP. m is the row's dot product of result and gradient where `dots` has it, else
+// sum_j P dP / sum_j P: taken from the same rounded P, so that a row of gradients sums to nothing.
 template <class T, class S = typename Lanes<T>::Scalar>
-void score_gradients(const Layout<T>& s, Scratch<T>& m, int64_t rows, int64_t end) {
+void score_gradients(const Layout<T>& s, Scratch<T>& m, int64_t rows, int64_t end, const S* dots) {
   constexpr int64_t count = Lanes<T>::count;
   for (int64_t r = 0; r < rows; ++r) {
-    const S* const p = m.scores + r * s.keys;
-    S* const d = m.dscores + r * s.keys;
+    const S* const p = m.scores + r * s.score_row;
+    S* const d = m.dscores + r * s.score_row;
     typename Lanes<T>::Vector dot = {}, sum = {};
-    for (int64_t j = 0; j < end; j += count) {
+    for (int64_t j = 0; j < end && !dots; j += count) {
       dot += load(p + j, count) * load(d + j, count);
       sum += load(p + j, count);
     }
-    const S mean = sum_lanes(dot) / sum_lanes(sum);
+    const S mean = dots ? dots[r] : sum_lanes(dot) / sum_lanes(sum);
     for (int64_t j = 0; j < end; j += count) store(d + j, load(p + j, count) * (load(d + j, count) - mean), count);
   }
 }
 
 template <class T, class S = typename Lanes<T>::Scalar>
-void block_probabilities(const Layout<T>& s, int64_t first, int64_t rows, Scratch<T>& m, const S* lse,
-                         const S* probabilities) {
-  const int64_t seen = first + rows, end = padded<T>(seen);
-  if (probabilities) {
-    return gather_rows(probabilities + first * s.tokens, s.tokens, rows, seen, S(1), m.scores, s.keys);
+void block_probabilities(const Layout<T>& s, int64_t first, int64_t rows, Scratch<T>& m, const S* lse, const S* matrix) {
+  const int64_t seen = s.seen(first + rows - 1), end = padded<T>(seen);
+  if (matrix) return gather_rows(matrix + first * s.keys, s.keys, rows, seen, S(1), m.scores, s.score_row);
+  small_product<false, T>({m.query, s.columns, 1}, m.keys_t, s.score_row, m.scores, s.score_row, rows, s.width, end);
+  for (int64_t r = 0; r < rows; ++r) probability_row<T>(m.scores + r * s.score_row, s.seen(first + r), end, lse[r]);
+}
+
+template <class T, class S = typename Lanes<T>::Scalar>
+void backward_block(const Layout<T>& s, const BackwardMemory<T>& io, int64_t sample, int64_t head, int64_t first,
+                    int64_t rows, Scratch<T>& m) {
+  const int64_t seen = s.seen(first + rows - 1), end = padded<T>(seen), index = sample * s.heads + head;
+  const int64_t row = index * s.lse_head + first, in_token = head * s.width;
+  gather_rows(io.q + s.at(s.query, sample, first, in_token), s.query.token, rows, s.width, s.scale, m.query, s.columns);
+  gather_rows(io.dout + s.at(s.out, sample, first, in_token), s.out.token, rows, s.width, S(1), m.drow, s.columns);
+  block_probabilities(s, first, rows, m, io.lse + row, io.probabilities ? io.probabilities + index * s.queries * s.keys : nullptr);
+  small_product<true, T>({m.scores, 1, s.score_row}, m.drow, s.columns, m.dvalues, s.columns, seen, rows, s.columns);
+  small_product<false, T>({m.drow, s.columns, 1}, m.values_t, s.score_row, m.dscores, s.score_row, rows, s.width, end);
+  score_gradients(s, m, rows, end, io.dots ? io.dots + row : nullptr);
+  small_product<false, T>({m.dscores, s.score_row, 1}, m.keys, s.columns, m.row, s.columns, rows, seen, s.columns);
+  const int64_t place = s.at(s.dquery, sample, first, in_token);
+  if (io.dq_sums) {
+    add_rows<T>(m.row, s.columns, rows, s.width, s.scale, io.dq_sums + place, s.dquery.token);
+  } else {
+    scatter_rows(m.row, s.columns, rows, s.width, s.scale, io.dq + place, s.dquery.token);
   }
-  small_product<false, T>({m.query, s.columns, 1}, m.keys_t, s.keys, m.scores, s.keys, rows, s.width, end);
-  for (int64_t r = 0; r < rows; ++r) probability_row<T>(m.scores + r * s.keys, first + r + 1, end, lse[first + r]);
+  small_product<true, T>({m.dscores, 1, s.score_row}, m.query, s.columns, m.dkeys, s.columns, seen, rows, s.columns);
 }
 
 template <class T, class S = typename Lanes<T>::Scalar>
-void backward_block(const Layout<T>& s, const T* qkv, int64_t sample, int64_t head, int64_t first, int64_t rows,
-                    Scratch<T>& m, const S* lse, const S* probabilities, const T* dout, T* dqkv) {
-  const int64_t seen = first + rows, end = padded<T>(seen);
-  const int64_t at_out = s.out(sample, head) + first * s.out_row, at_query = s.in(sample, head) + first * s.in_row;
-  gather_rows(qkv + at_query, s.in_row, rows, s.width, s.scale, m.query, s.columns);
-  gather_rows(dout + at_out, s.out_row, rows, s.width, S(1), m.drow, s.columns);
-  block_probabilities(s, first, rows, m, lse, probabilities);
-  small_product<true, T>({m.scores, 1, s.keys}, m.drow, s.columns, m.dvalues, s.columns, seen, rows, s.columns);
-  small_product<false, T>({m.drow, s.columns, 1}, m.values_t, s.keys, m.dscores, s.keys, rows, s.width, end);
-  score_gradients(s, m, rows, end);
-  small_product<false, T>({m.dscores, s.keys, 1}, m.keys, s.columns, m.row, s.columns, rows, seen, s.columns);
-  scatter_rows(m.row, s.columns, rows, s.width, s.scale, dqkv + at_query, s.in_row);
-  small_product<true, T>({m.dscores, 1, s.keys}, m.query, s.columns, m.dkeys, s.columns, seen, rows, s.columns);
+void begin_head_backward(const Layout<T>& s, const T* kv, int64_t sample, int64_t kv_head, Scratch<T>& m) {
+  load_head(s, kv, sample, kv_head, m);
+  transpose<T>(m.values, s.columns, s.keys, s.width, m.values_t, s.score_row);
+  __builtin_memset(m.dkeys, 0, size_t(s.score_row * s.columns) * sizeof(S));
+  __builtin_memset(m.dvalues, 0, size_t(s.score_row * s.columns) * sizeof(S));
 }
 
 template <class T, class S = typename Lanes<T>::Scalar>
-void begin_head_backward(const Layout<T>& s, const T* qkv, int64_t sample, int64_t kv_head, Scratch<T>& m) {
-  load_head(s, qkv, sample, kv_head, m);
-  transpose<T>(m.values, s.columns, s.tokens, s.width, m.values_t, s.keys);
-  __builtin_memset(m.dkeys, 0, size_t(s.keys * s.columns) * sizeof(S));
-  __builtin_memset(m.dvalues, 0, size_t(s.keys * s.columns) * sizeof(S));
-}
-
-template <class T, class S = typename Lanes<T>::Scalar>
-void end_head_backward(const Layout<T>& s, int64_t sample, int64_t kv_head, Scratch<T>& m, T* dqkv) {
-  T* const dkeys = dqkv + s.in(sample, s.heads + kv_head);
-  scatter_rows(m.dkeys, s.columns, s.tokens, s.width, S(1), dkeys, s.in_row);
-  scatter_rows(m.dvalues, s.columns, s.tokens, s.width, S(1), dkeys + s.key_value_heads * s.width, s.in_row);
+void end_head_backward(const Layout<T>& s, const BackwardMemory<T>& io, int64_t sample, int64_t kv_head, Scratch<T>& m) {
+  const int64_t key = s.key_head(sample, kv_head), value = key + s.values_behind();
+  if (io.dkv_sums) {
+    add_rows<T>(m.dkeys, s.columns, s.keys, s.width, S(1), io.dkv_sums + key, s.key.token);
+    add_rows<T>(m.dvalues, s.columns, s.keys, s.width, S(1), io.dkv_sums + value, s.key.token);
+  } else {
+    scatter_rows(m.dkeys, s.columns, s.keys, s.width, S(1), io.dkv + key, s.key.token);
+    scatter_rows(m.dvalues, s.columns, s.keys, s.width, S(1), io.dkv + value, s.key.token);
+  }
 }
 
 template <class T>
-void backward_typed(const AttentionShape& shape, const T* qkv, const typename Lanes<T>::Scalar* lse,
-                    const typename Lanes<T>::Scalar* probabilities, const T* dout, T* dqkv) {
-  using S = typename Lanes<T>::Scalar;
-  const Layout<T> s(shape);
-#pragma omp parallel
-  {
-    Scratch<T> m(s, true);
-#pragma omp for schedule(static)
-    for (int64_t item = 0; item < shape.batch * s.key_value_heads; ++item) {
-      const int64_t sample = item / s.key_value_heads, kv_head = item % s.key_value_heads;
-      begin_head_backward(s, qkv, sample, kv_head, m);
-      for (int64_t head = kv_head * s.group; head < (kv_head + 1) * s.group; ++head) {
-        const int64_t index = sample * s.heads + head;
-        const S* const matrix = probabilities ? probabilities + index * s.tokens * s.tokens : nullptr;
-        for (int64_t first = 0; first < s.tokens; first += s.block()) {
-          const int64_t rows = s.tokens - first < s.block() ? s.tokens - first : s.block();
-          backward_block(s, qkv, sample, head, first, rows, m, lse + index * s.tokens, matrix, dout, dqkv);
-        }
-      }
-      end_head_backward(s, sample, kv_head, m, dqkv);
-    }
-  }
+void backward_typed(const Layout<T>& s, const BackwardMemory<T>& io) {
+  for_heads(
+      s, true, [&](int64_t sample, int64_t kv_head, Scratch<T>& m) { begin_head_backward(s, io.kv, sample, kv_head, m); },
+      [&](int64_t sample, int64_t head, int64_t first, int64_t rows, Scratch<T>& m) {
+        backward_block(s, io, sample, head, first, rows, m);
+      },
+      [&](int64_t sample, int64_t kv_head, Scratch<T>& m) { end_head_backward(s, io, sample, kv_head, m); });
 }
 
 template <class T, class S = typename Lanes<T>::Scalar>
-void forward_of(const AttentionShape& shape, const void* qkv, void* out, void* lse, void* probabilities) {
-  forward_typed(shape, static_cast<const T*>(qkv), static_cast<T*>(out), static_cast<S*>(lse),
-                static_cast<S*>(probabilities));
+void forward_of(const AttentionPart& part, const AttentionCall& c) {
+  forward_typed<T>({part, part.query},
+                   {static_cast<const T*>(c.q), static_cast<const T*>(c.kv), static_cast<T*>(c.out), static_cast<S*>(c.sums),
+                    static_cast<S*>(c.lse), static_cast<S*>(c.probabilities)});
 }
 
+// A gradient that is written lies as the queries do, one that is added to as the results.
 template <class T, class S = typename Lanes<T>::Scalar>
-void backward_of(const AttentionShape& shape, const void* qkv, const void* lse, const void* probabilities,
-                 const void* dout, void* dqkv) {
-  backward_typed(shape, static_cast<const T*>(qkv), static_cast<const S*>(lse), static_cast<const S*>(probabilities),
-                 static_cast<const T*>(dout), static_cast<T*>(dqkv));
+void backward_of(const AttentionPart& part, const AttentionGradientCall& c) {
+  backward_typed<T>({part, c.dq_sums ? part.out : part.query},
+                    {static_cast<const T*>(c.q), static_cast<const T*>(c.kv), static_cast<const S*>(c.lse),
+                     static_cast<const S*>(c.dots), static_cast<const S*>(c.probabilities), static_cast<const T*>(c.dout),
+                     static_cast<T*>(c.dq), static_cast<T*>(c.dkv), static_cast<S*>(c.dq_sums), static_cast<S*>(c.dkv_sums)});
 }
 
-void forward(Element element, const AttentionShape& shape, const void* qkv, void* out, void* lse,
-             void* probabilities) {
+void forward(Element element, const AttentionPart& part, const AttentionCall& call) {
   switch (element) {
-    case Element::float32: return forward_of<float>(shape, qkv, out, lse, probabilities);
-    case Element::bfloat16: return forward_of<Bf16>(shape, qkv, out, lse, probabilities);
-    case Element::float64: return forward_of<double>(shape, qkv, out, lse, probabilities);
+    case Element::float32: return forward_of<float>(part, call);
+    case Element::bfloat16: return forward_of<Bf16>(part, call);
+    case Element::float64: return forward_of<double>(part, call);
   }
 }
 
-void backward(Element element, const AttentionShape& shape, const void* qkv, const void* lse,
-              const void* probabilities, const void* dout, void* dqkv) {
+void backward(Element element, const AttentionPart& part, const AttentionGradientCall& call) {
   switch (element) {
-    case Element::float32: return backward_of<float>(shape, qkv, lse, probabilities, dout, dqkv);
-    case Element::bfloat16: return backward_of<Bf16>(shape, qkv, lse, probabilities, dout, dqkv);
-    case Element::float64: return backward_of<double>(shape, qkv, lse, probabilities, dout, dqkv);
+    case Element::float32: return backward_of<float>(part, call);
+    case Element::bfloat16: return backward_of<Bf16>(part, call);
+    case Element::float64: return backward_of<double>(part, call);
   }
 }
 

@@ -137,11 +137,22 @@ at::Tensor project_heads(const at::Tensor& x, const Attention& layer, const Atte
   return context.rotary ? rotate_packed(packed, layer, *context.rotary) : packed;
 }
 
+namespace {
+
+at::Tensor gather_values(const at::Tensor& packed, const Attention& layer, const AttentionContext& context, const Past* past) {
+  if (context.product) {
+    if (past || context.segments.defined()) throw Error("attention from outside knows neither segments nor a past");
+    return context.product(packed, layer.heads);
+  }
+  if (!suits_kernel(packed, context, past)) return attend_apart(packed, layer, context, past);
+  return PackedAttention::apply(packed, layer.heads, layer.kind == AttentionKind::standard);
+}
+
+}  // namespace
+
 at::Tensor attend_projected(const at::Tensor& packed, const Attention& layer, const AttentionContext& context,
                             const Past* past) {
-  const at::Tensor y = suits_kernel(packed, context, past)
-                           ? PackedAttention::apply(packed, layer.heads, layer.kind == AttentionKind::standard)
-                           : attend_apart(packed, layer, context, past);
+  const at::Tensor y = gather_values(packed, layer, context, past);
   return linear(y.reshape({packed.size(0), packed.size(1), layer.heads * layer.head_width}), layer.out);
 }
 

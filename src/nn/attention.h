@@ -3,6 +3,7 @@
 // samples, compressed pasts and context parallelism need no other layer.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -17,10 +18,14 @@ struct Past {
   at::Tensor keys, values;  // [B, H_kv, P, d]
 };
 
+// Of queries, keys and values [B, T, H + 2 H_kv, d], queries and keys turned, what each token gathers: [B, T, H, d].
+using AttentionProduct = std::function<at::Tensor(const at::Tensor& packed, int64_t heads)>;
+
 struct AttentionContext {
   at::Tensor position_ids;           // [T] or [B, T]; undefined: 0..T-1
   at::Tensor segments;               // [B, T]: tokens see only their own segment; undefined: one segment
   std::optional<RotaryTable> rotary;  // filled once per forward by the transformer
+  AttentionProduct product;           // instead of attention over this call's tokens; knows no segments and no past
 };
 
 enum class AttentionKind { standard, sdpa };

@@ -20,8 +20,13 @@ at::Tensor drop(const at::Tensor& x, const LoraPart& part, const DropoutPosition
   at::Tensor out = at::empty_like(in);
   kernels::DropoutKey key = part.dropout;
   key.step = position.step;
-  kernels::dropout(launch_for(in), in.numel(), element_of(in), key, position.first_row * uint64_t(in.size(1)),
-                   in.const_data_ptr(), out.mutable_data_ptr());
+  const std::vector<uint64_t> together = {0}, &runs = position.runs.empty() ? together : position.runs;
+  const int64_t rows = in.size(0) / std::ssize(runs);
+  for (size_t i = 0; i < runs.size(); ++i) {
+    const at::Tensor from = in.narrow(0, int64_t(i) * rows, rows), to = out.narrow(0, int64_t(i) * rows, rows);
+    kernels::dropout(launch_for(in), from.numel(), element_of(in), key,
+                     (position.first_row + runs[i]) * uint64_t(in.size(1)), from.const_data_ptr(), to.mutable_data_ptr());
+  }
   return out;
 }
 

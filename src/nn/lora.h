@@ -18,6 +18,8 @@ namespace braid {
 struct DropoutPosition {
   uint32_t step = 0;
   uint64_t first_row = 0;  // token rows
+  // Where the rows at hand are not neighbours: equally long runs of them, and how far behind first_row each begins.
+  std::vector<uint64_t> runs = {};
 };
 
 // The term of one projection: rows [first_row, first_row + out) of a linear layer.

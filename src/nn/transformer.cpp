@@ -94,12 +94,20 @@ at::Tensor Transformer::run_blocks(const at::Tensor& h, const AttentionContext& 
   return residual_->leave(state);
 }
 
-at::Tensor Transformer::hidden(const at::Tensor& ids, const AttentionContext& given) {
-  AttentionContext context = given;
-  if (!context.position_ids.defined()) context.position_ids = at::arange(ids.size(1), ids.options());
+AttentionContext Transformer::completed(AttentionContext context, const at::Tensor& ids) const {
+  if (!context.position_ids.defined()) {
+    context.position_ids =
+        share_.positions ? at::tensor(share_.positions(ids.size(1)), ids.options()) : at::arange(ids.size(1), ids.options());
+    context.product = share_.product;
+  }
   if (config_.is_llama()) {
     context.rotary = rotary_table(context.position_ids, config_, master_type(parameters_.precision()));
   }
+  return context;
+}
+
+at::Tensor Transformer::hidden(const at::Tensor& ids, const AttentionContext& given) {
+  const AttentionContext context = completed(given, ids);
   if (block_input_) block_input_->enter(tokens_of(ids, context.segments), nullptr);
   const at::Tensor h = embed(ids, embedding_, context.position_ids);
   return normalise(run_blocks(h, context), final_norm_);

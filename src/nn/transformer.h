@@ -27,6 +27,12 @@ using DepthObserver = std::function<void(int64_t depth, const at::Tensor& carrie
 // Of logits [N, V] and targets [N] what cross_entropy (nn/loss.h) says.
 using LogitLoss = std::function<at::Tensor(const at::Tensor& logits, const at::Tensor& targets, double scale, LossTotals& totals)>;
 
+// Which of each sample's tokens inputs hold, where the others are elsewhere.
+struct TokenShare {
+  std::function<std::vector<int64_t>(int64_t tokens)> positions;  // in the sample, of an input of so many tokens
+  AttentionProduct product;                                       // over all tokens of the sample
+};
+
 class Transformer {
  public:
   Transformer(const ModelConfig& config, Precision precision, const at::Device& device,
@@ -63,11 +69,14 @@ class Transformer {
   BlockInput* block_input() const { return block_input_; }
   // What loss() asks from now on instead of cross_entropy: where a head gives some of the logits only.
   void judge_logits(LogitLoss loss) { logit_loss_ = std::move(loss); }
+  // Inputs without position ids hold a share of their samples from now on.
+  void share_tokens(TokenShare share) { share_ = std::move(share); }
   // Called in every forward pass from now on; empty for nothing.
   void observe_depth(DepthObserver observer) { observer_ = std::move(observer); }
   int64_t depths() const { return config_.layers * residual_->sublayers_per_block() + 1; }  // places it is shown
 
  private:
+  AttentionContext completed(AttentionContext context, const at::Tensor& ids) const;
   at::Tensor run_blocks(const at::Tensor& h, const AttentionContext& context);
   void show(int64_t depth, const ResidualState& state) const;
   void leave_out_quantised();
@@ -82,6 +91,7 @@ class Transformer {
   Norm final_norm_;
   Linear head_;
   LogitLoss logit_loss_;
+  TokenShare share_;
   BlockWrapper wrapper_;
   BlockInput* block_input_ = nullptr;
   DepthObserver observer_;

@@ -43,19 +43,28 @@ void add_sharded(Traffic& traffic, ParameterSet& parameters, Sharding sharding, 
 
 // Each block sums behind attention and MLP in forward, before them in backward; the embedding fills its rows in, the head
 // sums in backward, the loss exchanges a maximum and, in double, three sums a row and one a pass.
-int64_t tensor_bytes(const ModelConfig& m, Precision precision, const StepShape& step) {
-  const int64_t rows = step.samples * m.context, stream = bytes_of(master_type(precision));
+int64_t tensor_bytes(const ModelConfig& m, Precision precision, const StepShape& step, int64_t context_ranks) {
+  const int64_t rows = step.samples * m.context / context_ranks, stream = bytes_of(master_type(precision));
   const int64_t compute = bytes_of(compute_type(precision));
   const int64_t forward = 2 * m.layers * (step.recompute ? 2 : 1), backward = 2 * m.layers + 1;
   const int64_t loss = rows * (stream + 3 * 8) + step.passes * 8;
   return rows * m.width * ((forward + backward) * compute + stream) + loss;
 }
 
-// The step's losses, flags and norm, of all ranks. Of those that share the batch how many targets there are; where mixing
+// A rank's keys and values to each other in every forward pass and in backward, and as many gradients in the masters' type
+// (ring_attention.h).
+int64_t ring_bytes(const ModelConfig& m, Precision precision, const StepShape& step, const ParallelConfig& parallel) {
+  const int64_t rows = step.samples * m.context / parallel.context, others = parallel.context - 1;
+  const int64_t elements = rows * m.layers * 2 * m.key_value_width() / parallel.tensor;
+  const int64_t rounds = step.recompute ? 3 : 2;
+  return others * elements * (rounds * bytes_of(compute_type(precision)) + bytes_of(master_type(precision)));
+}
+
+// The step's losses, flags and norm, of all ranks. Of replicas how many targets there are; where mixing
 // matrices differ between tokens, their mean and how many tokens it is of.
-int64_t sum_bytes(const ModelConfig& m, int64_t data_ranks) {
+int64_t sum_bytes(const ModelConfig& m, int64_t replicas) {
   const int64_t mixing = m.has_streams() && m.is_paper_form() ? 1 + 2 * m.layers * m.streams * m.streams : 0;
-  return 8 * (8 + (data_ranks > 1 ? 1 + mixing : 0));
+  return 8 * (8 + (replicas > 1 ? 1 + mixing : 0));
 }
 
 }  // namespace
@@ -63,13 +72,15 @@ int64_t sum_bytes(const ModelConfig& m, int64_t data_ranks) {
 Traffic step_traffic(ParameterSet& parameters, const ModelConfig& whole, const ParallelConfig& parallel, int64_t data_ranks,
                      const StepShape& step) {
   Traffic traffic;
-  if (data_ranks > 1 && parallel.sharding() == Sharding::none) {
+  const int64_t replicas = data_ranks * parallel.context;
+  if (replicas > 1 && parallel.sharding() == Sharding::none) {
     traffic.gradients = static_cast<int64_t>(parameters.gradient().nbytes());
-  } else if (data_ranks > 1) {
-    add_sharded(traffic, parameters, parallel.sharding(), data_ranks, whole.layers, step.passes);
+  } else if (replicas > 1) {
+    add_sharded(traffic, parameters, parallel.sharding(), replicas, whole.layers, step.passes);
   }
-  if (parallel.tensor > 1) traffic.activations = tensor_bytes(whole, parameters.precision(), step);
-  if (data_ranks * parallel.tensor > 1) traffic.sums = sum_bytes(whole, data_ranks);
+  if (parallel.tensor > 1) traffic.activations = tensor_bytes(whole, parameters.precision(), step, parallel.context);
+  if (parallel.context > 1) traffic.keys = ring_bytes(whole, parameters.precision(), step, parallel);
+  if (replicas * parallel.tensor > 1) traffic.sums = sum_bytes(whole, replicas);
   return traffic;
 }
 

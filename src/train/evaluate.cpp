@@ -5,6 +5,7 @@
 
 #include "nn/precompiled.h"
 #include "parallel/gradient_reducer.h"
+#include "train/token_share.h"
 
 namespace braid {
 
@@ -36,26 +37,27 @@ at::Tensor batch_loss(Transformer& model, const Batch& batch, int64_t first, int
   return model.loss(tensor(batch.tokens), tensor(batch.targets), scale, totals, context);
 }
 
-Evaluation evaluate(Transformer& model, const Dataset& data, int64_t samples, int64_t micro_batch, Communicator& comm,
+Evaluation evaluate(Transformer& model, const Dataset& data, int64_t samples, int64_t micro_batch, const Mesh& mesh,
                     const BatchLoss& loss) {
   const at::NoGradGuard no_gradient;
   if (data.epoch_size() > 0) samples = std::min(samples, data.epoch_size());
-  const Slice mine = slice_of(samples, comm.rank(), comm.size());
+  const RankGroup data_ranks = mesh.data(), replicas = mesh.replicas();
+  const Slice mine = slice_of(samples, data_ranks.host.rank(), data_ranks.host.size());
   LossTotals totals = make_loss_totals(model.device());
   model.residual().begin_step();
   LossTotals nobody = make_loss_totals(model.device());
-  const int64_t most = slice_of(samples, 0, comm.size()).count;  // of any rank
+  const int64_t most = slice_of(samples, 0, data_ranks.host.size()).count;  // of any rank
   for (int64_t done = 0; done < most; done += micro_batch) {
     const int64_t mine_left = std::clamp<int64_t>(mine.count - done, 0, micro_batch);
     const bool idle = mine_left == 0;  // all take part in every fetch of rows and weights, if only for show
     const int64_t count = idle ? 1 : mine_left;
-    const Batch batch = gather(data, idle ? 0 : mine.first + done, count);
+    const Batch batch = own_tokens(gather(data, idle ? 0 : mine.first + done, count), context_part(mesh));
     fetch_block_inputs(model, batch, 0, count);
     LossTotals& sums = idle ? nobody : totals;
     loss ? loss(batch, 0, count, 1.0, sums) : batch_loss(model, batch, 0, count, 1.0, sums);
   }
   if (model.block_input()) model.block_input()->release();
-  comm.all_reduce(buffer_of(totals.values), ReduceOp::sum).wait();
+  replicas.data.all_reduce(buffer_of(totals.values), ReduceOp::sum).wait();
   const at::Tensor sums = totals.values.cpu();
   const double* v = sums.const_data_ptr<double>();
   const double count = v[LossTotals::count];

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Loss and accuracy on held-out samples 0..n-1, split over the ranks; the result does not depend on their number.
+// Loss and accuracy on held-out samples 0..n-1, split over the ranks as batches are; the result does not depend on their
+// number.
 #pragma once
 
-#include "comm/communicator.h"
+#include "comm/mesh.h"
 #include "data/dataset.h"
 #include "nn/transformer.h"
 #include "train/curriculum.h"
@@ -17,7 +18,7 @@ struct Evaluation {
 
 // Every rank calls it and gets the same answer. `micro_batch` samples at a time, as many on every rank. `loss` instead of
 // batch_loss, where there is one.
-Evaluation evaluate(Transformer& model, const Dataset& data, int64_t samples, int64_t micro_batch, Communicator& comm,
+Evaluation evaluate(Transformer& model, const Dataset& data, int64_t samples, int64_t micro_batch, const Mesh& mesh,
                     const BatchLoss& loss = {});
 
 // Fetches what the model's blocks read besides their inputs for samples [first, first + count) of a batch, which may be

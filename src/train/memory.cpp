@@ -46,9 +46,9 @@ struct TokenBytes {
 
 // Kept of the part that a sublayer's recomputation makes again: inputs of norms in master type with their statistics, inputs
 // of products in compute type, and the attention's rows.
-int64_t attention_bytes(const ModelConfig& m, TokenBytes of) {
+int64_t attention_bytes(const ModelConfig& m, TokenBytes of, bool rings) {
   const int64_t D = m.width, q = m.query_width(), kv = m.key_value_width(), statistics = m.is_llama() ? 4 : 8;
-  const int64_t scores = m.attention == "standard" ? m.heads * m.context : 0;
+  const int64_t scores = m.attention == "standard" && !rings ? m.heads * m.context : 0;
   return of.master * D + statistics + of.compute * (D + (q + 2 * kv) + q) + 4 * (m.heads + scores);
 }
 
@@ -95,10 +95,16 @@ int64_t head_bytes(const ModelConfig& m, TokenBytes of, int64_t tokens) {
          last_streams_bytes(m, of);
 }
 
+// Of an attention whose keys go round: keys and values of two ranks, gradients of three, sums of rows.
+int64_t ring_bytes(const ModelConfig& m, TokenBytes of) {
+  return 2 * m.key_value_width() * (2 * of.compute + 3 * of.master) + of.master * m.query_width();
+}
+
 // Of one of `tokens` tokens that pass together.
-int64_t activation_bytes_per_token(const ModelConfig& m, const TrainConfig& train, int64_t tokens) {
+int64_t activation_bytes_per_token(const ModelConfig& m, const TrainConfig& train, int64_t tokens, bool rings) {
   const TokenBytes of{4, train.numeric() == Precision::bf16 ? 2 : 4};
-  const int64_t attention = attention_bytes(m, of), mlp = mlp_bytes(m, of), passing = passing_bytes(m, of, tokens);
+  const int64_t attention = attention_bytes(m, of, rings), mlp = mlp_bytes(m, of);
+  const int64_t passing = passing_bytes(m, of, tokens) + (rings ? ring_bytes(m, of) : 0);
   const int64_t beside = std::max(head_bytes(m, of, tokens), mixing_bytes(m, of)), streams = stream_bytes(m, train);
   if (!train.recompute) return m.layers * (attention + mlp) + streams + std::max(beside, passing);
   const bool apart = m.has_streams() && m.is_paper_form();  // each sublayer is computed again by itself
@@ -204,8 +210,9 @@ MemoryPlan plan_memory(const ModelConfig& model, const LoraConfig& lora, const H
   plan.gradients += (e.whole + rows) * 4;
   plan.optimiser = optimiser_bytes(e.whole + (e.spread + ranks - 1) / ranks, optim) + rows * 8;
   plan.activations =
-      micro * model.context *
-      (activation_bytes_per_token(model, train, micro * model.context) + memory_bytes_per_token(model, memory, compute));
+      micro * model.context / parallel.context *
+      (activation_bytes_per_token(model, train, micro * model.context / parallel.context, parallel.context > 1) +
+       memory_bytes_per_token(model, memory, compute));
   return plan;
 }
 

@@ -24,11 +24,11 @@ struct MemoryPlan {
 
 // Elements of all weights, without building the model.
 int64_t count_parameters(const ModelConfig& model);
-// Activations are the most that tensors take within a step beside the others, for one micro-batch of `samples`: within 5 % on
-// CPUs, where it is the model's own weights that are trained.
+// Activations are the most that tensors take within a step beside the others, for one micro-batch of `samples`, or for a rank's
+// tokens of them: within 5 % on CPUs, where it is the model's own weights that are trained.
 // Where the model's own weights are frozen: no gradients, no moments, matrices in the compute type alone, or in NF4. With
 // recomputation of every block the input is kept, and all activations of one block. The table of a hash memory is
-// spread over `ranks`, and of trained matrices what `parallel` says (parallel/shard_plan.h).
+// spread over `ranks`, which hold the same, and of trained matrices what `parallel` says (parallel/shard_plan.h).
 MemoryPlan plan_memory(const ModelConfig& model, const LoraConfig& lora, const HashMemoryConfig& memory,
                        const OptimConfig& optim, const TrainConfig& train, const ParallelConfig& parallel,
                        int64_t samples, int ranks);

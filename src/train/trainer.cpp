@@ -18,6 +18,7 @@
 #include "store/checkpoint_reader.h"
 #include "train/evaluate.h"
 #include "train/memory.h"
+#include "train/token_share.h"
 
 namespace braid {
 
@@ -25,6 +26,7 @@ Trainer::Trainer(TrainTask task, const Mesh& mesh, RunRecorder& recorder, StopRe
     : task_(std::move(task)),
       ranks_(mesh.world()),
       replicas_(mesh.data()),
+      mesh_(mesh),
       recorder_(recorder),
       stop_request_(stop_request),
       sets_(task_.trained, {mesh.replicas(), mesh.place().tensor, static_cast<int>(mesh.shape().tensor)}, task_.sharding),
@@ -105,13 +107,13 @@ bool Trainer::at_end() const {
 
 Batch Trainer::fetch() const {
   const std::vector<Slice> all = position_.data.next(plan_.samples);
-  return gather(*plan_.data, part_of(all, is_idle() ? Slice{0, 1} : mine()));
+  return own_tokens(gather(*plan_.data, part_of(all, is_idle() ? Slice{0, 1} : mine())), context_part(mesh_));
 }
 
 // The divisor of every gradient: agreed before backward, so that a mean of means never arises.
 double Trainer::global_targets(const Batch& batch) {
   int64_t count = is_idle() ? 0 : batch.target_count;
-  if (!plan_.whole) replicas_.host.all_reduce({&count, 1, Dtype::int64}, ReduceOp::sum).wait();
+  if (!plan_.whole) mesh_.replicas().host.all_reduce({&count, 1, Dtype::int64}, ReduceOp::sum).wait();
   return double(std::max<int64_t>(count, 1));
 }
 
@@ -142,7 +144,8 @@ void Trainer::forward_backward(const Batch& batch, double targets) {
     sets_.arm(&pass == &passes.back());
     sets_.start_backward();
     if (task_.adapters) {
-      task_.adapters->set_position({uint32_t(position_.step), uint64_t((mine().first + pass.first) * batch.length)});
+      task_.adapters->set_position(dropout_position(position_.step, mine().first + pass.first, pass.count, batch.length,
+                                                    context_part(mesh_)));
     }
     plan_.loss(batch, pass.first, pass.count, pass.counts ? 1 / targets : 0, pass.counts ? totals_ : nobody).backward();
   }
@@ -155,9 +158,9 @@ void Trainer::forward_backward(const Batch& batch, double targets) {
 }
 
 // The step's only host-device synchronisation: loss sums of all ranks, what they want to agree on and the gradient norm
-// in one copy. Ranks that saw the same samples have the same sums, and each brings its part of them.
+// in one copy. Ranks that saw the same tokens have the same sums, and each brings its part of them.
 StepNumbers Trainer::read_numbers(double targets) {
-  const double copies = double(ranks_.host.size() / replicas_.host.size());
+  const double copies = double(ranks_.host.size() / mesh_.replicas().host.size());
   at::Tensor sums = at::cat({totals_.values / copies, my_flags().to(totals_.values.device(), true), sets_.own_squares()});
   ranks_.data.all_reduce(buffer_of(sums), ReduceOp::sum).wait();
   const at::Tensor all = at::cat({sums, sets_.shared_norm()}).cpu();
@@ -277,8 +280,7 @@ void Trainer::maybe_evaluate() {
   const int64_t largest = slice_of(task_.train.batch, 0, replicas_.host.size()).count;  // of any rank's share
   const int64_t micro = std::max<int64_t>(1, task_.train.micro_batch > 0 ? task_.train.micro_batch : largest);
   sets_.open();
-  const Evaluation e = evaluate(task_.model, *task_.held_out, task_.train.eval_samples, micro, replicas_.data,
-                                task_.held_out_loss);
+  const Evaluation e = evaluate(task_.model, *task_.held_out, task_.train.eval_samples, micro, mesh_, task_.held_out_loss);
   sets_.close();
   recorder_.evaluation({step, e.loss, e.accuracy, e.targets, watch.seconds()});
   position_.evaluated(e.loss);

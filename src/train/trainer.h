@@ -56,7 +56,8 @@ struct RunOutcome {
 
 class Trainer {
  public:
-  // The ranks of the mesh's data axis share a batch, and each needs at least one sample of it. Collective.
+  // The ranks of the mesh's data axis share a batch, and each needs at least one sample of it; those of its context axis
+  // share each sample. The mesh must outlive it. Collective.
   Trainer(TrainTask task, const Mesh& mesh, RunRecorder& recorder, StopRequest& stop_request);
   ~Trainer();
   Trainer(const Trainer&) = delete;
@@ -106,6 +107,7 @@ class Trainer {
   TrainTask task_;
   TrainRanks ranks_;     // all
   TrainRanks replicas_;  // those that share a batch
+  const Mesh& mesh_;
   RunRecorder& recorder_;
   StopRequest& stop_request_;
   TrainedSets sets_;

@@ -59,6 +59,18 @@ TEST(LayoutPlan, SpreadingMoreKeepsLessOnARank) {
   EXPECT_LT(found(plans, "none", 4).memory.weights, found(plans, "none", 1).memory.weights / 3);
 }
 
+TEST(LayoutPlan, SharingTokensKeepsFewerActivations) {
+  RunConfig config = llama();
+  config.train.batch = 1;
+  config.model.context = 256;
+  const auto plans = best_of_each(plan_layouts(config, cluster_of(1, 4)), cluster_of(1, 4));
+  ASSERT_EQ(found(plans, "none", 1).layout.parallel.context, 4);  // a single sample
+  const LayoutPlan& shared = found(plans, "none", 1);
+  EXPECT_GT(shared.traffic.keys, 0);
+  const auto whole = plan_layouts(config, cluster_of(1, 1));
+  EXPECT_LT(shared.memory.activations, found(whole, "none", 1).memory.activations / 3);
+}
+
 TEST(LayoutPlan, HeadsThatDoNotDivideAreNoLayout) {
   RunConfig config = llama();
   config.model.kv_heads = 2;
@@ -102,7 +114,7 @@ TEST(LayoutPlan, WhatIsNotPlannedIsNamed) {
   RunConfig config = llama();
   config.lora.rank = 4;
   EXPECT_THROW(plan_layouts(config, cluster_of(1, 2)), UsageError);
-  EXPECT_THROW(plan_layouts(llama(), cluster_of(16, 8)), UsageError);  // 8 samples
+  EXPECT_THROW(plan_layouts(llama(), cluster_of(256, 8)), UsageError);  // 8 samples of 32 tokens
 }
 
 }  // namespace

@@ -12,13 +12,16 @@ SMALL = ["model.dialect=llama", "model.layers=3", "model.width=32", "model.heads
          "model.context=16", "model.attention=sdpa", "train.batch=9", "train.steps=3", "train.layer_metrics_every=0"]  # fmt: skip
 RESIDUAL = ["model.residual=residual"]
 PAPER = ["model.residual=mhc", "model.connection_form=paper"]
+# Ranks, what replicas keep parts of, ranks that share a sample and that hold a model, micro-batch, recomputation.
 LAYOUTS = {
-    "data": (2, "none", 1, 5, False, RESIDUAL),
-    "optimizer": (3, "optimizer", 1, 2, False, RESIDUAL),
-    "gradients": (2, "gradients", 1, 2, False, [*RESIDUAL, "train.precision=bf16"]),
-    "parameters": (2, "parameters", 1, 2, True, [*RESIDUAL, "train.precision=bf16"]),
-    "tensor": (2, "none", 2, 4, True, RESIDUAL),
-    "data_tensor_mhc": (4, "none", 2, 2, False, PAPER),
+    "data": (2, "none", 1, 1, 5, False, RESIDUAL),
+    "optimizer": (3, "optimizer", 1, 1, 2, False, RESIDUAL),
+    "gradients": (2, "gradients", 1, 1, 2, False, [*RESIDUAL, "train.precision=bf16"]),
+    "parameters": (2, "parameters", 1, 1, 2, True, [*RESIDUAL, "train.precision=bf16"]),
+    "tensor": (2, "none", 1, 2, 4, True, RESIDUAL),
+    "data_tensor_mhc": (4, "none", 1, 2, 2, False, PAPER),
+    "context": (2, "parameters", 2, 1, 4, True, [*RESIDUAL, "train.precision=bf16"]),
+    "context_tensor_mhc": (4, "none", 2, 2, 9, False, PAPER),
 }
 
 
@@ -47,11 +50,11 @@ def test_an_automatic_layout_is_the_first_that_is_planned(tmp_path):
 
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_a_step_sends_what_was_planned(tmp_path, name):
-    ranks, shard, tensor, micro, recompute, more = LAYOUTS[name]
+    ranks, shard, context, tensor, micro, recompute, more = LAYOUTS[name]
     overrides = [*SMALL, *more]
-    layout = {"data": ranks // tensor, "tensor": tensor, "shard": shard, "micro_batch": micro, "recompute": recompute}
+    layout = {"data": ranks // (context * tensor), "context": context, "tensor": tensor, "shard": shard, "micro_batch": micro, "recompute": recompute}
     (plan,) = [p for p in planned(tmp_path, ranks, overrides) if {key: p[key] for key in layout} == layout]
     run = braid_run.train("configs/mhc/demo_mhc.toml", tmp_path / "run", *overrides, f"parallel.shard={shard}", f"parallel.tensor={tensor}",
-                          f"train.micro_batch={micro}", f"train.recompute={str(recompute).lower()}", ranks=ranks)  # fmt: skip
+                          f"parallel.context={context}", f"train.micro_batch={micro}", f"train.recompute={str(recompute).lower()}", ranks=ranks)  # fmt: skip
     sent = run["communicated_bytes"]
     assert sent[1] == plan["sent_bytes"]["total"]

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "parallel/context_parallel.h"
+
+#include "nn/precompiled.h"
+#include "parallel/ring_attention.h"
+#include "parallel/zigzag.h"
+
+namespace braid {
+
+void join_context_parts(Transformer& model, Communicator& comm) {
+  if (comm.size() == 1) return;
+  const ContextPart part{comm.rank(), comm.size()};
+  model.share_tokens({[part](int64_t tokens) { return zigzag_positions(tokens, part); },
+                      [&comm](const at::Tensor& packed, int64_t heads) { return ring_attention(packed, heads, comm); }});
+}
+
+}  // namespace braid
