@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Training with a model spread over the ranks, beside one rank that has all of it: 20 steps, the same numbers.
-#include <c10/core/CPUAllocator.h>
 #include <gtest/gtest.h>
 
-#include <atomic>
 #include <cmath>
 #include <map>
 #include <optional>
 
 #include "../nn/support.h"
+#include "counting_allocator.h"
 #include "base/error.h"
 #include "comm/communicator.h"
 #include "data/dataset.h"
@@ -78,7 +77,7 @@ class Training {
     optim.weight_decay = 0.1;
     sets_.emplace(std::vector<TrainedSet>{{adapters_ ? adapters_->parameters() : model_.parameters(), optim}},
                   TrainedPlace{TrainRanks{comm, comm}}, sharding);
-    if (sets_->gathers()) model_.wrap_blocks(sets_->gather(one.recompute ? recompute_blocks() : BlockWrapper()));
+    if (sets_->spreads()) model_.wrap_blocks(sets_->gather(one.recompute ? recompute_blocks() : BlockWrapper()));
   }
 
   Numbers run(int steps) {
@@ -193,42 +192,11 @@ std::vector<Case> cases() {
 INSTANTIATE_TEST_SUITE_P(Models, ShardedTraining, testing::ValuesIn(cases()),
                          [](const auto& info) { return std::string(info.param.name); });
 
-// Counts the bytes of all tensors on the CPU that are alive. Memory that outlives it still knows where to count.
-class CountingAllocator final : public c10::Allocator {
- public:
-  CountingAllocator() : base_(c10::GetCPUAllocator()) { c10::SetCPUAllocator(this, 200); }
-  ~CountingAllocator() override { c10::SetCPUAllocator(base_, 200); }
-
-  c10::DataPtr allocate(size_t bytes) override {
-    auto* held = new Held{base_->allocate(bytes), int64_t(bytes), live_};
-    peak_ = std::max(peak_.load(), *live_ += held->bytes);
-    return {held->memory.get(), held, &release, c10::Device(c10::kCPU)};
-  }
-  void copy_data(void* to, const void* from, size_t bytes) const override { default_copy_data(to, from, bytes); }
-  int64_t live() const { return *live_; }
-  int64_t peak() const { return peak_; }
-
- private:
-  using Count = std::shared_ptr<std::atomic<int64_t>>;
-  struct Held {
-    c10::DataPtr memory;
-    int64_t bytes;
-    Count live;
-  };
-  static void release(void* context) {
-    const std::unique_ptr<Held> held(static_cast<Held*>(context));
-    *held->live -= held->bytes;
-  }
-  c10::Allocator* base_;
-  Count live_ = std::make_shared<std::atomic<int64_t>>(0);
-  std::atomic<int64_t> peak_ = 0;
-};
-
 const Case larger{.name = "larger", .dialect = "poc", .residual = "residual", .larger = true};
 
 // Weights, gradients and moments that a rank holds between steps.
 double held_after(Communicator& comm, Sharding sharding) {
-  CountingAllocator memory;
+  test::CountingAllocator memory;
   Training training(larger, comm, sharding);
   training.run(1);
   testing::Test::RecordProperty(str("bytes_of_", int(sharding)), str(memory.live(), ", at most ", memory.peak()));
