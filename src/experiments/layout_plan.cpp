@@ -121,8 +121,8 @@ double ring_seconds(const LayoutPlan& plan, const ModelConfig& model, const Clus
 }
 
 // Gradients leave while the backward pass, two thirds of the work, goes on: of every micro-batch where each sends its own,
-// else of the last. Gathered weights come in what is left of the time that blocks take; updated ones and activations are
-// waited for.
+// else of the last. Gathered weights come in what is left of the time that blocks take, updated ones while the first
+// micro-batch goes forward; activations are waited for.
 double waiting_seconds(const LayoutPlan& plan, const ModelConfig& model, const ClusterConfig& cluster, int64_t passes) {
   const Traffic& sent = plan.traffic;
   const int64_t tensor = plan.layout.parallel.tensor, replicas = plan.layout.data * plan.layout.parallel.context;
@@ -140,7 +140,8 @@ double waiting_seconds(const LayoutPlan& plan, const ModelConfig& model, const C
   const double sums = seconds(Collective::all_reduce, sent.sums, 2, replicas * tensor, 1);
   const double behind_backward = std::min(gradients, backward);
   const bool gathers = sharding == Sharding::parameters;
-  const double behind_blocks = gathers ? std::min(weights, plan.compute_seconds - behind_backward) : 0;
+  const double blocks = gathers ? plan.compute_seconds - behind_backward : plan.compute_seconds / double(3 * passes);
+  const double behind_blocks = std::min(weights, blocks);
   const double ring = ring_seconds(plan, model, cluster, passes);
   return gradients - behind_backward + weights - behind_blocks + activations + ring + sums;
 }

@@ -189,7 +189,7 @@ RunOutcome train_only(RunRequest request, RunSite site) {
   TaskData data = open_data(request, start, host);
   keep_freed_memory();
 
-  const Mesh mesh(site.ranks, config.parallel.mesh());
+  const Mesh mesh(site.in_steps.value_or(site.ranks), config.parallel.mesh());
   const RunModel made = make_model(config, data, start, mesh, device_of(site.world));
   Transformer& model = *made.model;
   ExtraMetrics extra = depth_metrics(model, mesh.replicas(), config.train.layer_metrics_every);

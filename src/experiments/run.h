@@ -2,6 +2,7 @@
 // One configured training run from start to end: folder, data, model, loop, last status.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "base/log.h"
@@ -26,6 +27,7 @@ struct RunSite {
   TrainRanks ranks;  // all of the world, or a group of it
   Logger& logger;
   StopRequest& stop;
+  std::optional<TrainRanks> in_steps = {};  // what the model and its steps see of `ranks`, where something measures them
 };
 
 // Trains, or goes on with what OUT holds, and makes the evaluations of eval.at_end when the run is done; a run that has ended already is left as it is and its outcome returned.

@@ -22,21 +22,36 @@ std::unique_ptr<LoraModel> adapters_for(Transformer& model, const RunConfig& con
   return adapters;
 }
 
+// Others begin with weights that are there whole, or something reads them all before the first step.
+bool draws_parts(const RunConfig& config, const Mesh& mesh) {
+  return config.parallel.sharding() != Sharding::none && mesh.replicas().host.size() > 1 && config.model.path.empty() &&
+         !config.lora.enabled() && !config.memory.enabled() && !config.gist.enabled();
+}
+
+void spread_first_values(RunModel& made, const RunConfig& config, TaskData& data, const RankGroup& replicas) {
+  made.spread = std::make_shared<ShardedSet>(made.model->parameters(), config.parallel.sharding(), replicas.host, replicas.data);
+  ShardedWeights& weights = made.spread->weights();
+  initialise(*made.model, config, data, [&](Parameter& parameter, const at::Tensor& values) { weights.store(parameter, values); });
+  weights.publish();
+  weights.arrive();
+}
+
 }  // namespace
 
 RunModel make_model(const RunConfig& config, TaskData& data, const RunStart& start, const Mesh& mesh, const at::Device& device) {
   Communicator& host = mesh.world().host;
-  const bool trains = trains_model(config.lora, config.memory);
+  const bool trains = trains_model(config.lora, config.memory), parts = draws_parts(config, mesh);
   RunModel made;
   const RankGroup tensor = mesh.tensor();
   made.model = std::make_unique<Transformer>(tensor_share(config.model, tensor.host.rank(), tensor.host.size()),
                                              config.train.numeric(), device,
-                                             trains ? Weights::trained : Weights::frozen);
+                                             parts ? Weights::elsewhere : trains ? Weights::trained : Weights::frozen);
   join_tensor_parts(*made.model, config.model, tensor.data);
   join_context_parts(*made.model, mesh.context().data);
   made.model->residual().keep_streams_every(config.train.stream_interval);
   if (config.train.recompute) made.model->wrap_blocks(recompute_blocks());
-  if (config.model.path.empty()) initialise(*made.model, config, data);
+  if (parts) spread_first_values(made, config, data, mesh.replicas());
+  if (config.model.path.empty() && !parts) initialise(*made.model, config, data);
   // A checkpoint of adapters or a memory holds nothing of the frozen weights they are put on.
   if (!config.model.path.empty() && (start.checkpoint.empty() || !trains)) load_pretrained(*made.model, config.model, host);
   made.adapters = adapters_for(*made.model, config);
@@ -61,7 +76,7 @@ std::vector<TrainedSet> trained_sets(const RunModel& made, const RunConfig& conf
     const auto complete = [parts = made.adapter_parts.get()] { parts->sum_gradients(); };
     sets.push_back({made.adapters->parameters(), config.optim, false, complete});
   }
-  if (trains_model(config.lora, config.memory)) sets.push_back({made.model->parameters(), config.optim});
+  if (trains_model(config.lora, config.memory)) sets.push_back({made.model->parameters(), config.optim, false, {}, made.spread});
   if (!made.memory) return sets;
   OptimConfig table = config.optim;
   table.kind = "adamw";

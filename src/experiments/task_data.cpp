@@ -102,11 +102,11 @@ void follow_epochs(RunConfig& config) {
   train.steps = train.epochs * ((samples_of_epoch(config) + train.batch - 1) / train.batch);
 }
 
-void initialise(Transformer& model, const RunConfig& config, TaskData& data) {
+void initialise(Transformer& model, const RunConfig& config, TaskData& data, const StoreValues& elsewhere) {
   if (config.model.is_llama()) {
-    initialise_llama(model, config.train.seed);
+    initialise_llama(model, config.train.seed, elsewhere);
   } else {
-    initialise_poc(model, data.generator);
+    initialise_poc(model, data.generator, elsewhere);
   }
 }
 

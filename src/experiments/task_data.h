@@ -11,7 +11,7 @@
 #include "comm/communicator.h"
 #include "data/dataset.h"
 #include "experiments/run_config.h"
-#include "nn/transformer.h"
+#include "nn/initialise.h"
 
 namespace braid {
 
@@ -29,7 +29,7 @@ TaskData open_task_data(const RunConfig& config, const std::string& run_folder, 
 // be part of the next pass. UsageError: data without an end.
 void follow_epochs(RunConfig& config);
 
-// First values of the weights, by the model's dialect.
-void initialise(Transformer& model, const RunConfig& config, TaskData& data);
+// First values of the weights, by the model's dialect; `elsewhere` takes those of weights without memory.
+void initialise(Transformer& model, const RunConfig& config, TaskData& data, const StoreValues& elsewhere = {});
 
 }  // namespace braid

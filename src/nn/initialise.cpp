@@ -17,10 +17,20 @@ at::Generator seeded_generator(int64_t seed) {
 
 namespace {
 
+// A parameter that has no memory is lent some, and its values go where it has.
+void write(Parameter& parameter, const StoreValues& elsewhere, const std::function<void(Parameter&)>& values) {
+  if (parameter.master.defined()) return values(parameter);
+  parameter.master = at::empty(parameter.slice.shape, at::kFloat);
+  values(parameter);
+  elsewhere(parameter, parameter.master);
+  parameter.master = at::Tensor();
+}
+
 // Draws on the CPU in fp32, as PyTorch's modules do before a model is moved, then into the parameter.
 class PocInitialiser {
  public:
-  PocInitialiser(ParameterSet& set, at::Generator& generator) : set_(set), generator_(generator) {}
+  PocInitialiser(ParameterSet& set, at::Generator& generator, const StoreValues& elsewhere)
+      : set_(set), generator_(generator), elsewhere_(elsewhere) {}
 
   void normal(const std::string& name, double scale) {
     store(name, at::empty(shape(name), at::kFloat).normal_(0.0, 1.0, generator_) * scale);
@@ -42,12 +52,15 @@ class PocInitialiser {
   at::Tensor drawn(const std::vector<int64_t>& shape, double bound) {
     return at::empty(shape, at::kFloat).uniform_(-bound, bound, generator_);
   }
-  void store(const std::string& name, const at::Tensor& values) { take_values(set_.named(name), values); }
+  void store(const std::string& name, const at::Tensor& values) {
+    write(set_.named(name), elsewhere_, [&](Parameter& parameter) { take_values(parameter, values); });
+  }
   const std::vector<int64_t>& shape(const std::string& name) { return set_.named(name).shape; }
 
  private:
   ParameterSet& set_;
   at::Generator& generator_;
+  const StoreValues& elsewhere_;
 };
 
 // torch.nn.MultiheadAttention: output projection first (its bias is drawn, then overwritten by 0), packed Xavier QKV.
@@ -93,11 +106,13 @@ std::string block_name(int64_t layer) { return "blocks." + std::to_string(layer)
 
 }  // namespace
 
-void initialise_poc(Transformer& model, at::Generator& generator) {
+void initialise_poc(Transformer& model, at::Generator& generator) { initialise_poc(model, generator, {}); }
+
+void initialise_poc(Transformer& model, at::Generator& generator, const StoreValues& elsewhere) {
   const at::NoGradGuard no_gradient;
   const ModelConfig& config = model.config();
   ParameterSet& set = model.parameters();
-  PocInitialiser init(set, generator);
+  PocInitialiser init(set, generator, elsewhere);
   init.normal("embedding.weight", 1.0);
   init.normal("positions", 0.01);
   for (int64_t layer = 0; layer < config.layers; ++layer) poc_block(init, set, block_name(layer), config);
@@ -151,14 +166,15 @@ bool writes_residual(const std::string& name) {
 }
 
 // Matrices with the deviation that `of` says, norms 1, mixing logits as ever.
-void initialise_normal(Transformer& model, int64_t seed, const std::function<double(const Parameter&)>& of) {
+void initialise_normal(Transformer& model, int64_t seed, const std::function<double(const Parameter&)>& of,
+                       const StoreValues& elsewhere) {
   const at::NoGradGuard no_gradient;
   for (Parameter& parameter : model.parameters().all()) {
     if (parameter.name.starts_with("mix.")) continue;
     if (parameter.shape.size() == 1) {
       parameter.master.fill_(1.0);
     } else {
-      fill_normal(parameter, seed, of(parameter));
+      write(parameter, elsewhere, [&](Parameter& p) { fill_normal(p, seed, of(p)); });
     }
   }
   if (model.config().has_streams()) start_connections(model.parameters(), model.config(), seed);
@@ -167,19 +183,21 @@ void initialise_normal(Transformer& model, int64_t seed, const std::function<dou
 
 }  // namespace
 
-void initialise_llama(Transformer& model, int64_t seed) {
+void initialise_llama(Transformer& model, int64_t seed) { initialise_llama(model, seed, {}); }
+
+void initialise_llama(Transformer& model, int64_t seed, const StoreValues& elsewhere) {
   const double deviation = 0.02, residual_deviation = deviation / std::sqrt(2.0 * double(model.config().layers));
-  initialise_normal(model, seed, [&](const Parameter& parameter) {
-    return writes_residual(parameter.name) ? residual_deviation : deviation;
-  });
+  const auto of = [&](const Parameter& parameter) { return writes_residual(parameter.name) ? residual_deviation : deviation; };
+  initialise_normal(model, seed, of, elsewhere);
 }
 
 void initialise_fan_in(Transformer& model, int64_t seed) {
   const double share = 1 / std::sqrt(2.0 * double(model.config().layers));
-  initialise_normal(model, seed, [&](const Parameter& parameter) {
+  const auto of = [&](const Parameter& parameter) {
     if (parameter.name == "embedding.weight") return 1.0;
     return (writes_residual(parameter.name) ? share : 1.0) / std::sqrt(double(parameter.shape[1]));
-  });
+  };
+  initialise_normal(model, seed, of, {});
 }
 
 }  // namespace braid

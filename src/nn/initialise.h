@@ -4,6 +4,8 @@
 
 #include <ATen/core/Generator.h>
 
+#include <functional>
+
 #include "nn/transformer.h"
 
 namespace braid {
@@ -11,13 +13,19 @@ namespace braid {
 // A private CPU generator seeded like torch.manual_seed(seed).
 at::Generator seeded_generator(int64_t seed);
 
+// What takes the first values of parameters that have no memory of their own (Weights::elsewhere): `values` are those of the
+// part that the parameter holds, one parameter after the other.
+using StoreValues = std::function<void(Parameter& parameter, const at::Tensor& values)>;
+
 // PyTorch's own defaults, drawn in the order in which softwarewrighter/mHC-poc draws them, so that the same seed gives
 // bit-equal tensors. The generator is left where that program's data stream begins.
 void initialise_poc(Transformer& model, at::Generator& generator);
+void initialise_poc(Transformer& model, at::Generator& generator, const StoreValues& elsewhere);
 
 // Normal(0, 0.02) matrices, the ones that write into the residual stream divided by sqrt(2 L) (GPT-2); norms 1. Each
 // element is a pure function of (seed, parameter name, global element index).
 void initialise_llama(Transformer& model, int64_t seed);
+void initialise_llama(Transformer& model, int64_t seed, const StoreValues& elsewhere);
 
 // Normal(0, 1 / sqrt(fan-in)) matrices, the ones that write into the residual stream divided by sqrt(2 L), embeddings
 // Normal(0, 1), norms 1; drawn like those. A narrow model (width 64) that is to learn to compress comes off the ground

@@ -71,7 +71,7 @@ at::Tensor view_of(const at::Tensor& flat, const Parameter& parameter) {
 
 }  // namespace
 
-void ParameterSet::allocate(Precision precision, const at::Device& device) {
+void ParameterSet::lay_out(Precision precision, const at::Device& device) {
   precision_ = precision;
   int64_t total = 0;
   groups_.clear();
@@ -82,6 +82,12 @@ void ParameterSet::allocate(Precision precision, const at::Device& device) {
     parameter->offset = total;
     total += count;
   }
+  master_ = gradient_ = at::empty({0}, at::TensorOptions().device(device).dtype(master_type(precision)));
+}
+
+void ParameterSet::allocate(Precision precision, const at::Device& device) {
+  lay_out(precision, device);
+  const int64_t total = groups_.empty() ? 0 : groups_.back().first + groups_.back().count;
   const auto options = at::TensorOptions().device(device);
   master_ = at::zeros({total}, options.dtype(master_type(precision)));
   const bool trains = std::any_of(parameters_.begin(), parameters_.end(), [](const auto& p) { return p.trainable; });
@@ -124,7 +130,8 @@ int64_t ParameterSet::elements() const {
 
 void ParameterSet::release() {
   for (Parameter& parameter : parameters_) parameter.master = parameter.compute = parameter.gradient = at::Tensor();
-  master_ = compute_ = gradient_ = at::Tensor();
+  master_ = gradient_ = at::empty({0}, master_.options());
+  compute_ = at::Tensor();
 }
 
 void ParameterSet::zero_gradients() {
@@ -141,7 +148,7 @@ void ParameterSet::refresh_compute() {
     return;
   }
   for (Parameter& parameter : parameters_) {
-    if (!parameter.compute.is_same(parameter.master)) parameter.compute.copy_(parameter.master);
+    if (parameter.master.defined() && !parameter.compute.is_same(parameter.master)) parameter.compute.copy_(parameter.master);
   }
 }
 

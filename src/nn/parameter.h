@@ -79,6 +79,8 @@ class ParameterSet {
   Parameter& add(const std::string& name, std::vector<int64_t> shape, int group = 0);
   // Lays all parameters out by group, then in reverse order of creation (the order in which backward finishes them).
   void allocate(Precision precision, const at::Device& device);
+  // The same without memory, which someone else gives each parameter: master() and gradient() tell type and device alone.
+  void lay_out(Precision precision, const at::Device& device);
   // Each tensor by itself and none trainable: matrices in compute type only (their master is that one), vectors as
   // above; no gradients. What is not stored has a name and a shape only.
   void allocate_frozen(Precision precision, const at::Device& device);
@@ -97,7 +99,7 @@ class ParameterSet {
   void set_rate(int group, double factor) { rates_[group] = factor; }
   double rate(int group) const { return rates_.count(group) ? rates_.at(group) : 1.0; }
 
-  // The flat buffers go: from now on someone else gives the parameters their memory.
+  // The flat buffers go, as if they had been laid out without.
   void release();
   void zero_gradients();
   void start_backward();   // before each backward pass

@@ -34,7 +34,9 @@ Transformer::Transformer(const ModelConfig& config, Precision precision, const a
   assign_groups(parameters_);
   if (config.is_quantised() && weights != Weights::frozen) throw Error("a quantised model is not trained itself");
   if (config.is_quantised()) leave_out_quantised();
-  weights == Weights::frozen ? parameters_.allocate_frozen(precision, device) : parameters_.allocate(precision, device);
+  if (weights == Weights::frozen) parameters_.allocate_frozen(precision, device);
+  if (weights == Weights::elsewhere) parameters_.lay_out(precision, device);
+  if (weights == Weights::trained) parameters_.allocate(precision, device);
   set_output_types(precision);
 }
 

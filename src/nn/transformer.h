@@ -18,8 +18,8 @@
 namespace braid {
 
 // A quantised model (ModelConfig::quantise) is always frozen, and its projections in NF4 have no weights until a loader
-// gives them their source (models/hf_model.h).
-enum class Weights { trained, frozen };
+// gives them their source (models/hf_model.h). elsewhere: trained, in memory that someone else gives (ParameterSet::lay_out).
+enum class Weights { trained, frozen, elsewhere };
 
 // Is shown what goes along depth (ResidualState::carried): before the first sublayer, depth 0, and behind each.
 using DepthObserver = std::function<void(int64_t depth, const at::Tensor& carried)>;

@@ -24,10 +24,16 @@ int64_t layer_of(const std::string& name) {
   return -1;
 }
 
+int64_t last_block(ParameterSet& parameters) {
+  int64_t last = -1;
+  for (const Parameter& parameter : parameters.all()) last = std::max(last, layer_of(parameter.name));
+  return last;
+}
+
 // Whether the parameter goes on where the unit ends.
 bool joins(const ShardUnit& unit, const ShardUnit& alone, int64_t limit) {
   return unit.elements < limit && unit.layer == alone.layer && unit.group == alone.group && unit.whole == alone.whole &&
-         unit.reads_master == alone.reads_master;
+         unit.reads_master == alone.reads_master && (unit.first_block < 0) == (alone.first_block < 0);
 }
 
 }  // namespace
@@ -35,17 +41,19 @@ bool joins(const ShardUnit& unit, const ShardUnit& alone, int64_t limit) {
 std::vector<ShardUnit> plan_units(ParameterSet& parameters, Sharding sharding, int ranks, BucketSizes sizes) {
   std::vector<Parameter*> order = parameters.in_buffer_order();
   std::stable_partition(order.begin(), order.end(), [](const Parameter* p) { return !stays_whole(*p); });
-  const int64_t element = parameters.precision() == Precision::fp64 ? 8 : 4;
+  const int64_t element = parameters.precision() == Precision::fp64 ? 8 : 4, last = last_block(parameters);
   std::vector<ShardUnit> units;
   for (Parameter* parameter : order) {
     ShardUnit alone;
     alone.whole = stays_whole(*parameter);
     alone.layer = sharding == Sharding::parameters && !alone.whole ? layer_of(parameter->name) : -1;
+    if (!alone.whole) alone.first_block = parameter->name == "head.weight" ? last : layer_of(parameter->name);
     alone.group = parameter->group;
     alone.reads_master = parameter->reads_master;
     const int64_t limit = (units.size() <= 1 ? sizes.first_bytes : sizes.other_bytes) / element;
     if (units.empty() || !joins(units.back(), alone, limit)) units.push_back(alone);
     ShardUnit& unit = units.back();
+    unit.first_block = std::min(unit.first_block, alone.first_block);
     unit.places.push_back({parameter, unit.elements});
     unit.elements += padded(parameter->elements(), ParameterSet::alignment);
   }

@@ -25,6 +25,7 @@ struct ShardUnit {
   std::vector<Place> places;
   int64_t elements = 0, part = 0;  // with padding; of all ranks and of one (of each, all, where it is whole)
   int64_t layer = -1;              // whose block alone needs these weights; -1: they are needed throughout a step
+  int64_t first_block = -1;        // the first that reads any of these weights; -1: they are needed before it
   int group = 0;
   bool whole = false, reads_master = false;
 };

@@ -9,7 +9,7 @@ namespace braid {
 
 class ShardedSet {
  public:
-  // Takes over the set's memory; `sharding` is not none. The set must outlive it. Collective over `host` (AgreedError where
+  // Takes over the set's memory, or gives it some (ShardedWeights); `sharding` is not none. The set must outlive it. Collective over `host` (AgreedError where
   // ranks would cut differently) and, from then on, over `data`.
   ShardedSet(ParameterSet& parameters, Sharding sharding, Communicator& host, Communicator& data, BucketSizes sizes = {});
 

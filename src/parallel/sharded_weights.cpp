@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "parallel/sharded_weights.h"
 
+#include <algorithm>
+#include <exception>
+#include <limits>
+
 #include "nn/precompiled.h"
 
 namespace braid {
@@ -12,22 +16,48 @@ ShardedWeights::ShardedWeights(const std::vector<ShardUnit>& units, ParameterSet
   const at::TensorOptions options = parameters.master().options();
   master_ = options.dtype(master_type(parameters.precision()));
   compute_ = options.dtype(compute_type(parameters.precision()));
-  const bool copies = master_.dtype() != compute_.dtype();
-  for (size_t i = 0; i < units.size(); ++i) {
-    Held& held = held_[i];
-    const at::Tensor flat = at::zeros({units[i].elements}, master_);
-    for (const auto& [parameter, offset] : units[i].places) {
-      flat.narrow(0, offset, parameter->elements()).copy_(parameter->master.flatten());
-    }
-    const at::Tensor mine = units[i].whole ? flat : flat.narrow(0, comm.rank() * units[i].part, units[i].part);
-    const bool keeps_flat = !travels(i) && (!copies || units[i].reads_master);
-    held.part = keeps_flat || units[i].whole ? mine : mine.clone();
-    if (travels(i)) continue;
-    if (keeps_flat || units[i].whole) held.master = flat;
-    held.compute = copies ? flat.to(compute_) : flat;
-  }
+  for (size_t i = 0; i < units.size(); ++i) hold(i);
   parameters.release();
-  for (size_t i = 0; i < units.size(); ++i) give(i);
+  for (size_t i = 0; i < units.size(); ++i) {
+    give(i);
+    if (!units[i].whole && !travels(i)) published_.push_back(i);
+  }
+  std::stable_sort(published_.begin(), published_.end(),
+                   [&](size_t a, size_t b) { return units[a].first_block < units[b].first_block; });
+}
+
+// Messages under way write into what goes here. While an exception ends this rank, those that they come from may be anywhere.
+ShardedWeights::~ShardedWeights() {
+  if (std::uncaught_exceptions() > 0) return;
+  for (Held& held : held_) held.work.wait();
+}
+
+void ShardedWeights::hold(size_t unit) {
+  const ShardUnit& of = units_[unit];
+  const bool copies = master_.dtype() != compute_.dtype(), has_values = of.places.front().parameter->master.defined();
+  const bool keeps_master = of.whole || (!travels(unit) && (!copies || of.reads_master));
+  at::Tensor flat;
+  if (has_values || keeps_master) flat = at::zeros({of.elements}, master_);
+  for (const auto& [parameter, offset] : of.places) {
+    if (has_values) flat.narrow(0, offset, parameter->elements()).copy_(parameter->master.flatten());
+  }
+  const int64_t first = of.whole ? 0 : comm_.rank() * of.part;
+  const at::Tensor mine = flat.defined() ? flat.narrow(0, first, of.part) : at::zeros({of.part}, master_);
+  Held& held = held_[unit];
+  held.part = has_values && !keeps_master ? mine.clone() : mine;
+  if (keeps_master) held.master = flat;
+  if (travels(unit)) return;
+  held.compute = !copies ? flat : flat.defined() ? flat.to(compute_) : at::zeros({of.elements}, compute_);
+}
+
+void ShardedWeights::store(const Parameter& parameter, const at::Tensor& values) {
+  const at::NoGradGuard no_gradient;
+  for (size_t i = 0; i < units_.size(); ++i) {
+    for (const ParameterPart& part : parts_of(units_[i], comm_.rank())) {
+      if (part.parameter != &parameter) continue;
+      held_[i].part.narrow(0, part.offset, part.count).copy_(values.flatten().narrow(0, part.first, part.count));
+    }
+  }
 }
 
 void ShardedWeights::give(size_t unit) {
@@ -69,11 +99,19 @@ void ShardedWeights::finish_gather(size_t unit) {
 
 void ShardedWeights::publish() {
   const at::NoGradGuard no_gradient;
+  arrive();
+  for (const size_t i : published_) start_gather(i);
   for (size_t i = 0; i < units_.size(); ++i) {
-    if (!units_[i].whole && !travels(i)) start_gather(i);
+    if (units_[i].whole) finish_gather(i);
   }
-  for (size_t i = 0; i < units_.size(); ++i) {
-    if (units_[i].whole || held_[i].coming) finish_gather(i);
+}
+
+void ShardedWeights::arrive() { arrive_for(std::numeric_limits<int64_t>::max()); }
+
+void ShardedWeights::arrive_for(int64_t block) {
+  const at::NoGradGuard no_gradient;
+  for (const size_t i : published_) {
+    if (held_[i].coming && units_[i].first_block <= block) finish_gather(i);
   }
 }
 
@@ -85,6 +123,7 @@ void ShardedWeights::drop(size_t unit) {
 }
 
 void ShardedWeights::open() {
+  arrive_for(-1);
   const at::NoGradGuard no_gradient;
   std::vector<size_t> coming;
   for (size_t i = 0; i < units_.size(); ++i) {
@@ -104,6 +143,7 @@ void ShardedWeights::close() {
 }
 
 void ShardedWeights::enter(int64_t layer, int64_t next) {
+  arrive_for(layer);
   const at::NoGradGuard no_gradient;
   for (size_t i = 0; i < units_.size(); ++i) {
     if (units_[i].layer >= 0 && units_[i].layer != layer && units_[i].layer != next) drop(i);

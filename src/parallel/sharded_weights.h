@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Weights of which each rank updates its part of every unit. Either all ranks hold what layers read, and updated parts go
-// to all (ZeRO-1 and -2), or a rank holds its part alone and gathers a unit when a layer needs it (ZeRO-3). In bf16 what
+// to all while the next step begins (ZeRO-1 and -2), or a rank holds its part alone and gathers a unit when a layer needs it (ZeRO-3). In bf16 what
 // crosses is the copies that products read; fp32 masters cross where layers read them.
 #pragma once
 
@@ -13,18 +13,29 @@ enum class FullWeights { kept, gathered };
 
 class ShardedWeights {
  public:
-  // Takes the set's weights over, part by part; its flat buffers go. `units` must outlive it.
+  // Takes the set's weights over, part by part; its flat buffers go. A set without memory (ParameterSet::lay_out) gets some,
+  // and then its first values by store(). `units` must outlive it.
   ShardedWeights(const std::vector<ShardUnit>& units, ParameterSet& parameters, Communicator& comm, FullWeights full);
+
+  ~ShardedWeights();
+  ShardedWeights(const ShardedWeights&) = delete;
+  ShardedWeights& operator=(const ShardedWeights&) = delete;
 
   // Masters that this rank updates, [unit.part].
   const at::Tensor& part(size_t unit) const { return held_[unit].part; }
-  // After they have changed: what all ranks hold follows. Collective.
+  // Of all values that a parameter holds, those of this rank's part; publish() when all are there.
+  void store(const Parameter& parameter, const at::Tensor& values);
+  // After they have changed: what all ranks hold follows, in the order in which blocks will ask for it. Collective.
   void publish();
+  // All that was published is here when it returns.
+  void arrive();
 
-  // Gathered weights: what is needed throughout a step comes, and all goes. Collective.
+  // What is needed before the first block is here when it returns; gathered weights that are needed throughout a step come,
+  // and all go. Collective.
   void open();
   void close();
-  // The weights of block `layer` are here when it returns, those of `next` on their way, and others' are gone. Collective.
+  // The weights of block `layer` are here when it returns; of gathered ones those of `next` are on their way, and others'
+  // are gone. Collective.
   void enter(int64_t layer, int64_t next);
 
  private:
@@ -34,11 +45,12 @@ class ShardedWeights {
     Work work;
     bool coming = false;
   };
-  at::Tensor unit_of(const at::Tensor& flat, const ShardUnit& unit) const;
+  void hold(size_t unit);
   void give(size_t unit);         // the parameters their views, or none
   void start_gather(size_t unit);
   void finish_gather(size_t unit);
   void drop(size_t unit);
+  void arrive_for(int64_t block);
   bool travels(size_t unit) const { return full_ == FullWeights::gathered && !units_[unit].whole; }
 
   const std::vector<ShardUnit>& units_;
@@ -46,10 +58,11 @@ class ShardedWeights {
   FullWeights full_;
   at::TensorOptions master_, compute_;
   std::vector<Held> held_;
+  std::vector<size_t> published_;  // units that publish() sends, in its order
 };
 
-// For Transformer::wrap_blocks, around `inner` (recomputation) if there is one: a block's weights are gathered while the
-// one before it is computed, forward and backward.
+// For Transformer::wrap_blocks, around `inner` (recomputation) if there is one: a block's weights come while those before it
+// are computed, gathered ones in backward as well.
 BlockWrapper gather_blocks(std::vector<ShardedWeights*> sets, BlockWrapper inner);
 
 }  // namespace braid

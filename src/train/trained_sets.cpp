@@ -19,8 +19,8 @@ void TrainedSets::add(const TrainedSet& set) {
     members_.push_back({set.parameters, set.complete, std::move(reducer), nullptr});
     return update_with(whole_ranges(set.parameters), set.optim, set.own);
   }
-  members_.push_back({set.parameters, set.complete, nullptr,
-                      std::make_unique<ShardedSet>(set.parameters, sharding_, ranks.host, ranks.data)});
+  const auto spread = [&] { return std::make_shared<ShardedSet>(set.parameters, sharding_, ranks.host, ranks.data); };
+  members_.push_back({set.parameters, set.complete, nullptr, set.spread ? set.spread : spread()});
   for (const bool whole : {false, true}) update_with(members_.back().sharded->ranges(whole), set.optim, !whole);
 }
 
@@ -31,7 +31,9 @@ void TrainedSets::update_with(std::vector<UpdateRange> ranges, const OptimConfig
 
 void TrainedSets::open() {
   for (Member& member : members_) {
-    if (member.sharded) member.sharded->weights().open();
+    if (!member.sharded) continue;
+    member.sharded->weights().open();
+    if (!enters_blocks_) member.sharded->weights().arrive();
   }
 }
 
@@ -42,6 +44,7 @@ void TrainedSets::close() {
 }
 
 BlockWrapper TrainedSets::gather(BlockWrapper inner) {
+  enters_blocks_ = true;
   std::vector<ShardedWeights*> sets;
   for (Member& member : members_) {
     if (member.sharded) sets.push_back(&member.sharded->weights());

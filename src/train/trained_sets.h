@@ -28,6 +28,7 @@ struct TrainedSet {
   OptimConfig optim;
   bool own = false;  // each rank has parts of its own: their gradients are complete where they lie, and not reduced
   std::function<void()> complete = {};  // what gradients need once those of all samples are there
+  std::shared_ptr<ShardedSet> spread = nullptr;  // of a set that was spread before it had values; else it is made here
 };
 
 class TrainedSets {
@@ -39,8 +40,9 @@ class TrainedSets {
   // gather() wraps finds those of its blocks. Collective, and so is every pass of gathered weights.
   void open();
   void close();
-  bool gathers() const { return sharding_ == Sharding::parameters; }
+  bool spreads() const { return sharding_ != Sharding::none; }
   BlockWrapper gather(BlockWrapper inner);
+  bool enters_blocks() const { return enters_blocks_; }  // whether someone has what gather() wraps
   // Whether every rank must make the same number of backward passes in a step.
   bool counts_passes() const { return sharding_ >= Sharding::gradients; }
 
@@ -64,7 +66,7 @@ class TrainedSets {
     ParameterSet& parameters;
     std::function<void()> complete;
     std::unique_ptr<GradientReducer> reducer;
-    std::unique_ptr<ShardedSet> sharded;
+    std::shared_ptr<ShardedSet> sharded;
   };
   struct Updated {
     std::vector<UpdateRange> ranges;
@@ -82,6 +84,7 @@ class TrainedSets {
   std::vector<Member> members_;
   std::vector<Updated> updated_;
   at::Device device_;
+  bool enters_blocks_ = false;
 };
 
 }  // namespace braid

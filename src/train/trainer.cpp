@@ -33,12 +33,12 @@ Trainer::Trainer(TrainTask task, const Mesh& mesh, RunRecorder& recorder, StopRe
       checkpointer_(task_.checkpoint, sets_.state_tensors(), ranks_.host),
       totals_(make_loss_totals(task_.model.device())),
       position_(task_.train) {
-  if (!sets_.gathers()) return;
+  if (!sets_.spreads() || task_.plan) return;  // passes of a plan's own may go round the wrapper
   task_.model.wrap_blocks(sets_.gather(task_.train.recompute ? recompute_blocks() : BlockWrapper()));
 }
 
 Trainer::~Trainer() {
-  if (sets_.gathers()) task_.model.wrap_blocks({});
+  if (sets_.enters_blocks()) task_.model.wrap_blocks({});
 }
 
 void Trainer::resume(const std::string& checkpoint, const Manifest& manifest) {

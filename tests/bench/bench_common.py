@@ -160,9 +160,9 @@ def mpirun(ranks, command):
     return ["mpirun", "-q", "--oversubscribe", "--bind-to", "none", "-n", str(ranks), *command]
 
 
-def braid_run(config, sets, folder, ranks, options):
-    """braid train; the /train table as a dict of lists."""
-    command = [BRAID, "train", str(config), "--out", str(folder), "--device", options.device]
+def braid_run(config, sets, folder, ranks, options, program=(BRAID, "train")):
+    """braid train, or a program that takes the same options; the /train table as a dict of lists."""
+    command = [*program, str(config), "--out", str(folder), "--device", options.device]
     for assignment in [*sets, "checkpoint.every=0", "checkpoint.at_end=false"]:
         command += ["--set", assignment]
     run("braid", [mpirun(ranks, command)], environment(max(1, options.threads // ranks), options.wait_policy))

@@ -3,12 +3,13 @@
 """Trains the poc model in PyTorch from the same configuration files as braid, and writes what each step gave.
 
     poc_torch.py configs/mhc/demo_mhc.toml --out losses.json [--set train.steps=5] [--threads 2] [--dtype bf16]
-                 [--simplified | --as-published] [--compile] [--device cuda]
+                 [--simplified | --as-published] [--compile] [--fsdp] [--device cuda]
 
 --as-published works tensor by tensor and layer by layer, as that program does; --simplified (the default) is what a
 PyTorch user would make of it: batched Sinkhorn, length-S vectors, causal attention, fused AdamW, one read of all numbers.
 bf16 is autocast. With RANK, WORLD_SIZE and BENCH_RENDEZVOUS (a file that does not exist yet) set, as one rank of
-DistributedDataParallel over gloo or NCCL; ranks then share each batch.
+DistributedDataParallel over gloo or NCCL, or with --fsdp as one of FSDP2 (fully_shard of each block and of the whole); ranks
+then share each batch.
 
 A step's seconds are what braid's step_seconds are: from the batch to the updated weights, loss, gradient norm and
 the check for finite numbers read on the host; the gain is computed afterwards. On GPUs that read is the step's only
@@ -21,6 +22,7 @@ import json
 import math
 import os
 import pathlib
+import resource
 import statistics
 import sys
 import time
@@ -28,6 +30,8 @@ import tomllib
 
 import torch
 import torch.distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
@@ -68,11 +72,14 @@ def build(config, published, dtype="fp32", device="cpu"):
     if dtype == "fp64":
         model.double()
     model.to(device)
+    return model, optimiser_of(model, config)
+
+
+def optimiser_of(model, config):
     optim = config["optim"]
-    optimiser = torch.optim.AdamW(
-        model.parameters(), lr=optim["learning_rate"], weight_decay=optim.get("weight_decay", 0.0), fused=not published
+    return torch.optim.AdamW(
+        model.parameters(), lr=optim["learning_rate"], weight_decay=optim.get("weight_decay", 0.0), fused=not model.published
     )
-    return model, optimiser
 
 
 def forward_and_loss(model, x, y):
@@ -92,6 +99,7 @@ def read_numbers(model, loss, logits):
         finite = bool(torch.isfinite(loss)) and bool(torch.isfinite(logits).all())
         return loss.item(), math.sqrt(sum(g.norm().item() ** 2 for g in gradients)), finite
     norm = torch.nn.utils.get_total_norm(gradients)
+    norm = norm.full_tensor() if hasattr(norm, "full_tensor") else norm  # of all parts, where each rank has some
     finite = torch.isfinite(logits).all() & torch.isfinite(loss)
     values = torch.stack([loss.detach().double(), norm.double(), finite.double()]).tolist()
     return values[0], values[1], values[2] > 0
@@ -120,23 +128,40 @@ class WithLoss(torch.nn.Module):
         return forward_and_loss(self.model, x, y)
 
 
-def wrapped(model, compiled, compile_mode=None):
+def fully_sharded(forward, dtype, device):
+    """Parameters, gradients and the optimiser's state in parts, gathered block by block (ZeRO-3). In bf16 that is gathered."""
+    narrow = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+    options = {"mesh": init_device_mesh(device, (ranks(),))} | ({"mp_policy": narrow} if dtype == "bf16" else {})
+    for block in forward.model.blocks:
+        fully_shard(block, **options)
+    return fully_shard(forward, **options)
+
+
+def wrapped(model, compiled, compile_mode=None, sharded=False, dtype="fp32", device="cpu"):
     forward = WithLoss(model)
+    if sharded:
+        return fully_sharded(forward, dtype, device)
     if ranks() > 1:
         forward = DistributedDataParallel(forward, gradient_as_bucket_view=True)
     return torch.compile(forward, mode=compile_mode) if compiled else forward
 
 
-def train(config, published=False, dtype="fp32", compiled=False, compile_mode=None, device="cpu"):
+def train(config, published=False, dtype="fp32", compiled=False, compile_mode=None, device="cpu", sharded=False):
     model, optimiser = build(config, published, dtype, device)
-    forward = wrapped(model, compiled, compile_mode)
+    forward = wrapped(model, compiled, compile_mode, sharded, dtype, device)
+    if sharded:
+        optimiser = optimiser_of(model, config)
     steps = []
     for _ in range(config["train"]["steps"]):
         start = time.perf_counter()
         row = train_step(model, forward, optimiser, config, dtype)
         row["seconds"] = time.perf_counter() - start
-        steps.append(row | {"gain": model.gain()})
+        steps.append(row | {"gain": math.nan if sharded else model.gain()})
     return steps
+
+
+def peak_bytes(device):
+    return torch.cuda.max_memory_allocated() if device == "cuda" else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 @contextlib.contextmanager
@@ -167,19 +192,21 @@ def main():
     form.add_argument("--simplified", dest="published", action="store_false")
     parser.set_defaults(published=False)
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--fsdp", action="store_true", help="over several ranks: FSDP2 instead of DistributedDataParallel")
     parser.add_argument("--compile-mode", help="what torch.compile calls so; reduce-overhead uses CUDA graphs")
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
     with rank_of_a_group(options.device):
         steps = train(read_config(options.config, options.set), options.published, options.dtype, options.compile,
-                      options.compile_mode, options.device)  # fmt: skip
+                      options.compile_mode, options.device, options.fsdp)  # fmt: skip
         speaks = ranks() == 1 or dist.get_rank() == 0
     if not speaks:
         return
     if options.out:
         rate = 1 / statistics.median(row["seconds"] for row in steps)
-        pathlib.Path(options.out).write_text(json.dumps({"steps_per_second": rate, "steps": steps}))
+        pathlib.Path(options.out).write_text(json.dumps({"steps_per_second": rate, "steps": steps,
+                                                         "peak_memory_bytes": peak_bytes(options.device)}))  # fmt: skip
     for i, row in enumerate(steps):
         print(f"{i:4d} loss {row['loss']:.6f} norm {row['grad_norm']:.6f} gain {row['gain']:.6f} {row['seconds']:.3f} s")
 

@@ -21,6 +21,7 @@ PROGRAMS = {
     "compiled-published": ("torch.compile of published", ["--as-published", "--compile"], False, False),
     "compiled-graphs": ("compiled, with CUDA graphs", ["--compile", "--compile-mode", "reduce-overhead"], False, True),
     "ddp": ("DistributedDataParallel of simplified", [], True, False),
+    "fsdp": ("FSDP2 of simplified, each block by itself", ["--fsdp"], True, False),
     "ddp-published": ("DistributedDataParallel of published", ["--as-published"], True, False),
 }
 DEFAULT_CONFIGS = ["demo_mhc", "tiny_12l_mhc", "tiny_12l_baseline"]

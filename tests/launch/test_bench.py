@@ -41,7 +41,7 @@ def one_line(done, code, words):
 
 def test_the_script_names_what_there_is():
     done = subprocess.run([ROOT / "launch/bench", "--help"], capture_output=True, text=True)
-    words = ("step", "attention", " mhc ", "collectives", " io ", "tokenizer", " nf4 ", "finetune", " gist ", " decode ", " serve ")
+    words = ("step", " scale ", "attention", " mhc ", "collectives", " io ", "tokenizer", " nf4 ", "finetune", " gist ", " decode ", " serve ")
     assert done.returncode == 0 and all(word in done.stdout for word in words)
     one_line(subprocess.run([ROOT / "launch/bench", "steps"], capture_output=True, text=True), 2, "unknown 'steps'")
     one_line(subprocess.run([ROOT / "launch/bench"], capture_output=True, text=True), 2, "say what to measure")

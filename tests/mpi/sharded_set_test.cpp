@@ -138,6 +138,14 @@ TEST_P(Sharded, ChangedPartsReachTheLayersOfAllRanks) {
   }
 }
 
+// Or are published again before a step has asked for them, as after a checkpoint was loaded.
+TEST_P(Sharded, MayGoWhileItsWeightsAreOnTheirWay) {
+  allocate(Precision::fp32);
+  ShardedSet sharded = spread();
+  sharded.weights().publish();
+  sharded.weights().publish();
+}
+
 TEST_P(Sharded, RanksThatCutDifferentlyAreToldSo) {
   if (world().size() == 1) GTEST_SKIP() << "one rank agrees with itself";
   if (world().rank() == world().size() - 1) set_.add("blocks.0.bias", {50, 8});

@@ -77,7 +77,7 @@ class Training {
     optim.weight_decay = 0.1;
     sets_.emplace(std::vector<TrainedSet>{{adapters_ ? adapters_->parameters() : model_.parameters(), optim}},
                   TrainedPlace{TrainRanks{comm, comm}}, sharding);
-    if (sets_->gathers()) model_.wrap_blocks(sets_->gather(one.recompute ? recompute_blocks() : BlockWrapper()));
+    if (sets_->spreads()) model_.wrap_blocks(sets_->gather(one.recompute ? recompute_blocks() : BlockWrapper()));
   }
 
   Numbers run(int steps) {

@@ -53,6 +53,19 @@ TEST_P(Plan, GivesEachElementOfAMatrixToOneRank) {
 
 INSTANTIATE_TEST_SUITE_P(Ranks, Plan, testing::Values(2, 3, 4, 7));
 
+// Weights that all ranks hold come before the first block that reads them: the head's with the last one's.
+TEST_F(AnyPlan, KnowsWhichBlockReadsAUnitFirst) {
+  for (const ShardUnit& unit : plan_units(set_, Sharding::optimizer, 2, {1, 5000})) {
+    if (unit.whole) continue;
+    for (const auto& place : unit.places) {
+      const std::string& name = place.parameter->name;
+      const int64_t reader = name == "head.weight" ? 2 : name == "embedding.weight" ? -1 : name.at(7) - '0';
+      EXPECT_LE(unit.first_block, reader) << name;
+      EXPECT_EQ(unit.first_block < 0, reader < 0) << name;
+    }
+  }
+}
+
 TEST_F(AnyPlan, GatheredUnitsAreOfOneBlockAndOthersAreNot) {
   std::map<int64_t, int> units;
   for (const ShardUnit& unit : plan_units(set_, Sharding::parameters, 2)) {
