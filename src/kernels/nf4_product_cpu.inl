@@ -97,7 +97,7 @@ BRAID_INLINE void few_rows_of(const Nf4Matrix& w, int64_t row, const float* x, f
   const int64_t blocks = w.columns / nf4_block, first = row * blocks;
   const float* absmax = w.scales.absmax + first;
   if (w.scales.codes) {
-    for (int64_t b = 0; b < R * blocks; ++b) scratch[b] = block_absmax(w.scales, first + b);
+    block_absmaxes(w.scales, first, R * blocks, scratch);
     absmax = scratch;
   }
   FloatLanes sums[R][N] = {};
