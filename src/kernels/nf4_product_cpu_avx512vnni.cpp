@@ -106,10 +106,11 @@ BRAID_INLINE __m512i codes_of(const uint8_t* packed, int64_t rest) {
   return _mm512_castsi256_si512(_mm256_loadu_si256((const __m256i*)packed));
 }
 
-// R rows from `packed` on times N tokens x [N, pairs].
+// R rows from `packed` on times N tokens x [N, pairs]. Rows lie one behind the other: memory is read ahead in one stream.
 template <int R, int N>
 BRAID_INLINE void few_rows(const Table& table, const uint8_t* packed, const float* const (&scales)[R], int64_t columns,
                            const FixedToken* x, FloatLanes (&sums)[R][N]) {
+  constexpr int64_t ahead = 4096;
   const int64_t row_bytes = columns / 2, stride = pairs_in(columns);
   for (int64_t first = 0; first < columns; first += pair) {
     __m512i numbers[R][quarters];
@@ -117,7 +118,7 @@ BRAID_INLINE void few_rows(const Table& table, const uint8_t* packed, const floa
 #pragma GCC unroll 4
     for (int r = 0; r < R; ++r) {
       const __m512i codes = codes_of(packed + r * row_bytes, columns - first);
-      __builtin_prefetch(packed + (R + r) * row_bytes);
+      __builtin_prefetch(packed + r * row_bytes + ahead);
       numbers[r][0] = numbers_at(table, _mm512_srli_epi16(codes, 4));
       numbers[r][1] = numbers_at(table, codes);
       numbers[r][2] = numbers_at(table, _mm512_srli_epi16(codes, 12));
