@@ -4,6 +4,7 @@
 // for, rounded to bfloat16, are whole multiples of 2^-11; a token's numbers are multiples of 2^-15 of the power of two above
 // the largest of their block, so that all are exact but those below a 128th of it.
 #include <immintrin.h>
+#include <omp.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -145,7 +146,8 @@ BRAID_INLINE void few_rows(const Table& table, const uint8_t* packed, const floa
 }
 
 template <int R, int N>
-BRAID_INLINE void few_rows_of(const Table& table, const Nf4Matrix& w, int64_t row, const FixedToken* x, float* scratch, Bf16* y) {
+BRAID_INLINE void few_rows_of(const Table& table, const Nf4Matrix& w, int64_t row, const FixedToken* x, float* scratch, Bf16* y,
+                              int64_t stride) {
   const float* scales[R];
   for (int r = 0; r < R; ++r) scales[r] = row_scales(w, row + r, scratch + r * 2 * pairs_in(w.columns));
   FloatLanes sums[R][N] = {};
@@ -153,35 +155,38 @@ BRAID_INLINE void few_rows_of(const Table& table, const Nf4Matrix& w, int64_t ro
 #pragma GCC unroll 4
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 8
-    for (int n = 0; n < N; ++n) store(y + n * w.rows + row + r, FloatLanes{} + sum_of(sums[r][n]), 1);
+    for (int n = 0; n < N; ++n) store(y + n * stride + row + r, FloatLanes{} + sum_of(sums[r][n]), 1);
   }
 }
 
 // So few streams of memory at once; registers have room for the sums of few_tokens.
 constexpr int R = 2;
 
+// Rows first to end - 1.
 template <int N>
-void few_of(const Nf4Matrix& w, const FixedToken* x, Bf16* y) {
-#pragma omp parallel
-  {
-    const Table table = whole_values();
-    const ZeroedArray<float> scratch(R * 2 * pairs_in(w.columns));
-#pragma omp for schedule(static)
-    for (int64_t row = 0; row < w.rows; row += R) {
-      if (row + R <= w.rows) {
-        few_rows_of<R, N>(table, w, row, x, &scratch[0], y);
-      } else {
-        for (int64_t rest = row; rest < w.rows; ++rest) few_rows_of<1, N>(table, w, rest, x, &scratch[0], y);
-      }
-    }
-  }
+void few_between(const Nf4Matrix& w, const FixedToken* x, Bf16* y, int64_t stride, int64_t first, int64_t end) {
+  const Table table = whole_values();
+  const ZeroedArray<float> scratch(R * 2 * pairs_in(w.columns));
+  int64_t row = first;
+  for (; row + R <= end; row += R) few_rows_of<R, N>(table, w, row, x, &scratch[0], y, stride);
+  for (; row < end; ++row) few_rows_of<1, N>(table, w, row, x, &scratch[0], y, stride);
+}
+
+// x [tokens, columns] to [tokens, pairs]; `out` is zeroed.
+void fix_all(const Bf16* x, int64_t tokens, int64_t columns, FixedToken* out) {
+  for (int64_t n = 0; n < tokens; ++n) fix(x + n * columns, columns, out + n * pairs_in(columns));
 }
 
 void few(const Nf4Matrix& w, int64_t tokens, const Bf16* x, Bf16* y) {
-  const int64_t stride = pairs_in(w.columns);
-  const ZeroedArray<FixedToken> fixed(tokens * stride);
-  for (int64_t n = 0; n < tokens; ++n) fix(x + n * w.columns, w.columns, &fixed[n * stride]);
-  with_tokens(tokens, [&](auto count) BRAID_LAMBDA { few_of<count.value>(w, &fixed[0], y); });
+  const ZeroedArray<FixedToken> fixed(tokens * pairs_in(w.columns));
+  fix_all(x, tokens, w.columns, &fixed[0]);
+  with_tokens(tokens, [&](auto count) BRAID_LAMBDA {
+#pragma omp parallel
+    {
+      const Share share = own_share(w.rows);
+      few_between<count.value>(w, &fixed[0], y, w.rows, share.first, share.end);
+    }
+  });
 }
 
 }  // namespace
@@ -190,6 +195,15 @@ void nf4_product_bf16(const Nf4Matrix& w, int64_t tokens, const void* x, void* y
   for (int64_t n = 0; n < tokens; n += few_tokens) {
     few(w, smaller(few_tokens, tokens - n), static_cast<const Bf16*>(x) + n * w.columns, static_cast<Bf16*>(y) + n * w.rows);
   }
+}
+
+void nf4_product_part_bf16(const Nf4Matrix& w, int64_t tokens, const void* x, void* y, int64_t stride, int64_t first,
+                           int64_t end) {
+  const ZeroedArray<FixedToken> fixed(tokens * pairs_in(w.columns));
+  fix_all(static_cast<const Bf16*>(x), tokens, w.columns, &fixed[0]);
+  with_tokens(tokens, [&](auto count) BRAID_LAMBDA {
+    few_between<count.value>(w, &fixed[0], static_cast<Bf16*>(y), stride, first, end);
+  });
 }
 
 }  // namespace braid::kernels::level_avx512vnni
