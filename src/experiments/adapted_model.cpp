@@ -11,6 +11,7 @@
 #include "models/peft_adapter.h"
 #include "models/peft_config.h"
 #include "nn/precompiled.h"
+#include "nn/weight_bytes.h"
 #include "store/checkpoint_reader.h"
 #include "store/crc32c.h"
 #include "store/element_convert.h"
@@ -191,7 +192,9 @@ std::string tokenizer_folder_of(const std::string& checkpoint, const Manifest& m
 }
 
 AdaptedModel load_adapted_model(const ModelSource& source, Precision precision, const at::Device& device) {
-  return source.run.empty() ? of_folder(source, precision, device) : of_run(source, precision, device);
+  AdaptedModel loaded = source.run.empty() ? of_folder(source, precision, device) : of_run(source, precision, device);
+  gather_weights_into_large_pages(*loaded.model);
+  return loaded;
 }
 
 }  // namespace braid

@@ -6,7 +6,10 @@
 #include <optional>
 
 #include "base/error.h"
+#include "infer/fused_blocks.h"
 #include "infer/layer_pass.h"
+#include "kernels/decode_parts.h"
+#include "nn/kernel_call.h"
 #include "nn/precompiled.h"
 
 namespace braid {
@@ -91,6 +94,36 @@ at::Tensor attend_cached(const at::Tensor& x, const Attention& layer, const Step
   return linear(y.transpose(1, 2).reshape({batch, step.tokens, layer.heads * d}), layer.out);
 }
 
+// The blocks one after the other.
+ResidualState run_blocks(Transformer& model, KvCache& cache, const Step& step, const at::Tensor& ids, ResidualState state) {
+  BlockInput* added = model.block_input();
+  if (added) added->enter({ids, step.reach}, &cache.input_past);
+  for (int64_t layer = 0; layer < model.config().layers; ++layer) {
+    state = with_addition(model.residual(), state, added, layer, &cache.input_past);
+    const at::Tensor keys = cache.keys[layer], values = cache.values[layer];
+    state = advance_layer(model, state, layer, [&](const at::Tensor& x, const Attention& attention) {
+      return attend_cached(x, attention, step, keys, values);
+    });
+  }
+  return state;
+}
+
+// x [B, 1, D] through all blocks at once.
+at::Tensor run_fused(Transformer& model, KvCache& cache, const Step& step, const at::Tensor& x) {
+  const Attention& attention = model.blocks().front().attention;
+  const kernels::CachedShape shape{cache.batch(),        attention.heads,    attention.kv_heads,
+                                   attention.head_width, cache.keys.size(3), cache.length};
+  const kernels::Element element = element_of(cache.keys);
+  const int64_t layer_bytes = static_cast<int64_t>(cache.keys.nbytes()) / cache.keys.size(0);
+  auto* const keys = static_cast<std::byte*>(cache.keys.mutable_data_ptr());
+  auto* const values = static_cast<std::byte*>(cache.values.mutable_data_ptr());
+  const auto attend = [&](int64_t layer, const void* packed, void* out, kernels::DecodeThread thread) {
+    kernels::attend_cached(element, shape, packed, cache.padding.data(), keys + layer * layer_bytes,
+                           values + layer * layer_bytes, out, thread.index, thread.count);
+  };
+  return run_fused_blocks(model, x, *step.rotary, {{}, attend});
+}
+
 }  // namespace
 
 at::Tensor decode(Transformer& model, KvCache& cache, const at::Tensor& ids) {
@@ -100,15 +133,11 @@ at::Tensor decode(Transformer& model, KvCache& cache, const at::Tensor& ids) {
   at::Tensor position_ids;
   const Step step = make_step(model, cache, tokens, position_ids);
   ResidualConnection& residual = model.residual();
-  BlockInput* added = model.block_input();
-  if (added) added->enter({ids, step.reach}, &cache.input_past);
   ResidualState state = residual.enter(embed(ids, model.embedding(), position_ids));
-  for (int64_t layer = 0; layer < model.config().layers; ++layer) {
-    state = with_addition(residual, state, added, layer, &cache.input_past);
-    const at::Tensor keys = cache.keys[layer], values = cache.values[layer];
-    state = advance_layer(model, state, layer, [&](const at::Tensor& x, const Attention& attention) {
-      return attend_cached(x, attention, step, keys, values);
-    });
+  if (tokens == 1 && takes_fused_blocks(model, cache.batch())) {
+    state.input = run_fused(model, cache, step, state.input);
+  } else {
+    state = run_blocks(model, cache, step, ids, std::move(state));
   }
   cache.length += tokens;
   const at::Tensor last = residual.leave(state).slice(1, tokens - 1).contiguous();

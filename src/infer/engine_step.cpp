@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "infer/fused_blocks.h"
 #include "infer/layer_pass.h"
 #include "kernels/paged_attention.h"
 #include "nn/attention_parts.h"
@@ -50,14 +51,19 @@ StepInputs inputs_of(std::span<const StepPiece> pieces, const PagedCache& cache)
   return in;
 }
 
+kernels::PagedShape paged_shape(const Attention& layer, const StepInputs& in, const PagedCache& cache) {
+  return {in.ids.numel(), layer.heads, layer.kv_heads, layer.head_width, cache.block_tokens, in.tables.size(1), in.longest};
+}
+
+kernels::PagedInputs paged_inputs(const void* packed, const StepInputs& in) {
+  return {packed, static_cast<const kernels::PagedRow*>(in.rows.const_data_ptr()), in.tables.const_data_ptr<int64_t>()};
+}
+
 // packed [1, R, H + 2 H_kv, d] to [1, R, H d]; its keys and values go into the layer's blocks.
-at::Tensor attend_paged(const at::Tensor& packed, const Attention& layer, const StepInputs& in, at::Tensor keys,
-                        at::Tensor values) {
-  const kernels::PagedShape shape{packed.size(1), layer.heads,       layer.kv_heads, layer.head_width,
-                                  values.size(2), in.tables.size(1), in.longest};
-  const kernels::PagedInputs inputs{packed.const_data_ptr(),
-                                    static_cast<const kernels::PagedRow*>(in.rows.const_data_ptr()),
-                                    in.tables.const_data_ptr<int64_t>()};
+at::Tensor attend_paged(const at::Tensor& packed, const Attention& layer, const StepInputs& in, const PagedCache& cache,
+                        at::Tensor keys, at::Tensor values) {
+  const kernels::PagedShape shape = paged_shape(layer, in, cache);
+  const kernels::PagedInputs inputs = paged_inputs(packed.const_data_ptr(), in);
   const kernels::Launch launch = launch_for(packed);
   const kernels::Element element = element_of(packed);
   at::Tensor out = at::empty({1, shape.rows, layer.heads * layer.head_width}, packed.options());
@@ -67,6 +73,38 @@ at::Tensor attend_paged(const at::Tensor& packed, const Attention& layer, const 
   kernels::paged_attention(launch, shape, element, inputs, keys.const_data_ptr(), values.const_data_ptr(),
                            out.mutable_data_ptr(), scratch.mutable_data_ptr());
   return out;
+}
+
+// x [1, R, D] through all blocks at once.
+at::Tensor run_fused(Transformer& model, PagedCache& cache, const StepInputs& in, const RotaryTable& rotary,
+                     const at::Tensor& x) {
+  const kernels::PagedShape shape = paged_shape(model.blocks().front().attention, in, cache);
+  const kernels::Element element = element_of(cache.keys);
+  const int64_t layer_bytes = static_cast<int64_t>(cache.keys.nbytes()) / cache.keys.size(0);
+  auto* const keys = static_cast<std::byte*>(cache.keys.mutable_data_ptr());
+  auto* const values = static_cast<std::byte*>(cache.values.mutable_data_ptr());
+  const auto store = [&](int64_t layer, const void* packed, kernels::DecodeThread thread) {
+    if (thread.index > 0) return;
+    kernels::store_paged({}, shape, element, paged_inputs(packed, in), keys + layer * layer_bytes, values + layer * layer_bytes);
+  };
+  const auto attend = [&](int64_t layer, const void* packed, void* out, kernels::DecodeThread thread) {
+    kernels::paged_attention_part(shape, element, paged_inputs(packed, in), keys + layer * layer_bytes,
+                                  values + layer * layer_bytes, out, thread.index, thread.count);
+  };
+  return run_fused_blocks(model, x, rotary, {store, attend});
+}
+
+// The blocks one after the other.
+ResidualState run_blocks(Transformer& model, PagedCache& cache, const StepInputs& in, const AttentionContext& context,
+                         ResidualState state) {
+  for (int64_t layer = 0; layer < model.config().layers; ++layer) {
+    const at::Tensor keys = cache.keys[layer], values = cache.values[layer];
+    state = advance_layer(model, state, layer, [&](const at::Tensor& x, const Attention& attention) {
+      const at::Tensor packed = project_heads(x, attention, context).contiguous();
+      return linear(attend_paged(packed, attention, in, cache, keys, values), attention.out);
+    });
+  }
+  return state;
 }
 
 }  // namespace
@@ -85,12 +123,10 @@ at::Tensor run_step(Transformer& model, PagedCache& cache, std::span<const StepP
   }
   ResidualConnection& residual = model.residual();
   ResidualState state = residual.enter(embed(in.ids.unsqueeze(0), model.embedding(), positions));
-  for (int64_t layer = 0; layer < model.config().layers; ++layer) {
-    const at::Tensor keys = cache.keys[layer], values = cache.values[layer];
-    state = advance_layer(model, state, layer, [&](const at::Tensor& x, const Attention& attention) {
-      const at::Tensor packed = project_heads(x, attention, context).contiguous();
-      return linear(attend_paged(packed, attention, in, keys, values), attention.out);
-    });
+  if (takes_fused_blocks(model, in.ids.numel())) {
+    state.input = run_fused(model, cache, in, *context.rotary, state.input);
+  } else {
+    state = run_blocks(model, cache, in, context, std::move(state));
   }
   if (in.wanted.numel() == 0) return at::empty({0, model.config().vocabulary}, state.input.options());
   const at::Tensor last = residual.leave(state).index_select(1, in.wanted);

@@ -30,6 +30,11 @@ void add_norm(Launch launch, NormShape shape, Element element, const void* x, co
   cpu().forward(shape, element, x, f, weight, bias, u, y, mean, rstd);
 }
 
+void add_norm_alone(NormShape shape, Element element, const void* x, const void* f, const void* weight, const void* bias,
+                    void* u, void* y, void* mean, void* rstd) {
+  cpu().alone(shape, element, x, f, weight, bias, u, y, mean, rstd);
+}
+
 void add_norm_backward(Launch launch, NormShape shape, Element element, const void* u, const void* weight,
                        const void* mean, const void* rstd, const void* dy, const void* du, void* dx, void* df,
                        void* dweight, void* dbias) {

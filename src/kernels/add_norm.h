@@ -23,6 +23,10 @@ struct NormShape {
 void add_norm(Launch, NormShape, Element, const void* x, const void* f, const void* weight, const void* bias, void* u,
               void* y, void* mean, void* rstd);
 
+// The same on a CPU by the calling thread alone, which may be one of several in a parallel region.
+void add_norm_alone(NormShape, Element, const void* x, const void* f, const void* weight, const void* bias, void* u, void* y,
+                    void* mean, void* rstd);
+
 // dx = du + the norm's gradient of dy; df, where not null, is the same in `element`. du may be null. mean null: RMS
 // norm. dweight and dbias are added to, in an order that does not depend on the number of threads; null: not wanted.
 void add_norm_backward(Launch, NormShape, Element, const void* u, const void* weight, const void* mean,

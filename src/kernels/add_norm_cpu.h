@@ -9,6 +9,8 @@ namespace braid::kernels {
 struct AddNormKernels {
   void (*forward)(NormShape, Element, const void* x, const void* f, const void* weight, const void* bias, void* u,
                   void* y, void* mean, void* rstd);
+  void (*alone)(NormShape, Element, const void* x, const void* f, const void* weight, const void* bias, void* u,
+                void* y, void* mean, void* rstd);
   void (*backward)(NormShape, Element, const void* u, const void* weight, const void* mean, const void* rstd,
                    const void* dy, const void* du, void* dx, void* df, void* dweight, void* dbias);
 };

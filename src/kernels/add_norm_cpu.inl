@@ -70,9 +70,10 @@ BRAID_INLINE void forward_row(const NormShape& shape, const ForwardArrays<T>& a,
   a.rstd[row] = rstd;
 }
 
+// By all threads, or the calling one alone.
 template <class T>
-void forward_rows(const NormShape& shape, const ForwardArrays<T>& a) {
-#pragma omp parallel for schedule(static)
+void forward_rows(const NormShape& shape, const ForwardArrays<T>& a, bool alone) {
+#pragma omp parallel for schedule(static) if (!alone && shape.rows > 1)
   for (int64_t row = 0; row < shape.rows; ++row) forward_row(shape, a, row);
 }
 
@@ -138,10 +139,10 @@ void backward_rows(const NormShape& shape, const BackwardArrays<T>& a) {
 
 template <class T, class S = typename Lanes<T>::Scalar>
 void forward_of(const NormShape& shape, const void* x, const void* f, const void* weight, const void* bias, void* u,
-                void* y, void* mean, void* rstd) {
+                void* y, void* mean, void* rstd, bool alone) {
   forward_rows<T>(shape, {static_cast<const S*>(x), static_cast<const T*>(f), static_cast<const S*>(weight),
                           static_cast<const S*>(bias), static_cast<S*>(u), static_cast<T*>(y), static_cast<S*>(mean),
-                          static_cast<S*>(rstd)});
+                          static_cast<S*>(rstd)}, alone);
 }
 
 template <class T, class S = typename Lanes<T>::Scalar>
@@ -152,13 +153,23 @@ void backward_of(const NormShape& shape, const void* u, const void* weight, cons
                            static_cast<S*>(dx), static_cast<T*>(df), static_cast<S*>(dweight), static_cast<S*>(dbias)});
 }
 
+void forward_any(NormShape shape, Element element, const void* x, const void* f, const void* weight, const void* bias,
+                 void* u, void* y, void* mean, void* rstd, bool alone) {
+  switch (element) {
+    case Element::float32: return forward_of<float>(shape, x, f, weight, bias, u, y, mean, rstd, alone);
+    case Element::bfloat16: return forward_of<Bf16>(shape, x, f, weight, bias, u, y, mean, rstd, alone);
+    case Element::float64: return forward_of<double>(shape, x, f, weight, bias, u, y, mean, rstd, alone);
+  }
+}
+
 void forward(NormShape shape, Element element, const void* x, const void* f, const void* weight, const void* bias,
              void* u, void* y, void* mean, void* rstd) {
-  switch (element) {
-    case Element::float32: return forward_of<float>(shape, x, f, weight, bias, u, y, mean, rstd);
-    case Element::bfloat16: return forward_of<Bf16>(shape, x, f, weight, bias, u, y, mean, rstd);
-    case Element::float64: return forward_of<double>(shape, x, f, weight, bias, u, y, mean, rstd);
-  }
+  forward_any(shape, element, x, f, weight, bias, u, y, mean, rstd, false);
+}
+
+void forward_alone(NormShape shape, Element element, const void* x, const void* f, const void* weight, const void* bias,
+                   void* u, void* y, void* mean, void* rstd) {
+  forward_any(shape, element, x, f, weight, bias, u, y, mean, rstd, true);
 }
 
 void backward(NormShape shape, Element element, const void* u, const void* weight, const void* mean, const void* rstd,
@@ -172,6 +183,6 @@ void backward(NormShape shape, Element element, const void* u, const void* weigh
 
 }  // namespace
 
-const AddNormKernels add_norm = {forward, backward};
+const AddNormKernels add_norm = {forward, forward_alone, backward};
 
 }  // namespace braid::kernels::BRAID_LEVEL

@@ -37,3 +37,12 @@ BRAID_INLINE void with_tokens(int64_t tokens, const Body& body) {
     default: return body(TokenCount<few_tokens>());
   }
 }
+
+// What the calling thread of a parallel region does of so many rows.
+struct Share {
+  int64_t first, end;
+};
+BRAID_INLINE Share own_share(int64_t rows) {
+  const int64_t thread = omp_get_thread_num(), threads = omp_get_num_threads();
+  return {rows * thread / threads, rows * (thread + 1) / threads};
+}

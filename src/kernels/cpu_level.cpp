@@ -29,8 +29,15 @@ CpuLevel chosen_cpu_level() {
   throw UsageError(str("BRAID_CPU_LEVEL=", wish, ": expected base, avx2 or avx512, at most ", name_of(best), " here"));
 }
 
-bool has_bf16_pairs() {
-  return !std::getenv("BRAID_CPU_LEVEL") && best_cpu_level() == CpuLevel::avx512 && __builtin_cpu_supports("avx512bf16");
-}
+namespace {
+
+// What is beyond the levels: none of it where the environment names one.
+bool may_go_beyond() { return !std::getenv("BRAID_CPU_LEVEL") && best_cpu_level() == CpuLevel::avx512; }
+
+}  // namespace
+
+bool has_bf16_pairs() { return may_go_beyond() && __builtin_cpu_supports("avx512bf16"); }
+
+bool has_word_pairs() { return may_go_beyond() && __builtin_cpu_supports("avx512vnni"); }
 
 }  // namespace braid::kernels

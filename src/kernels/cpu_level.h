@@ -14,5 +14,7 @@ const char* name_of(CpuLevel level);
 
 // Whether products of bfloat16 pairs (AVX512-BF16) may be used; not where the environment names a level.
 bool has_bf16_pairs();
+// Likewise products of pairs of 16-bit whole numbers (AVX512-VNNI).
+bool has_word_pairs();
 
 }  // namespace braid::kernels

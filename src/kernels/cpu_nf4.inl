@@ -45,6 +45,32 @@ BRAID_INLINE WordLanes words_of(const uint8_t* bytes) {
 #endif
 }
 
+// What as many codes as there are lanes stand for.
+BRAID_INLINE FloatLanes looked_up(const float* map, const uint8_t* codes) {
+#if defined(__AVX512F__)
+  return (FloatLanes)_mm512_mask_i32gather_ps(_mm512_setzero_ps(), 0xffff, (__m512i)words_of(codes), map, 4);
+#elif defined(__AVX2__)
+  return (FloatLanes)_mm256_i32gather_ps(map, (__m256i)words_of(codes), 4);
+#else
+  return FloatLanes{map[codes[0]], map[codes[1]], map[codes[2]], map[codes[3]]};
+#endif
+}
+
+// block_absmax of `count` blocks from `first` on.
+BRAID_INLINE void block_absmaxes(const Nf4Scales& scales, int64_t first, int64_t count, float* out) {
+  for (int64_t b = 0; b < count;) {
+    const int64_t block = first + b, sharing = nf4_nested_block - block % nf4_nested_block;
+    if (scales.codes && smaller(count - b, sharing) >= lanes) {
+      FloatLanes product = looked_up(scales.map, scales.codes + block) * scales.absmax[block / nf4_nested_block];
+      __asm__("" : "+x"(product));  // rounded, as above
+      store(out + b, product + scales.offset, lanes);
+      b += lanes;
+    } else {
+      out[b++] = block_absmax(scales, block);
+    }
+  }
+}
+
 // The numbers in `lanes` bytes as two runs of neighbours: even ones come from upper halves, odd ones from lower.
 struct Neighbours {
   FloatLanes first, second;

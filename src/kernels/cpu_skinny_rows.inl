@@ -20,20 +20,21 @@ BRAID_INLINE void rows_of(const SkinnyShape& shape, int64_t row, const X* x, con
 }
 
 template <int R, class X, class T>
-void all_rows(const SkinnyShape& shape, const X* x, const T* weight, const T* bias, T* y) {
-#pragma omp parallel for schedule(static)
-  for (int64_t row = 0; row < shape.outputs; row += R) {
-    if (row + R <= shape.outputs) {
-      rows_of<R>(shape, row, x, weight, bias, y);
-    } else {
-      for (int64_t rest = row; rest < shape.outputs; ++rest) rows_of<1>(shape, rest, x, weight, bias, y);
-    }
-  }
+void rows_between(const SkinnyShape& shape, Share share, const X* x, const T* weight, const T* bias, T* y) {
+  int64_t row = share.first;
+  for (; row + R <= share.end; row += R) rows_of<R>(shape, row, x, weight, bias, y);
+  for (; row < share.end; ++row) rows_of<1>(shape, row, x, weight, bias, y);
 }
 
 // One token's rows are one stream that the processor reads ahead by itself. For more tokens several rows share each x.
 template <class X, class T>
+void product_part(const SkinnyShape& shape, Share share, const X* x, const T* weight, const T* bias, T* y) {
+  if (shape.tokens <= 2) return rows_between<1>(shape, share, x, weight, bias, y);
+  rows_between<rows_at_once>(shape, share, x, weight, bias, y);
+}
+
+template <class X, class T>
 void product(const SkinnyShape& shape, const X* x, const T* weight, const T* bias, T* y) {
-  if (shape.tokens <= 2) return all_rows<1>(shape, x, weight, bias, y);
-  all_rows<rows_at_once>(shape, x, weight, bias, y);
+#pragma omp parallel
+  product_part(shape, own_share(shape.outputs), x, weight, bias, y);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Included once per instruction set with BRAID_LEVEL defined.
 #include <immintrin.h>
+#include <omp.h>
 #include <stddef.h>
 #include <stdint.h>
 

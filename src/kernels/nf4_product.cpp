@@ -28,9 +28,17 @@ bool is_empty(const Nf4Matrix& w, int64_t tokens, Element element) {
 void nf4_product(Launch launch, const Nf4Matrix& w, int64_t tokens, Element element, const void* x, void* y) {
   if (is_empty(w, tokens, element)) return;
   if (launch.place == Place::cuda) return nf4_product_cuda(launch, w, tokens, element, x, y);
-  const bool pairs = element == Element::bfloat16 && w.columns % nf4_block == 0 && has_bf16_pairs();
-  if (pairs) return level_avx512bf16::nf4_product_bf16(w, tokens, x, y);
+  const bool pairs = element == Element::bfloat16 && w.columns % nf4_block == 0 && has_word_pairs();
+  if (pairs) return level_avx512vnni::nf4_product_bf16(w, tokens, x, y);
   cpu().forward(w, tokens, element, x, y);
+}
+
+void nf4_product_part(const Nf4Matrix& w, int64_t tokens, Element element, const void* x, void* y, int64_t stride,
+                      int64_t first, int64_t end) {
+  if (element == Element::bfloat16 && has_word_pairs()) {
+    return level_avx512vnni::nf4_product_part_bf16(w, tokens, x, y, stride, first, end);
+  }
+  cpu().part(w, tokens, element, x, y, stride, first, end);
 }
 
 void nf4_product_transposed(Launch launch, const Nf4Matrix& w, int64_t tokens, Element element, const void* dy,

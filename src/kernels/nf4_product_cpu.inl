@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Included once per instruction set with BRAID_LEVEL defined.
 #include <immintrin.h>
+#include <omp.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -93,11 +94,11 @@ BRAID_INLINE void few_rows(const uint8_t* packed, const float* absmax, int64_t c
 }
 
 template <int R, int N, class T>
-BRAID_INLINE void few_rows_of(const Nf4Matrix& w, int64_t row, const float* x, float* scratch, T* y) {
+BRAID_INLINE void few_rows_of(const Nf4Matrix& w, int64_t row, const float* x, float* scratch, T* y, int64_t stride) {
   const int64_t blocks = w.columns / nf4_block, first = row * blocks;
   const float* absmax = w.scales.absmax + first;
   if (w.scales.codes) {
-    for (int64_t b = 0; b < R * blocks; ++b) scratch[b] = block_absmax(w.scales, first + b);
+    block_absmaxes(w.scales, first, R * blocks, scratch);
     absmax = scratch;
   }
   FloatLanes sums[R][N] = {};
@@ -105,25 +106,36 @@ BRAID_INLINE void few_rows_of(const Nf4Matrix& w, int64_t row, const float* x, f
 #pragma GCC unroll 4
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 8
-    for (int n = 0; n < N; ++n) store(y + n * w.rows + row + r, FloatLanes{} + sum_of(sums[r][n]), 1);
+    for (int n = 0; n < N; ++n) store(y + n * stride + row + r, FloatLanes{} + sum_of(sums[r][n]), 1);
   }
+}
+
+// Rows first to end - 1.
+template <int N, class T>
+void few_between(const Nf4Matrix& w, const float* x, T* y, int64_t stride, int64_t first, int64_t end) {
+  constexpr int R = rows_at_once(N);
+  const ZeroedArray<float> scratch(R * (w.columns / nf4_block));
+  int64_t row = first;
+  for (; row + R <= end; row += R) few_rows_of<R, N>(w, row, x, &scratch[0], y, stride);
+  for (; row < end; ++row) few_rows_of<1, N>(w, row, x, &scratch[0], y, stride);
 }
 
 template <int N, class T>
 void few_of(const Nf4Matrix& w, const float* x, T* y) {
-  constexpr int R = rows_at_once(N);
 #pragma omp parallel
   {
-    const ZeroedArray<float> scratch(R * (w.columns / nf4_block));
-#pragma omp for schedule(static)
-    for (int64_t row = 0; row < w.rows; row += R) {
-      if (row + R <= w.rows) {
-        few_rows_of<R, N>(w, row, x, &scratch[0], y);
-      } else {
-        for (int64_t rest = row; rest < w.rows; ++rest) few_rows_of<1, N>(w, rest, x, &scratch[0], y);
-      }
-    }
+    const Share share = own_share(w.rows);
+    few_between<N>(w, x, y, w.rows, share.first, share.end);
   }
+}
+
+template <class T>
+void few_part(const Nf4Matrix& w, int64_t tokens, const void* x, void* y, int64_t stride, int64_t first, int64_t end) {
+  const ZeroedArray<float> separated(tokens * w.columns);
+  separate(static_cast<const T*>(x), tokens * w.columns, &separated[0]);
+  with_tokens(tokens, [&](auto count) BRAID_LAMBDA {
+    few_between<count.value>(w, &separated[0], static_cast<T*>(y), stride, first, end);
+  });
 }
 
 template <class T>
@@ -225,6 +237,12 @@ void forward(const Nf4Matrix& w, int64_t tokens, Element element, const void* x,
   forward_as<float>(w, tokens, x, y);
 }
 
+void part(const Nf4Matrix& w, int64_t tokens, Element element, const void* x, void* y, int64_t stride, int64_t first,
+          int64_t end) {
+  if (element == Element::bfloat16) return few_part<Bf16>(w, tokens, x, y, stride, first, end);
+  few_part<float>(w, tokens, x, y, stride, first, end);
+}
+
 void transposed(const Nf4Matrix& w, int64_t tokens, Element element, const void* dy_any, void* dx) {
   if (element == Element::bfloat16) {
     return transposed_of(w, tokens, static_cast<const Bf16*>(dy_any), static_cast<Bf16*>(dx));
@@ -234,6 +252,6 @@ void transposed(const Nf4Matrix& w, int64_t tokens, Element element, const void*
 
 }  // namespace
 
-const Nf4ProductKernels nf4_product = {forward, transposed};
+const Nf4ProductKernels nf4_product = {forward, part, transposed};
 
 }  // namespace braid::kernels::BRAID_LEVEL

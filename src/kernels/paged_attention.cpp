@@ -47,6 +47,11 @@ void paged_attention(Launch launch, const PagedShape& shape, Element element, co
   cpu().attention(shape, element, in, keys, values, out);
 }
 
+void paged_attention_part(const PagedShape& shape, Element element, const PagedInputs& in, const void* keys,
+                          const void* values, void* out, int64_t thread, int64_t threads) {
+  cpu().attention_part(shape, element, in, keys, values, out, thread, threads);
+}
+
 int64_t paged_scratch_bytes(Launch launch, const PagedShape& shape, Element element) {
   return launch.place == Place::cuda && !is_empty(shape) ? paged_scratch_bytes_cuda(shape, element) : 0;
 }

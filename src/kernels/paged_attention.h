@@ -38,6 +38,9 @@ void store_paged(Launch, const PagedShape&, Element, const PagedInputs&, void* k
 // hold anything. `scratch` has paged_scratch_bytes bytes where the kernel runs.
 void paged_attention(Launch, const PagedShape&, Element, const PagedInputs&, const void* keys, const void* values,
                      void* out, void* scratch);
+// On a CPU, by each of the threads of a parallel region, that many of them.
+void paged_attention_part(const PagedShape&, Element, const PagedInputs&, const void* keys, const void* values, void* out,
+                          int64_t thread, int64_t threads);
 int64_t paged_scratch_bytes(Launch, const PagedShape&, Element);
 
 }  // namespace braid::kernels

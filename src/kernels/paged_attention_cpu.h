@@ -9,6 +9,8 @@ namespace braid::kernels {
 struct PagedKernels {
   void (*store)(const PagedShape&, Element, const PagedInputs&, void* keys, void* values);
   void (*attention)(const PagedShape&, Element, const PagedInputs&, const void* keys, const void* values, void* out);
+  void (*attention_part)(const PagedShape&, Element, const PagedInputs&, const void* keys, const void* values, void* out,
+                         int64_t thread, int64_t threads);
 };
 
 namespace level_base { extern const PagedKernels paged; }

@@ -132,10 +132,9 @@ void attend_run(const Layout<T>& s, const PagedInputs& in, const T* keys, const 
   }
 }
 
+// Rows of one text that are taken together; how many such runs there are.
 template <class T>
-void attention_typed(const PagedShape& shape, const PagedInputs& in, const void* keys, const void* values, void* out) {
-  const Layout<T> s(shape);
-  const ZeroedArray<Run> runs(s.rows);
+int64_t find_runs(const Layout<T>& s, const PagedInputs& in, Run* runs) {
   int64_t count = 0;
   for (int64_t r = 0; r < s.rows; ++r) {
     Run* const last = count > 0 ? &runs[count - 1] : nullptr;
@@ -143,6 +142,28 @@ void attention_typed(const PagedShape& shape, const PagedInputs& in, const void*
     if (goes_on) ++last->count;
     else runs[count++] = {r, 1};
   }
+  return count;
+}
+
+template <class T>
+void part_typed(const PagedShape& shape, const PagedInputs& in, const void* keys, const void* values, void* out,
+                int64_t thread, int64_t threads) {
+  const Layout<T> s(shape);
+  const ZeroedArray<Run> runs(s.rows);
+  const int64_t items = find_runs(s, in, &runs[0]) * s.key_value_heads;
+  if (thread >= items) return;
+  Scratch<T> m(s);
+  for (int64_t item = thread; item < items; item += threads) {
+    attend_run(s, in, static_cast<const T*>(keys), static_cast<const T*>(values), runs[item / s.key_value_heads],
+               item % s.key_value_heads, m, static_cast<T*>(out));
+  }
+}
+
+template <class T>
+void attention_typed(const PagedShape& shape, const PagedInputs& in, const void* keys, const void* values, void* out) {
+  const Layout<T> s(shape);
+  const ZeroedArray<Run> runs(s.rows);
+  const int64_t count = find_runs(s, in, &runs[0]);
 #pragma omp parallel
   {
     Scratch<T> m(s);
@@ -188,8 +209,17 @@ void attention_any(const PagedShape& s, Element element, const PagedInputs& in, 
   }
 }
 
+void part_any(const PagedShape& s, Element element, const PagedInputs& in, const void* keys, const void* values, void* out,
+              int64_t thread, int64_t threads) {
+  switch (element) {
+    case Element::float32: return part_typed<float>(s, in, keys, values, out, thread, threads);
+    case Element::bfloat16: return part_typed<Bf16>(s, in, keys, values, out, thread, threads);
+    case Element::float64: return part_typed<double>(s, in, keys, values, out, thread, threads);
+  }
+}
+
 }  // namespace
 
-const PagedKernels paged = {store_any, attention_any};
+const PagedKernels paged = {store_any, attention_any, part_any};
 
 }  // namespace braid::kernels::BRAID_LEVEL

@@ -9,7 +9,7 @@ namespace braid::kernels {
 
 namespace {
 
-SkinnyProduct cpu() {
+const SkinnyKernels& cpu() {
   switch (chosen_cpu_level()) {
     case CpuLevel::avx512: return level_avx512::skinny_product;
     case CpuLevel::avx2: return level_avx2::skinny_product;
@@ -26,7 +26,15 @@ void skinny_product(Element element, const SkinnyShape& shape, const void* x, co
   if (element == Element::bfloat16 && has_bf16_pairs()) {
     return level_avx512bf16::skinny_product_bf16(shape, x, weight, bias, y);
   }
-  cpu()(element, shape, x, weight, bias, y);
+  cpu().product(element, shape, x, weight, bias, y);
+}
+
+void skinny_product_part(Element element, const SkinnyShape& shape, const void* x, const void* weight, void* y,
+                         int64_t first, int64_t end) {
+  if (element == Element::bfloat16 && has_bf16_pairs()) {
+    return level_avx512bf16::skinny_product_part_bf16(shape, x, weight, y, first, end);
+  }
+  cpu().part(element, shape, x, weight, y, first, end);
 }
 
 }  // namespace braid::kernels

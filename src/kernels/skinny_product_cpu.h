@@ -6,15 +6,19 @@
 
 namespace braid::kernels {
 
-using SkinnyProduct = void (*)(Element, const SkinnyShape&, const void* x, const void* weight, const void* bias, void* y);
+struct SkinnyKernels {
+  void (*product)(Element, const SkinnyShape&, const void* x, const void* weight, const void* bias, void* y);
+  void (*part)(Element, const SkinnyShape&, const void* x, const void* weight, void* y, int64_t first, int64_t end);
+};
 
-namespace level_base { extern const SkinnyProduct skinny_product; }
-namespace level_avx2 { extern const SkinnyProduct skinny_product; }
-namespace level_avx512 { extern const SkinnyProduct skinny_product; }
+namespace level_base { extern const SkinnyKernels skinny_product; }
+namespace level_avx2 { extern const SkinnyKernels skinny_product; }
+namespace level_avx512 { extern const SkinnyKernels skinny_product; }
 
 // bfloat16 with AVX512-BF16.
 namespace level_avx512bf16 {
 void skinny_product_bf16(const SkinnyShape&, const void* x, const void* weight, const void* bias, void* y);
+void skinny_product_part_bf16(const SkinnyShape&, const void* x, const void* weight, void* y, int64_t first, int64_t end);
 }
 
 }  // namespace braid::kernels

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Included once per instruction set with BRAID_LEVEL defined.
 #include <immintrin.h>
+#include <omp.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -66,8 +67,21 @@ void product_of(Element element, const SkinnyShape& shape, const void* x, const 
   product(shape, &wide[0], static_cast<const Bf16*>(weight), static_cast<const Bf16*>(bias), static_cast<Bf16*>(y));
 }
 
+void part_of(Element element, const SkinnyShape& shape, const void* x, const void* weight, void* y, int64_t first,
+             int64_t end) {
+  if (element == Element::float32) {
+    const float* const no_bias = nullptr;
+    return product_part(shape, {first, end}, static_cast<const float*>(x), static_cast<const float*>(weight), no_bias,
+                        static_cast<float*>(y));
+  }
+  const Bf16* const no_bias = nullptr;
+  const ZeroedArray<float> wide(shape.tokens * shape.inputs);
+  widen(static_cast<const Bf16*>(x), shape.tokens * shape.inputs, &wide[0]);
+  product_part(shape, {first, end}, &wide[0], static_cast<const Bf16*>(weight), no_bias, static_cast<Bf16*>(y));
+}
+
 }  // namespace
 
-const SkinnyProduct skinny_product = product_of;
+const SkinnyKernels skinny_product = {product_of, part_of};
 
 }  // namespace braid::kernels::BRAID_LEVEL

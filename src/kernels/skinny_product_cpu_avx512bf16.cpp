@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Products of a few tokens in bfloat16 on processors that multiply pairs of bfloat16 (AVX512-BF16).
 #include <immintrin.h>
+#include <omp.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -56,6 +57,13 @@ BRAID_INLINE void row_sums(const Bf16* row, const Bf16* x, int64_t inputs, float
 void skinny_product_bf16(const SkinnyShape& shape, const void* x, const void* weight, const void* bias, void* y) {
   product(shape, static_cast<const Bf16*>(x), static_cast<const Bf16*>(weight), static_cast<const Bf16*>(bias),
           static_cast<Bf16*>(y));
+}
+
+void skinny_product_part_bf16(const SkinnyShape& shape, const void* x, const void* weight, void* y, int64_t first,
+                              int64_t end) {
+  const Bf16* const no_bias = nullptr;
+  product_part(shape, {first, end}, static_cast<const Bf16*>(x), static_cast<const Bf16*>(weight), no_bias,
+               static_cast<Bf16*>(y));
 }
 
 }  // namespace braid::kernels::level_avx512bf16

@@ -3,6 +3,7 @@
 
 #include <map>
 
+#include "base/large_pages.h"
 #include "nn/lora.h"
 #include "nn/precompiled.h"
 #include "nn/quantised_weight.h"
@@ -49,14 +50,17 @@ class Storages {
     for (const auto& [storage, bytes] : bytes_) sum += bytes;
     return sum;
   }
+  void gather_into_large_pages() const {
+    for (const auto& [storage, bytes] : bytes_) {
+      if (storage->device().is_cpu()) braid::gather_into_large_pages(storage->data(), bytes);
+    }
+  }
 
  private:
   std::map<const c10::StorageImpl*, int64_t> bytes_;
 };
 
-}  // namespace
-
-int64_t weight_bytes(Transformer& model) {
+Storages storages_of(Transformer& model) {
   Storages storages;
   for (const Parameter& parameter : model.parameters().all()) storages.add(&parameter);
   storages.add(model.embedding().tokens);
@@ -66,7 +70,13 @@ int64_t weight_bytes(Transformer& model) {
       storages.add(*layer);
     }
   }
-  return storages.total();
+  return storages;
 }
+
+}  // namespace
+
+int64_t weight_bytes(Transformer& model) { return storages_of(model).total(); }
+
+void gather_weights_into_large_pages(Transformer& model) { storages_of(model).gather_into_large_pages(); }
 
 }  // namespace braid

@@ -3,6 +3,8 @@
 // twin, for few and many tokens and for rows that are no whole number of blocks.
 #include "kernels/nf4_product.h"
 
+#include <limits>
+
 #include "kernels/cpu_level.h"
 #include "kernels/dynamic_map.h"
 #include "support.h"
@@ -135,8 +137,8 @@ Numbers weights_of_rounded_values(const HostMatrix& host) {
   return weights;
 }
 
-TEST(Nf4Product, RoundsTheValuesOfCodesWherePairsOfBFloat16AreMultiplied) {
-  if (!has_bf16_pairs()) GTEST_SKIP() << "this processor has no AVX512-BF16";
+TEST(Nf4Product, RoundsTheValuesOfCodesWherePairsOfWholeNumbersAreMultiplied) {
+  if (!has_word_pairs()) GTEST_SKIP() << "this processor has no AVX512-VNNI";
   for (const bool nested : {false, true}) {
     for (const auto& [rows, columns] : {Shape{19, 192}, Shape{40, 576}, Shape{5, 64}, Shape{6, 256}}) {
       HostMatrix host(rows, columns, nested);
@@ -152,6 +154,39 @@ TEST(Nf4Product, RoundsTheValuesOfCodesWherePairsOfBFloat16AreMultiplied) {
         expect_sums<BFloat16>(seen<BFloat16>(y), dense(tokens, columns, rows, x, turned), "y");
       }
     }
+  }
+}
+
+// What is no number or infinite is not hidden, and does not reach other tokens; numbers far apart lose no more than the
+// promised share of the largest of their block.
+TEST(Nf4Product, KeepsNaNAndInfinityAndNumbersFarApartWherePairsOfWholeNumbersAreMultiplied) {
+  if (!has_word_pairs()) GTEST_SKIP() << "this processor has no AVX512-VNNI";
+  constexpr int64_t columns = 192, rows = 6, tokens = 5;
+  HostMatrix host(rows, columns, true);
+  const Numbers weights = weights_of_rounded_values(host);
+  const Nf4Matrix w = host.on(host.packed.data(), host.scales(host.absmax, host.outer, host.codes, host.map));
+  Numbers x = Random().normal(tokens * columns);
+  for (int64_t c = 0; c < columns; ++c) {
+    x[size_t(2 * columns + c)] *= c < 64 ? 0x1p-120 : 0x1p100;
+    x[size_t(3 * columns + c)] *= c % 7 == 0 ? 0x1p9 : 1;
+  }
+  x[5] = std::numeric_limits<double>::quiet_NaN(), x[columns + 70] = -std::numeric_limits<double>::infinity();
+  const auto in = stored<BFloat16>(x);
+  x = seen<BFloat16>(in);
+  std::vector<BFloat16::Stored> y(size_t(tokens * rows));
+  nf4_product({}, w, tokens, Element::bfloat16, in.data(), y.data());
+  const Numbers got = seen<BFloat16>(y);
+  for (int64_t i = 0; i < 2 * rows; ++i) EXPECT_FALSE(std::isfinite(got[size_t(i)])) << i;
+  for (int64_t i = 2 * rows; i < tokens * rows; ++i) {
+    const double *const its = &x[size_t(i / rows * columns)], *const row = &weights[size_t(i % rows * columns)];
+    double sum = 0, bound = 0;
+    for (int64_t c = 0; c < columns; ++c) {
+      double largest = 0;
+      for (int64_t b = c / 64 * 64; b < c / 64 * 64 + 64; ++b) largest = std::max(largest, std::abs(its[b]));
+      sum += row[c] * its[c];
+      bound += (64 * BFloat16::operation * std::abs(its[c]) + 0x1p-15 * largest) * std::abs(row[c]);
+    }
+    EXPECT_NEAR(got[size_t(i)], sum, BFloat16::storage * std::abs(sum) + bound) << i;
   }
 }
 

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "infer/fused_blocks.h"
+
+#include <algorithm>
+
+#include "nn/kernel_call.h"
+#include "nn/precompiled.h"
+#include "nn/quantised_weight.h"
+
+namespace braid {
+
+namespace {
+
+bool is_plain(const WeightSource* source) {
+  if (dynamic_cast<const DenseWeight*>(source)) return true;
+  const auto* quantised = dynamic_cast<const Nf4Weight*>(source);
+  return quantised && quantised->columns() % kernels::nf4_block == 0;
+}
+
+bool is_plain(const Linear& layer) {
+  const bool adapted = layer.adapter && layer.adapter->enabled();
+  return !adapted && !layer.bias && !layer.partition.enter && !layer.partition.leave && is_plain(layer.source.get());
+}
+
+bool is_plain(const Block& block) {
+  return is_plain(block.attention.qkv) && is_plain(block.attention.out) && is_plain(block.mlp.in) && is_plain(block.mlp.out);
+}
+
+kernels::DecodeMatrix matrix_of(const Linear& layer) {
+  kernels::DecodeMatrix matrix;
+  if (const auto* quantised = dynamic_cast<const Nf4Weight*>(layer.source.get())) {
+    matrix.rows = quantised->rows(), matrix.columns = quantised->columns();
+    for (const Nf4Tensor& part : quantised->parts()) matrix.quantised.push_back(part.matrix());
+  } else {
+    const at::Tensor weight = layer.source->weight();
+    matrix.rows = weight.size(0), matrix.columns = weight.size(1), matrix.dense = weight.const_data_ptr();
+  }
+  return matrix;
+}
+
+kernels::DecodeLayer layer_of(const Block& block) {
+  return {block.norm1.weight->master.const_data_ptr<float>(),
+          block.norm2.weight->master.const_data_ptr<float>(),
+          matrix_of(block.attention.qkv),
+          matrix_of(block.attention.out),
+          matrix_of(block.mlp.in),
+          matrix_of(block.mlp.out)};
+}
+
+}  // namespace
+
+bool takes_fused_blocks(Transformer& model, int64_t rows) {
+  const ModelConfig& config = model.config();
+  const bool suits = model.device().is_cpu() && model.parameters().precision() != Precision::fp64 && config.is_llama() &&
+                     !config.has_streams() && !model.block_input() && rows <= kernels::most_decode_rows;
+  return suits && std::all_of(model.blocks().begin(), model.blocks().end(), [](const Block& b) { return is_plain(b); });
+}
+
+at::Tensor run_fused_blocks(Transformer& model, const at::Tensor& x, const RotaryTable& rotary,
+                            const kernels::DecodeAttention& attention) {
+  const ModelConfig& config = model.config();
+  const kernels::DecodeShape shape{x.numel() / config.width, config.width, config.heads, config.key_value_heads(),
+                                   config.head_width(), config.mlp_width, config.norm_epsilon};
+  std::vector<kernels::DecodeLayer> layers;
+  for (const Block& block : model.blocks()) layers.push_back(layer_of(block));
+  const std::vector<int64_t> table{shape.rows, shape.head_width};
+  const at::Tensor cosine = rotary.cosine.expand({-1, -1, x.size(-2), -1}).reshape({-1, shape.head_width}).expand(table).contiguous();
+  const at::Tensor sine = rotary.sine.expand({-1, -1, x.size(-2), -1}).reshape({-1, shape.head_width}).expand(table).contiguous();
+  at::Tensor y = x.clone(at::MemoryFormat::Contiguous);
+  const bool bf16 = model.parameters().precision() == Precision::bf16;
+  kernels::decode_step(bf16 ? kernels::Element::bfloat16 : kernels::Element::float32, shape, layers,
+                       cosine.const_data_ptr<float>(), sine.const_data_ptr<float>(), attention, y.mutable_data_ptr<float>());
+  return y;
+}
+
+}  // namespace braid

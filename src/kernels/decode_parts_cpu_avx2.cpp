@@ -1,0 +1,3 @@
+// SPDX-License-Identifier: Apache-2.0
+#define BRAID_LEVEL level_avx2
+#include "kernels/decode_parts_cpu.inl"

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+// All layers of a Llama for a handful of new tokens in one parallel region, on CPUs. Between two products of a decode step
+// lies next to nothing to compute, but a region for each, and a tensor for each result, cost as much as reading a matrix of
+// NF4 (docs/results.md). On GPUs layers go one by one through LibTorch and the other kernels; there is no CUDA twin.
+//   h = x + attention(rms(x)) Wo,  x' = h + (silu(rms(h) Wg) * (rms(h) Wu)) Wd
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "kernels/launch.h"
+#include "kernels/nf4.h"
+
+namespace braid::kernels {
+
+constexpr int64_t most_decode_rows = 8;  // those of a skinny product, and of a part of an NF4 product
+
+// [rows, columns] of the step's element, or matrices in NF4 one below the other, of whole blocks a row.
+struct DecodeMatrix {
+  int64_t rows = 0, columns = 0;
+  const void* dense = nullptr;
+  std::vector<Nf4Matrix> quantised;
+};
+
+struct DecodeLayer {
+  const float *norm1, *norm2;              // [D]
+  DecodeMatrix qkv, out, gate_and_up, down;  // [(H + 2 H_kv) d, D], [D, H d], [2 F, D], [D, F]
+};
+
+struct DecodeShape {
+  int64_t rows;  // R
+  int64_t width, heads, key_value_heads, head_width, mlp_width;
+  double epsilon;
+};
+
+// A thread, of so many in the region.
+struct DecodeThread {
+  int64_t index, count;
+};
+
+// Attention of a layer, packed [R, H + 2 H_kv, d], turned, to out [R, H, d], called by every thread of the region. The first
+// stores keys and values; every thread has returned from it before one calls the second.
+struct DecodeAttention {
+  std::function<void(int64_t layer, const void* packed, DecodeThread)> store;  // may be empty
+  std::function<void(int64_t layer, const void* packed, void* out, DecodeThread)> attend;
+};
+
+// x [R, D], in float32, becomes what the last layer puts out. cosine and sine [R, d]. Error: float64, or too many rows.
+void decode_step(Element, const DecodeShape& shape, const std::vector<DecodeLayer>& layers, const float* cosine,
+                 const float* sine, const DecodeAttention& attention, float* x);
+
+}  // namespace braid::kernels
