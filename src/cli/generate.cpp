@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // braid generate: continuations of texts or token ids, the likeliest or drawn.
-#include "infer/engine_generate.h"
-
 #include <algorithm>
 #include <iostream>
 
@@ -12,7 +10,10 @@
 #include "cli/options.h"
 #include "cli/speculation_request.h"
 #include "experiments/fine_tuning.h"
+#include "experiments/gist_asking.h"
+#include "experiments/gist_cache.h"
 #include "experiments/run.h"
+#include "infer/generate.h"
 #include "text/tokenizer_config.h"
 
 namespace braid {
@@ -28,6 +29,7 @@ Examples:
   braid generate --model ~/SmolLM-135M --prompt 'Once' --temperature 0.8 --top-p 0.95 --seed 1 --n 4
   braid generate --run runs/tuned --prompt 'Q: Why?' --stop 'Q:' --json --logprobs 5
   braid generate --model ~/SmolLM-1.7B --prompt - --speculate draft --draft ~/SmolLM-135M --timings
+  braid generate --run runs/text --gists runs/cache.h5 --context 3 --prompt 'What is the passkey?'
 
 Texts are answered one after the other, printed as they come, each ended by a line feed; --prompt -
 takes the lines of standard input. A run answers in the form it was trained in unless --format or
@@ -38,7 +40,9 @@ Sampling options that are not given are as generation_config.json has them, as t
 it: do_sample, temperature, top_k (50 where do_sample is true and it names none), top_p, min_p,
 repetition_penalty. Without do_sample: true the likeliest token is taken. Order: penalties,
 temperature, top-k, top-p, min-p. Answer i draws its token s from the seed, i and s alone.
---speculate makes answers as braid serve does, several tokens at a time where proposals are right.
+--speculate proposes several tokens at a time; answers stay the same.
+--gists answers behind a context that braid gist compress has compressed, as braid gist ask does: the
+prompt is a question to it, put as the run was trained to be asked.
 Exit codes: 0 done; 1 failed; 2 wrong use, or files that cannot be taken.
 )";
 
@@ -48,20 +52,10 @@ struct Asking {
   Transformer& model;
   GenerationRequest form;      // without a prompt
   const Tokenizer* tokenizer;  // null with --ids
-  Transformer* draft;          // null without one
+  GenerationAids aids;
+  const GistAsking* gists;  // null without any
   GenerationTimings timings;
 };
-
-Generated generated(Asking& asking, const std::vector<GenerationRequest>& requests, const OnToken& tell) {
-  const SpeculationOptions& speculation = asking.request.speculation.options;
-  if (speculation.proposer == Proposer::none) return generate(asking.model, requests, asking.tokenizer, tell);
-  Engine engine(asking.model, asking.tokenizer, limits_for(requests, speculation), asking.draft);
-  const Generated done = generate(engine, requests, tell);
-  const EngineState state = engine.state();
-  asking.timings.speculates = true;
-  asking.timings.proposed += state.proposed_tokens, asking.timings.accepted += state.accepted_tokens;
-  return done;
-}
 
 std::vector<GenerationRequest> answers_to(const Asking& asking, std::vector<int64_t> prompt) {
   GenerationRequest one = asking.form;
@@ -93,7 +87,7 @@ void answer(Asking& asking, const std::vector<GenerationRequest>& requests, size
     if (!asking.request.json || !asking.request.stream) return;
     std::cout << piece_as_json(first + at / each, at % each, token.id, text) << std::flush;
   };
-  const Generated done = generated(asking, requests, tell);
+  const Generated done = generate(asking.model, requests, asking.tokenizer, tell, asking.aids);
   asking.timings.add(done);
   if (plain) {
     std::cout << "\n" << std::flush;
@@ -111,10 +105,17 @@ void answer_ids(Asking& asking) {
   answer(asking, requests, 0);
 }
 
-void answer_text(Asking& asking, const std::string& prompt, const ExampleForm& form, size_t number) {
+std::vector<int64_t> tokens_of(const Asking& asking, const std::string& prompt, const ExampleForm& form) {
+  if (asking.gists) return asking.gists->question(prompt);
   const std::vector<TokenId> tokens = prompt_tokens({{"user", prompt}, {"assistant", ""}}, form);
-  const auto room = asking.model.config().context - static_cast<int64_t>(tokens.size());
-  std::vector<GenerationRequest> requests = answers_to(asking, {tokens.begin(), tokens.end()});
+  return {tokens.begin(), tokens.end()};
+}
+
+void answer_text(Asking& asking, const std::string& prompt, const ExampleForm& form, size_t number) {
+  const std::vector<int64_t> tokens = tokens_of(asking, prompt, form);
+  const int64_t before = asking.aids.past ? asking.aids.past->next_position : 0;
+  const auto room = asking.model.config().context - before - static_cast<int64_t>(tokens.size());
+  std::vector<GenerationRequest> requests = answers_to(asking, tokens);
   for (GenerationRequest& one : requests) one.max_tokens = std::min(one.max_tokens, std::max<int64_t>(room, 1));
   answer(asking, requests, number);
 }
@@ -137,16 +138,40 @@ void answer_texts(Asking& asking, const AdaptedModel& loaded) {
   asking.tokenizer = nullptr;
 }
 
+// A context of a cache that these weights made.
+struct OpenedGists {
+  GistAsking asking;
+  KeptPast past;
+};
+
+std::optional<OpenedGists> open_gists(const GenerateRequest& request, AdaptedModel& loaded) {
+  if (request.gists.empty()) return std::nullopt;
+  OpenedGists opened{gist_asking_of(loaded), {}};
+  const GistCache cache = read_gist_cache(request.gists);
+  require_same_weights(cache, loaded, request.gists);
+  if (request.context < 0 && cache.size() > 1) {
+    throw UsageError(str(request.gists, ": has contexts 0 to ", cache.size() - 1, ": expected --context I"));
+  }
+  const int64_t context = std::max<int64_t>(request.context, 0);
+  require_context(cache, context, "--context: " + request.gists);
+  opened.past = kept_past_of(cache, context);
+  return opened;
+}
+
 int generate_command(World& world, const GenerateRequest& request) {
   if (world.size() > 1) throw UsageError("braid generate: runs on one rank");
   choose_threads(world);
-  const AdaptedModel loaded = load_model(request.model, world);
+  AdaptedModel loaded = load_model(request.model, world);
   const std::optional<AdaptedModel> draft = load_draft(request.speculation, request.model, loaded, world);
-  Asking asking{request, *loaded.model, {}, nullptr, draft ? draft->model.get() : nullptr, {}};
+  const std::optional<OpenedGists> gists = open_gists(request, loaded);
+  const GenerationAids aids{request.speculation.options, draft ? draft->model.get() : nullptr,
+                            gists ? &gists->past : nullptr};
+  Asking asking{request, *loaded.model, {}, nullptr, aids, gists ? &gists->asking : nullptr, {}};
+  asking.timings.speculates = aids.speculation.proposer != Proposer::none;
   asking.form.sampling = sampling_for(request, folder_sampling(loaded));
   asking.form.max_tokens = request.max_new_tokens;
   asking.form.min_tokens = request.min_new_tokens;
-  asking.form.stop_ids = loaded.stop_ids;
+  asking.form.stop_ids = gists ? gists->asking.stop_ids : loaded.stop_ids;
   asking.form.stop_strings = request.stop_strings;
   request.ids.empty() ? answer_texts(asking, loaded) : answer_ids(asking);
   if (request.timings) asking.timings.tell();

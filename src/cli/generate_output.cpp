@@ -76,6 +76,8 @@ void GenerationTimings::add(const Generated& done) {
   for (const Answer& answer : done.answers) later += answer.tokens.size() - std::min<size_t>(answer.tokens.size(), 1);
   prefill_seconds += done.prefill_seconds;
   decode_seconds += done.decode_seconds;
+  proposed += done.proposed_tokens;
+  accepted += done.accepted_tokens;
 }
 
 void GenerationTimings::tell() const {

@@ -70,6 +70,13 @@ GivenSampling read_sampling(const cxxopts::ParseResult& parsed) {
   return sampling;
 }
 
+void read_gists(const cxxopts::ParseResult& parsed, GenerateRequest& request) {
+  request.gists = text_option(parsed, "gists");
+  if (!parsed.count("context")) return;
+  if (request.gists.empty()) throw UsageError("--context: expected with --gists FILE");
+  request.context = whole(parsed, "context", 0, INT64_MAX);
+}
+
 void read_output(const cxxopts::ParseResult& parsed, GenerateRequest& request) {
   request.json = parsed.count("json") > 0;
   request.stream = parsed.count("stream") > 0;
@@ -122,7 +129,10 @@ void add_generate_options(cxxopts::Options& options) {
       "max-new-tokens", "at most so many for each answer", whole("64"), "N")(
       "min-new-tokens", "before so many nothing ends an answer", whole("0"), "N")(
       "stop", "an answer ends before this text (repeatable)", list(), "TEXT")(
-      "n,answers", "so many answers to each prompt; also --n", whole("1"), "N");
+      "n,answers", "so many answers to each prompt; also --n", whole("1"), "N")(
+      "gists", "prompts are questions to a context of this file (braid gist compress); for --run",
+      cxxopts::value<std::string>(), "FILE")("context", "with --gists: this context of the file, from 0",
+                                             cxxopts::value<int64_t>(), "N");
   options.add_options()("temperature", "0: the likeliest token; above: drawn, from logits divided by it", number(),
                         "T")("top-k", "from the K likeliest; 0: all", cxxopts::value<int64_t>(), "K")(
       "top-p", "from the fewest likeliest whose probabilities add up to P", number(), "P")(
@@ -159,6 +169,7 @@ GenerateRequest read_generate_request(const cxxopts::ParseResult& parsed) {
   }
   if (!request.stop_strings.empty() && !request.ids.empty())
     throw UsageError("--stop: expected with --prompt, since --ids has no text");
+  read_gists(parsed, request);
   request.sampling = read_sampling(parsed);
   request.speculation = read_speculation(parsed);
   read_output(parsed, request);

@@ -24,6 +24,8 @@ struct GenerateRequest {
   std::vector<std::string> prompts;
   GivenSampling sampling;
   SpeculationRequest speculation;
+  std::string gists;     // a cache of gists that prompts stand behind, "" for none
+  int64_t context = -1;  // of the cache; -1: its only one
   std::vector<std::string> stop_strings;
   int64_t max_new_tokens = 0, min_new_tokens = 0, answers = 1;
   bool json = false, stream = false, timings = false;

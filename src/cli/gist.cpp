@@ -14,10 +14,9 @@
 #include "cli/options.h"
 #include "data/needle_files.h"
 #include "data/passkey_task.h"
+#include "experiments/gist_asking.h"
 #include "experiments/gist_cache.h"
-#include "experiments/gist_tasks.h"
 #include "experiments/run.h"
-#include "store/checkpoint_manifest.h"
 #include "train/memory.h"
 
 namespace braid {
@@ -46,27 +45,17 @@ struct GistCommand {
   WorldOptions world;
 };
 
-// A run's model with its gists, its configuration and, perhaps, its tokenizer.
+// A run's model with its gists, and how it is asked.
 struct Opened {
   AdaptedModel loaded;
-  RunConfig config;
-  std::optional<NeedleForm> text;
+  GistAsking asking;
 };
 
 Opened open_run(const std::string& run, const World& world) {
   ModelSource source;
   source.run = run;
-  Opened opened{load_adapted_model(source, Precision::fp32, device_of(world)), {}, {}};
-  if (!opened.loaded.gists) throw UsageError(str(run, ": expected a run with [gist], whose model compresses contexts"));
-  opened.config = run_config_of(read_manifest(opened.loaded.checkpoint), opened.loaded.checkpoint);
-  const ModelConfig& shape = opened.loaded.shape;
-  const std::string tokenizer = shape.path + "/tokenizer.json";
-  std::error_code problem;
-  if (opened.config.data.kind == "needles") {
-    opened.text = needle_form_of(opened.config.data, shape);
-  } else if (!shape.path.empty() && std::filesystem::is_regular_file(tokenizer, problem)) {
-    opened.text = NeedleForm{NeedleTokens::from_file(tokenizer), {}};
-  }
+  Opened opened{load_adapted_model(source, Precision::fp32, device_of(world)), {}};
+  opened.asking = gist_asking_of(opened.loaded);
   return opened;
 }
 
@@ -84,15 +73,10 @@ std::vector<int64_t> ids_of(const std::string& line, const std::string& where) {
   }
 }
 
-std::vector<int64_t> encoded(const NeedleTokens& tokens, const std::string& text) {
-  const std::vector<TokenId> ids = tokens.encode(text);
-  return {ids.begin(), ids.end()};
-}
-
 std::vector<std::vector<int64_t>> contexts_of_file(const std::string& path, const Opened& opened) {
   std::ifstream in(path, std::ios::binary);
   if (!in) throw UsageError(str(path, ": no such file, or it cannot be read"));
-  if (opened.text) return {encoded(opened.text->tokens, {std::istreambuf_iterator<char>(in), {}})};
+  if (opened.asking.text) return {encoded(opened.asking.text->tokens, {std::istreambuf_iterator<char>(in), {}})};
   std::vector<std::vector<int64_t>> contexts;
   int64_t number = 0;
   for (std::string line; std::getline(in, line);) contexts.push_back(ids_of(line, str(path, ":", ++number)));
@@ -100,16 +84,16 @@ std::vector<std::vector<int64_t>> contexts_of_file(const std::string& path, cons
 }
 
 std::vector<std::vector<int64_t>> contexts_of_dataset(const std::string& path, const Opened& opened) {
-  if (!opened.text) throw UsageError("--dataset: needs a run whose model has a tokenizer");
+  if (!opened.asking.text) throw UsageError("--dataset: needs a run whose model has a tokenizer");
   std::vector<std::vector<int64_t>> contexts;
-  for (const NeedleSample& sample : read_needles(path)) contexts.push_back(encoded(opened.text->tokens, sample.context));
+  for (const NeedleSample& sample : read_needles(path)) contexts.push_back(encoded(opened.asking.text->tokens, sample.context));
   return contexts;
 }
 
 // The contexts that braid eval asks first.
 std::vector<std::vector<int64_t>> held_out_contexts(const GistCommand& command, const Opened& opened) {
-  const int64_t length = command.length > 0 ? command.length : opened.config.gist.eval_length;
-  const int64_t seed = command.seed >= 0 ? command.seed : opened.config.train.seed;
+  const int64_t length = command.length > 0 ? command.length : opened.asking.config.gist.eval_length;
+  const int64_t seed = command.seed >= 0 ? command.seed : opened.asking.config.train.seed;
   const PasskeyTask data({length, static_cast<uint64_t>(seed), Split::held_out, 0, {}});
   std::vector<std::vector<int64_t>> contexts;
   for (int64_t i = 0; i < command.held_out; ++i) {
@@ -129,7 +113,7 @@ h5::Element element_of(const std::string& store) {
 int compress(World& world, const GistCommand& command) {
   choose_threads(world);
   Opened opened = open_run(command.run, world);
-  GistConfig gist = opened.config.gist;
+  GistConfig gist = opened.asking.config.gist;
   if (command.segment > 0) gist.segment = command.segment;
   const auto contexts = !command.input.empty()     ? contexts_of_file(command.input, opened)
                         : !command.dataset.empty() ? contexts_of_dataset(command.dataset, opened)
@@ -148,35 +132,25 @@ int compress(World& world, const GistCommand& command) {
   return exit_done;
 }
 
-// As the run was trained to be asked.
-std::vector<int64_t> asked(const std::string& text, const NeedleForm& form) {
-  if (!form.ask) return encoded(form.tokens, text);
-  NeedleSample sample;
-  sample.question = text;
-  sample.answers = {"-"};  // not looked at
-  const std::vector<TokenId> ids = form.ask(sample).question;
-  return {ids.begin(), ids.end()};
-}
-
 // Ids, or text.
 std::vector<std::vector<int64_t>> questions_of(const GistCommand& command, const Opened& opened) {
   std::vector<std::vector<int64_t>> questions;
   for (const std::string& ids : command.ids) questions.push_back(ids_of(ids, "--ids " + ids));
-  if (!command.questions.empty() && !opened.text) {
+  if (!command.questions.empty() && !opened.asking.text) {
     throw UsageError("--question: the run has no tokenizer; expected --ids");
   }
-  for (const std::string& text : command.questions) questions.push_back(asked(text, *opened.text));
+  for (const std::string& text : command.questions) questions.push_back(opened.asking.question(text));
   for (const auto& question : questions) {
     if (question.empty()) throw UsageError("--question: expected a text");
     for (const int64_t id : question) {
-      if (id < 0 || id >= opened.config.model.vocabulary) throw UsageError(str("--ids: the model does not know ", id));
+      if (id < 0 || id >= opened.asking.config.model.vocabulary) throw UsageError(str("--ids: the model does not know ", id));
     }
   }
   return questions;
 }
 
 std::string answer_line(const std::vector<int64_t>& answer, const Opened& opened, const std::vector<int64_t>& stop) {
-  if (!opened.text) {
+  if (!opened.asking.text) {
     std::string line;
     for (const int64_t id : answer) line += str(line.empty() ? "" : ",", id);
     return line;
@@ -185,7 +159,7 @@ std::string answer_line(const std::vector<int64_t>& answer, const Opened& opened
   for (const int64_t id : answer) {
     if (std::find(stop.begin(), stop.end(), id) == stop.end()) ids.push_back(static_cast<TokenId>(id));
   }
-  return on_one_line(opened.text->tokens.decode(ids));
+  return on_one_line(opened.asking.text->tokens.decode(ids));
 }
 
 int ask(World& world, const GistCommand& command) {
@@ -193,12 +167,8 @@ int ask(World& world, const GistCommand& command) {
   const GistCache cache = read_gist_cache(command.cache);
   Opened opened = open_run(command.run, world);
   require_same_weights(cache, opened.loaded, command.cache);
-  if (command.context >= cache.size()) {
-    throw UsageError(str("--context: ", command.cache, " has contexts 0 to ", cache.size() - 1));
-  }
-  std::vector<int64_t> stop = opened.loaded.stop_ids;
-  if (opened.config.data.kind == "passkey") stop.push_back(passkey::end);
-  if (opened.text && opened.text->ask && opened.text->tokens.name() == "bytes") stop.push_back(byte_end);
+  if (command.context >= 0) require_context(cache, command.context, "--context: " + command.cache);
+  const std::vector<int64_t>& stop = opened.asking.stop_ids;
   const int64_t first = std::max<int64_t>(command.context, 0), end = command.context < 0 ? cache.size() : first + 1;
   for (const auto& question : questions_of(command, opened)) {
     for (int64_t i = first; i < end; ++i) {

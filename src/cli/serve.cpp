@@ -25,6 +25,7 @@ Examples:
   braid serve ~/SmolLM-135M --adapter runs/adapter --port 9000 --name tuned
   braid serve --run runs/tuned --best --quantise nf4 --precision bf16
   braid serve ~/SmolLM-1.7B --speculate draft --draft ~/SmolLM-135M
+  braid serve --run runs/text --gists manual=runs/manual.h5
   braid serve ~/SmolLM-135M --replicas 2
   braid serve ~/TinyLlama --device cuda:0,cuda:1
   braid serve --replica http://node1:8001 --replica http://node2:8001
@@ -44,6 +45,7 @@ class RunningEngine final : public Backend {
       : engine_(model, &tokenizer, limits, draft) {
     engine_.warm_up();
   }
+  void add_past(const std::string& name, KeptPast past) { engine_.add_past(name, std::move(past)); }
   ~RunningEngine() override { stop(); }
 
   void start() {
@@ -109,10 +111,12 @@ int serve(World& world, const ServeRequest& request, Serving& serving, StopSigna
   choose_threads(world);
   const std::string url = url_of(request.host, serving.port());
   say("listening on " + url + ", loading " + request.name);
-  const AdaptedModel loaded = load_model(request.model, world);
+  AdaptedModel loaded = load_model(request.model, world);
   const std::optional<AdaptedModel> draft = load_draft(request.speculation, request.model, loaded, world);
-  const ServedModelPtr model = served_model(request, loaded, world);
+  const ServedGists gists = served_gists(request, loaded);
+  const ServedModelPtr model = served_model(request, loaded, gists, world);
   RunningEngine engine(*loaded.model, model->tokenizer, request.engine, draft ? draft->model.get() : nullptr);
+  for (const auto& [name, past] : gists.pasts) engine.add_past(name, past);
   const StopServing before_the_engine{serving};
   engine.start();
   signals.begin_to_keep();

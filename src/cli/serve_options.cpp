@@ -65,6 +65,25 @@ void read_limits(const cxxopts::ParseResult& parsed, ServeRequest& request) {
   request.drain_seconds = seconds(parsed, "drain-seconds");
 }
 
+// NAME=FILE.
+NamedGists parse_gists(const std::string& text) {
+  const size_t sign = text.find('=');
+  const bool whole = sign != std::string::npos && sign > 0 && sign + 1 < text.size();
+  const bool plain = whole && text.substr(0, sign).find('#') == std::string::npos;
+  if (!plain) throw UsageError(str("--gists ", text, ": expected NAME=FILE, a name without #"));
+  return {text.substr(0, sign), text.substr(sign + 1)};
+}
+
+void read_gists(const cxxopts::ParseResult& parsed, ServeRequest& request) {
+  if (!parsed.count("gists")) return;
+  for (const std::string& text : parsed["gists"].as<std::vector<std::string>>()) {
+    request.gists.push_back(parse_gists(text));
+    for (size_t i = 0; i + 1 < request.gists.size(); ++i) {
+      if (request.gists[i].name == request.gists.back().name) throw UsageError(str("--gists ", text, ": the name is there twice"));
+    }
+  }
+}
+
 void read_replicas(const cxxopts::ParseResult& parsed, ServeRequest& request) {
   request.devices = comma_list(parsed["device"].as<std::string>());
   if (parsed.count("replicas")) request.replicas = whole(parsed, "replicas", 1, 1024);
@@ -72,7 +91,7 @@ void read_replicas(const cxxopts::ParseResult& parsed, ServeRequest& request) {
   for (const std::string& url : parsed["replica"].as<std::vector<std::string>>()) {
     request.replica_urls.push_back(parse_upstream_url("--replica", url));
   }
-  for (const char* name : {"replicas", "model", "run", "adapter", "device", "name"}) {
+  for (const char* name : {"replicas", "model", "run", "adapter", "device", "name", "gists"}) {
     if (parsed.count(name)) throw UsageError(str("--replica URL and --", name, ": expected one of both"));
   }
 }
@@ -107,7 +126,11 @@ void add_serve_options(cxxopts::Options& options) {
       "cache-tokens",
       "tokens that the key-value cache holds, of all requests together; 0: the model's context for each", whole("0"),
       "N")("step-tokens", "prompt tokens that one step reads, of all requests together", whole("256"), "N")(
-      "no-shared-prefixes", "prompts that begin alike share nothing in the cache");
+      "no-shared-prefixes", "prompts that begin alike share nothing in the cache")(
+      "gists",
+      "contexts that braid gist compress has compressed, for --run (repeatable): completions that say \"gists\": "
+      "\"NAME\", or \"NAME#3\" where the file has several, are questions to one",
+      cxxopts::value<std::vector<std::string>>(), "NAME=FILE");
   options.add_options()("max-prompt", "tokens of a prompt at most; 0: as the context allows", whole("0"), "N")(
       "max-body", "bytes of a request's body at most", whole("4194304"), "N")("connections", "open connections at most",
                                                                               whole("1024"), "N")(
@@ -144,6 +167,7 @@ ServeRequest read_serve_request(const cxxopts::ParseResult& parsed) {
   }
   if (!request.callback_url.empty()) parse_callback_url(request.callback_url);
   read_limits(parsed, request);
+  read_gists(parsed, request);
   return request;
 }
 

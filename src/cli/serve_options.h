@@ -10,6 +10,11 @@
 
 namespace braid {
 
+// A cache of gists (braid gist compress) and how requests name it.
+struct NamedGists {
+  std::string name, file;
+};
+
 struct ServeRequest {
   ModelOptions model;
   std::string host, name;
@@ -19,6 +24,7 @@ struct ServeRequest {
   RequestLimits requests;
   EngineLimits engine;
   SpeculationRequest speculation;  // engine.speculation is its options
+  std::vector<NamedGists> gists;
   double timeout_seconds = 0, drain_seconds = 0;
   std::string log;                      // a file, "-" for standard error
   std::string callback_url, worker_id;  // "" for none

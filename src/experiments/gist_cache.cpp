@@ -196,11 +196,21 @@ void require_same_weights(const GistCache& cache, AdaptedModel& loaded, const st
                        loaded.checkpoint, " are ", now));
 }
 
+KeptPast kept_past_of(const GistCache& cache, int64_t index) {
+  const at::Tensor positions = cache.positions[index];
+  const int64_t held = positions.ge(0).sum().item<int64_t>();
+  return {cache.kept[index].narrow(3, 0, held), positions.max().item<int64_t>() + 1};
+}
+
+void require_context(const GistCache& cache, int64_t index, const std::string& where) {
+  if (index >= 0 && index < cache.size()) return;
+  throw UsageError(str(where, " has contexts 0 to ", cache.size() - 1));
+}
+
 AnswerPast past_of_cached(const GistCache& cache, int64_t index, GistModel& gists) {
-  const int64_t held = cache.positions[index].ge(0).sum().item<int64_t>();
+  const KeptPast past = kept_past_of(cache, index);
   const at::ScalarType type = compute_type(gists.model().parameters().precision());
-  const at::Tensor kept = cache.kept.narrow(0, index, 1).narrow(4, 0, held).to(gists.model().device(), type);
-  return past_of_gists(kept, cache.positions[index].max().item<int64_t>() + 1);
+  return past_of_gists(past.kept.unsqueeze(0).to(gists.model().device(), type), past.next_position);
 }
 
 std::vector<int64_t> answer_from(GistModel& gists, AnswerPast past, const std::vector<int64_t>& question, int64_t most,

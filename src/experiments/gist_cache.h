@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "experiments/adapted_model.h"
+#include "infer/kept_past.h"
 #include "store/h5.h"
 
 namespace braid {
@@ -50,6 +51,11 @@ void require_same_weights(const GistCache& cache, AdaptedModel& loaded, const st
 
 // What an answer to context `index` has before it.
 AnswerPast past_of_cached(const GistCache& cache, int64_t index, GistModel& gists);
+
+// The same for an engine.
+KeptPast kept_past_of(const GistCache& cache, int64_t index);
+// UsageError, beginning with `where`, unless the cache has this context.
+void require_context(const GistCache& cache, int64_t index, const std::string& where);
 
 // The likeliest continuation of question ids behind that past, up to `most` tokens or the first of `stop_ids`.
 std::vector<int64_t> answer_from(GistModel& gists, AnswerPast past, const std::vector<int64_t>& question, int64_t most,

@@ -7,7 +7,8 @@
 
 namespace braid {
 
-void check_request(const GenerationRequest& request, int64_t vocabulary, int64_t context, const std::string& where) {
+void check_request(const GenerationRequest& request, int64_t vocabulary, int64_t context, const std::string& where,
+                   int64_t first_position) {
   const auto is_known = [&](int64_t id) { return id >= 0 && id < vocabulary; };
   if (request.prompt.empty()) throw UsageError(where + "expected at least one token id");
   for (const int64_t id : request.prompt) {
@@ -20,9 +21,10 @@ void check_request(const GenerationRequest& request, int64_t vocabulary, int64_t
   }
   if (request.max_tokens < 0) throw UsageError(str(where, "expected 0 or more new tokens, found ", request.max_tokens));
   const auto length = static_cast<int64_t>(request.prompt.size());
-  if (request.max_tokens <= context - length) return;
-  throw UsageError(str(where, length, " tokens and ", request.max_tokens,
-                       " new ones are more than the model's context of ", context));
+  if (request.max_tokens <= context - first_position - length) return;
+  throw UsageError(str(where, length, " tokens and ", request.max_tokens, " new ones ",
+                       first_position > 0 ? str("from position ", first_position, " on ") : "",
+                       "are more than the model's context of ", context));
 }
 
 SamplingOptions sampling_of(const GenerationRequest& request) {

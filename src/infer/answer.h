@@ -22,10 +22,13 @@ struct GenerationRequest {
   int64_t min_tokens = 0;                 // before these neither stop ids nor stop strings end the answer
   std::vector<int64_t> stop_ids;          // the answer ends after one of these
   std::vector<std::string> stop_strings;  // and before one of these; they need a tokenizer
+  std::string past;                       // what the prompt stands behind (Engine::add_past); "": nothing
 };
 
-// UsageError, which begins with `where`, for a request that a model of this vocabulary and context cannot answer.
-void check_request(const GenerationRequest& request, int64_t vocabulary, int64_t context, const std::string& where);
+// UsageError, which begins with `where`, for a request that a model of this vocabulary and context cannot answer where
+// its prompt begins at `first_position`.
+void check_request(const GenerationRequest& request, int64_t vocabulary, int64_t context, const std::string& where,
+                   int64_t first_position = 0);
 
 // The request's sampling options with what min_tokens makes of them.
 SamplingOptions sampling_of(const GenerationRequest& request);

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/large_pages.h"
 #include "infer/decode.h"
+#include "infer/paged_cache.h"
 #include "infer/sampler.h"
 #include "kernels/read_memory.h"
 #include "nn/kernel_call.h"
@@ -98,7 +99,9 @@ DecodeTiming time_decoding(Transformer& model, const GenerationRequest& request,
 int64_t weight_bytes_read(Transformer& model) {
   const Parameter& rows = *model.embedding().tokens;
   const bool is_head = rows.contributions > 1;
-  return weight_bytes(model) - (is_head ? 0 : static_cast<int64_t>(rows.compute.nbytes()));
+  HashMemory* memory = memory_of(model);
+  const size_t looked_up = (is_head ? 0 : rows.compute.nbytes()) + (memory ? memory->rows().master.nbytes() : 0);
+  return weight_bytes(model) - static_cast<int64_t>(looked_up);
 }
 
 double read_bandwidth(const at::Device& device) {

@@ -24,7 +24,8 @@ struct DecodeTiming {
 DecodeTiming time_decoding(Transformer& model, const GenerationRequest& request, int64_t streams,
                            const Tokenizer* tokenizer);
 
-// Bytes of weights that a step reads, adapters included: all but the rows of an embedding that is not the head as well.
+// Bytes of weights that a step reads, adapters included: all but the rows of an embedding that is not the head as well
+// and of a hash memory's table.
 int64_t weight_bytes_read(Transformer& model);
 
 // Bytes per second at which all threads of this process, or a GPU, read memory: the best of some passes over 512 MiB.

@@ -22,7 +22,6 @@ Draft::Draft(Transformer& model, int64_t vocabulary, const DraftLimits& limits)
     throw UsageError(str("the draft has ", model.config().vocabulary, " tokens and the model ", vocabulary,
                          ": expected the same vocabulary"));
   }
-  require_steps(model);
   model.residual().begin_step();
 }
 

@@ -24,7 +24,7 @@ struct DraftLimits {
 
 class Draft {
  public:
-  // The model must outlive it. UsageError: another vocabulary, or a model that cannot be computed in steps.
+  // The model must outlive it. UsageError: another vocabulary.
   Draft(Transformer& model, int64_t vocabulary, const DraftLimits& limits);
 
   struct Wish {

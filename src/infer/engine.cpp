@@ -61,7 +61,6 @@ bool try_again_soon() {
 
 Engine::Engine(Transformer& model, const Tokenizer* tokenizer, const EngineLimits& limits, Transformer* draft) {
   check_limits(limits);
-  require_steps(model);
   const int64_t blocks = blocks_of(limits, model.config());
   parts_ = std::make_unique<Parts>(model, tokenizer, limits, blocks);
   model.residual().begin_step();
@@ -74,23 +73,71 @@ Engine::Engine(Transformer& model, const Tokenizer* tokenizer, const EngineLimit
 
 Engine::~Engine() = default;
 
+namespace {
+
+KeptPast fitting(KeptPast past, const PagedCache& cache, const std::string& name) {
+  const int64_t layers = cache.keys.size(0), heads = cache.keys.size(2), width = cache.keys.size(3);
+  const at::Tensor& kept = past.kept;
+  const bool fits = kept.dim() == 5 && kept.size(0) == layers && kept.size(1) == 2 && kept.size(2) == heads &&
+                    kept.size(3) > 0 && kept.size(4) == width;
+  if (!fits) throw UsageError(str(name, ": not the keys and values of a model of this shape"));
+  past.kept = kept.to(cache.keys.device(), cache.keys.scalar_type());
+  return past;
+}
+
+// Ids that no other past has and no text.
+std::vector<int64_t> tokens_of_past(size_t number, int64_t count) {
+  constexpr int64_t most = int64_t{1} << 32;
+  std::vector<int64_t> tokens;
+  for (int64_t i = 0; i < count; ++i) tokens.push_back(-1 - static_cast<int64_t>(number) * most - i);
+  return tokens;
+}
+
+std::vector<int64_t> joined(std::vector<int64_t> first, const std::vector<int64_t>& then) {
+  first.insert(first.end(), then.begin(), then.end());
+  return first;
+}
+
+}  // namespace
+
+void Engine::add_past(const std::string& name, KeptPast past) {
+  Parts& parts = *parts_;
+  const std::lock_guard lock(parts.mutex);
+  if (!parts.requests.empty()) throw Error("add_past: there are requests already");
+  EnginePast made{fitting(std::move(past), parts.cache, name), {}};
+  made.tokens = tokens_of_past(parts.pasts.size(), made.past.size());
+  if (name.empty() || parts.pasts.contains(name)) throw UsageError(str("\"", name, "\": expected another name"));
+  CacheBlocks& blocks = parts.schedule.blocks();
+  const auto claim = blocks.claim({}, made.past.size());
+  if (!claim) {
+    throw UsageError(str(name, ": ", made.past.size(), " keys and values are more than the cache's ",
+                         blocks.size() * blocks.block_tokens(), " tokens"));
+  }
+  store_past(parts.cache, made.past, claim->blocks, 0);
+  blocks.filled(claim->blocks, made.tokens);
+  blocks.release(claim->blocks);
+  parts.pasts.emplace(name, std::move(made));
+}
+
 RequestId Engine::submit(GenerationRequest request, OnProgress on_progress, double timeout_seconds) {
   Parts& parts = *parts_;
   const ModelConfig& config = parts.model.config();
-  check_request(request, config.vocabulary, config.context, "");
+  const EnginePast* past = parts.past_named(request.past);
+  check_request(request, config.vocabulary, config.context, "", past ? past->past.next_position : 0);
   const SamplingOptions sampling = sampling_of(request);
   check_sampling(sampling);
   auto made = std::make_shared<EngineRequest>(
-      EngineRequest{sampling, GrowingAnswer(request, parts.tokenizer), std::move(on_progress)});
+      EngineRequest{sampling, GrowingAnswer(request, parts.tokenizer), std::move(on_progress), past});
   made->prompt_tokens = static_cast<int64_t>(request.prompt.size());
   made->submitted = parts.watch.seconds();
   const double never = std::numeric_limits<double>::infinity();
   const double deadline = timeout_seconds > 0 ? made->submitted + timeout_seconds : never;
+  if (past) request.prompt = joined(past->tokens, request.prompt);
   const std::lock_guard lock(parts.mutex);
   const RequestId id = parts.last_id + 1;
   const auto place = parts.requests.emplace(id, std::move(made)).first;
   try {
-    parts.schedule.submit(id, std::move(request.prompt), request.max_tokens, deadline);
+    parts.schedule.submit(id, std::move(request.prompt), request.max_tokens, deadline, past ? past->past.size() : 0);
   } catch (...) {
     parts.requests.erase(place);
     throw;

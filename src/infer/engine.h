@@ -28,6 +28,7 @@
 namespace braid {
 
 class Transformer;
+struct KeptPast;
 
 struct EngineLimits {
   int64_t running = 16;        // requests that run at once
@@ -82,10 +83,14 @@ struct QueueFull : Error {
 class Engine {
  public:
   // The models and the tokenizer (null: no texts) must outlive it. `draft` is what proposes with Proposer::draft, on
-  // the same device. Error: no memory for the pool. UsageError: limits that cannot be, a model that cannot be computed
-  // in steps (it has a hash memory), a draft of another vocabulary.
+  // the same device. A hash memory is asked while it is on the model, from here to the engine's end. Error: no memory
+  // for the pool. UsageError: limits that cannot be, a draft of another vocabulary.
   Engine(Transformer& model, const Tokenizer* tokenizer, const EngineLimits& limits, Transformer* draft = nullptr);
   ~Engine();
+
+  // Something that prompts may stand behind, by name (GenerationRequest::past); in the pool it is shared by all of them.
+  // Before the first request. UsageError: the name is taken, it is not of this model's shape, or larger than the pool.
+  void add_past(const std::string& name, KeptPast past);
 
   // UsageError: the request cannot be answered by this model at all, or its options cannot be. QueueFull: as many run
   // and wait as may, together. With a time-out (seconds, 0 for none) it ends after that time, wherever it is.

@@ -50,6 +50,13 @@ Engine::Parts::Parts(Transformer& the_model, const Tokenizer* the_tokenizer, con
   for (int64_t slot = limits.running - 1; slot >= 0; --slot) free_slots.push_back(slot);
 }
 
+const EnginePast* Engine::Parts::past_named(const std::string& name) const {
+  if (name.empty()) return nullptr;
+  const auto found = pasts.find(name);
+  if (found == pasts.end()) throw UsageError(str("nothing is kept that is called ", name));
+  return &found->second;
+}
+
 void Engine::Parts::end(RequestId id, RequestOutcome outcome, std::string message, RequestProgress progress,
                         ToldProgresses& told) {
   const auto found = requests.find(id);
@@ -68,14 +75,15 @@ void Engine::Parts::begin(RequestId id, ToldProgresses& told) {
   EngineRequest& request = *requests.at(id);
   const ScheduledText& text = schedule.text(id);
   request.admitted = watch.seconds();
-  request.cached_tokens = text.cached_tokens;
+  request.cached_tokens = std::max<int64_t>(text.cached_tokens - text.past_tokens, 0);
   request.slot = free_slots.back();
   free_slots.pop_back();
-  totals.prompt_tokens += text.prompt_tokens;
-  totals.cached_tokens += text.cached_tokens;
+  totals.prompt_tokens += request.prompt_tokens;
+  totals.cached_tokens += request.cached_tokens;
   if (speculator) speculator->begin(request.slot);
   try {
-    sampler.begin(request.slot, request.sampling, text.tokens);
+    if (request.past) store_past(cache, request.past->past, text.blocks, text.cached_tokens);
+    sampler.begin(request.slot, request.sampling, text.own_tokens());
   } catch (const std::exception& problem) {
     const StepFailure failure = failure_of(problem);
     schedule.end(id);
@@ -96,7 +104,9 @@ EngineStep Engine::Parts::begin_step(ToldProgresses& told) {
   for (const auto& [id, tokens] : step.plan.pieces) {
     const ScheduledText& text = schedule.text(id);
     const std::span<const int64_t> unread(text.tokens.data() + text.read, static_cast<size_t>(tokens));
-    step.pieces.push_back({{unread, text.read, text.blocks, tokens == text.unread() ? 1 : 0}, requests.at(id)->slot});
+    const EngineRequest& request = *requests.at(id);
+    const int64_t shift = request.past ? request.past->shift() : 0;
+    step.pieces.push_back({{unread, text.read, text.blocks, tokens == text.unread() ? 1 : 0, shift}, request.slot});
     step.texts.push_back(&text);
   }
   step.waits = schedule.running() == 0 && schedule.waiting() > 0;
@@ -108,7 +118,8 @@ void Engine::Parts::propose(EngineStep& step) {
   std::vector<ProposedText> texts;
   for (size_t p = 0; p < step.pieces.size(); ++p) {
     const ScheduledText& text = *step.texts[p];
-    texts.push_back({step.pieces[p].slot, text.tokens, text.prompt_tokens + text.max_tokens});
+    const int64_t most = text.prompt_tokens + text.max_tokens - text.past_tokens;
+    texts.push_back({step.pieces[p].slot, text.own_tokens(), most});
   }
   step.with_proposals = speculator->propose(texts, sampler);
   for (size_t p = 0; p < step.pieces.size(); ++p) {

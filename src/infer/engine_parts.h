@@ -11,15 +11,25 @@
 #include "base/clock.h"
 #include "infer/engine.h"
 #include "infer/isolated_step.h"
+#include "infer/kept_past.h"
 #include "infer/schedule.h"
 #include "infer/speculator.h"
 
 namespace braid {
 
+// What prompts may stand behind. In texts it is tokens of its own, so that those behind the same past share its blocks.
+struct EnginePast {
+  KeptPast past;
+  std::vector<int64_t> tokens;  // negative, as no others are
+
+  int64_t shift() const { return past.next_position - past.size(); }  // of the positions behind it
+};
+
 struct EngineRequest {
   SamplingOptions sampling;
   GrowingAnswer answer;
   OnProgress on_progress;
+  const EnginePast* past = nullptr;
   int64_t prompt_tokens = 0, cached_tokens = 0;
   double submitted = 0, admitted = -1, answered = -1;  // seconds; -1: not yet
   int64_t slot = -1;                                   // of the sampler, while it runs
@@ -48,6 +58,9 @@ struct EngineStep {
 struct Engine::Parts {
   Parts(Transformer& model, const Tokenizer* tokenizer, const EngineLimits& limits, int64_t blocks);
 
+  // Null for "". UsageError: there is none of this name.
+  const EnginePast* past_named(const std::string& name) const;
+
   EngineStep begin_step(ToldProgresses& told);
   void propose(EngineStep& step);  // without the lock
   void finish_step(const EngineStep& step, std::vector<PieceResult>& results, ToldProgresses& told);
@@ -58,6 +71,7 @@ struct Engine::Parts {
   PagedCache cache;
   Sampler sampler;
   std::optional<Speculator> speculator;
+  std::map<std::string, EnginePast> pasts;  // all there before the first request
   const Stopwatch watch;
   int64_t weights = 0, held = 0;  // bytes: of the weights, and on the device before the first step
   int64_t weights_read = 0,

@@ -17,21 +17,23 @@ namespace {
 
 // What a step tells the device, in one copy.
 struct StepInputs {
-  at::Tensor ids;     // [R] int64
-  at::Tensor rows;    // [R, 2]: PagedRow
-  at::Tensor tables;  // [pieces, table width]
-  at::Tensor wanted;  // [W] rows
+  at::Tensor ids;        // [R] int64
+  at::Tensor positions;  // [R]: what keys are turned by
+  at::Tensor rows;       // [R, 2]: PagedRow
+  at::Tensor tables;     // [pieces, table width]
+  at::Tensor wanted;     // [W] rows
   int64_t longest = 0;
 };
 
 StepInputs inputs_of(std::span<const StepPiece> pieces, const PagedCache& cache) {
   StepInputs in;
-  std::vector<int64_t> ids, rows, wanted;
+  std::vector<int64_t> ids, positions, rows, wanted;
   for (size_t p = 0; p < pieces.size(); ++p) {
     const StepPiece& piece = pieces[p];
     for (size_t t = 0; t < piece.tokens.size(); ++t) {
       ids.push_back(piece.tokens[t]);
       rows.insert(rows.end(), {static_cast<int64_t>(p), piece.first + static_cast<int64_t>(t)});
+      positions.push_back(rows.back() + piece.shift);
     }
     in.longest = std::max(in.longest, rows.back() + 1);
     for (int64_t back = piece.logits; back > 0; --back) wanted.push_back(static_cast<int64_t>(ids.size()) - back);
@@ -43,12 +45,53 @@ StepInputs inputs_of(std::span<const StepPiece> pieces, const PagedCache& cache)
     std::copy_n(pieces[p].blocks.begin(), own, tables.begin() + static_cast<int64_t>(p) * width);
   }
   std::vector<int64_t> all;
-  for (const auto* part : {&ids, &rows, &tables, &wanted}) all.insert(all.end(), part->begin(), part->end());
+  for (const auto* part : {&ids, &positions, &rows, &tables, &wanted}) all.insert(all.end(), part->begin(), part->end());
   const at::Tensor joined = at::tensor(at::ArrayRef<int64_t>(all), at::kLong).to(cache.keys.device());
   const auto R = static_cast<int64_t>(ids.size()), P = static_cast<int64_t>(pieces.size());
-  const auto parts = joined.split_with_sizes({R, 2 * R, P * width, static_cast<int64_t>(wanted.size())});
-  in.ids = parts[0], in.rows = parts[1].view({R, 2}), in.tables = parts[2].view({P, width}), in.wanted = parts[3];
+  const auto parts = joined.split_with_sizes({R, R, 2 * R, P * width, static_cast<int64_t>(wanted.size())});
+  in.ids = parts[0], in.positions = parts[1], in.rows = parts[2].view({R, 2});
+  in.tables = parts[3].view({P, width}), in.wanted = parts[4];
   return in;
+}
+
+// What is before each row in its own text, which lies in the cache's blocks.
+class PagedRowPast final : public RowPast {
+ public:
+  PagedRowPast(PagedCache& cache, const StepInputs& in) : cache_(cache), in_(in) {}
+
+  at::Tensor ids(const at::Tensor& own, int64_t count) override {
+    return behind(cache_.ids.flatten(), own.flatten(), count);
+  }
+  at::Tensor heard(int64_t number, const at::Tensor& own, int64_t count) override {
+    return behind(cache_.heard[static_cast<size_t>(number)].flatten(0, 1), own.select(1, 0), count);
+  }
+
+ private:
+  // pool [slots, …], own [R, …], to [R, count + 1, …].
+  at::Tensor behind(at::Tensor pool, const at::Tensor& own, int64_t count) const {
+    pool.index_copy_(0, slots(0).flatten(), own);
+    const at::Tensor wanted = slots(count);
+    return pool.index_select(0, wanted.flatten()).unflatten(0, wanted.sizes());
+  }
+  // [R, count + 1] of the pool; a text's first slot where there is no token.
+  at::Tensor slots(int64_t count) const {
+    const at::Tensor back = at::arange(count, -1, -1, in_.rows.options());
+    const at::Tensor places = (in_.rows.select(1, 1).unsqueeze(1) - back).clamp_min(0);
+    const at::Tensor blocks = at::floor_divide(places, cache_.block_tokens);
+    const at::Tensor own = in_.tables.index_select(0, in_.rows.select(1, 0)).gather(1, blocks);
+    return own * cache_.block_tokens + places.remainder(cache_.block_tokens);
+  }
+
+  PagedCache& cache_;
+  const StepInputs& in_;
+};
+
+// The state with what the memory, null for none, adds before the layer's block.
+ResidualState remembering(ResidualConnection& residual, const ResidualState& state, HashMemory* memory, int64_t layer,
+                          RowPast& past) {
+  if (!memory) return state;
+  const at::Tensor added = memory->addition(layer, state.carried().transpose(0, 1), past);
+  return added.defined() ? residual.add(state, added.transpose(0, 1), layer * residual.sublayers_per_block()) : state;
 }
 
 kernels::PagedShape paged_shape(const Attention& layer, const StepInputs& in, const PagedCache& cache) {
@@ -94,10 +137,11 @@ at::Tensor run_fused(Transformer& model, PagedCache& cache, const StepInputs& in
   return run_fused_blocks(model, x, rotary, {store, attend});
 }
 
-// The blocks one after the other.
+// The blocks one after the other, `memory` (or null) before each.
 ResidualState run_blocks(Transformer& model, PagedCache& cache, const StepInputs& in, const AttentionContext& context,
-                         ResidualState state) {
+                         ResidualState state, HashMemory* memory, RowPast& past) {
   for (int64_t layer = 0; layer < model.config().layers; ++layer) {
+    state = remembering(model.residual(), state, memory, layer, past);
     const at::Tensor keys = cache.keys[layer], values = cache.values[layer];
     state = advance_layer(model, state, layer, [&](const at::Tensor& x, const Attention& attention) {
       const at::Tensor packed = project_heads(x, attention, context).contiguous();
@@ -109,24 +153,22 @@ ResidualState run_blocks(Transformer& model, PagedCache& cache, const StepInputs
 
 }  // namespace
 
-void require_steps(const Transformer& model) {
-  if (model.block_input()) throw UsageError("requests to a model with hash memory cannot be answered side by side");
-}
-
 at::Tensor run_step(Transformer& model, PagedCache& cache, std::span<const StepPiece> pieces) {
   const at::NoGradGuard no_gradient;
   const StepInputs in = inputs_of(pieces, cache);
-  const at::Tensor positions = in.rows.select(1, 1).contiguous();
   AttentionContext context;
   if (model.config().is_llama()) {
-    context.rotary = rotary_table(positions, model.config(), master_type(model.parameters().precision()));
+    context.rotary = rotary_table(in.positions, model.config(), master_type(model.parameters().precision()));
   }
   ResidualConnection& residual = model.residual();
-  ResidualState state = residual.enter(embed(in.ids.unsqueeze(0), model.embedding(), positions));
+  HashMemory* memory = memory_of(model);
+  PagedRowPast past(cache, in);
+  if (memory) memory->enter({in.ids.unsqueeze(1), in.rows.slice(1, 1)}, past);
+  ResidualState state = residual.enter(embed(in.ids.unsqueeze(0), model.embedding(), in.positions));
   if (takes_fused_blocks(model, in.ids.numel())) {
     state.input = run_fused(model, cache, in, *context.rotary, state.input);
   } else {
-    state = run_blocks(model, cache, in, context, std::move(state));
+    state = run_blocks(model, cache, in, context, std::move(state), memory, past);
   }
   if (in.wanted.numel() == 0) return at::empty({0, model.config().vocabulary}, state.input.options());
   const at::Tensor last = residual.leave(state).index_select(1, in.wanted);

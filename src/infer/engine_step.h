@@ -14,13 +14,11 @@ struct StepPiece {
   int64_t first = 0;                // tokens of the same text that are in the cache already
   std::span<const int64_t> blocks;  // its blocks, enough for all of these
   int64_t logits = 0;               // rows of them: those of so many last tokens
+  int64_t shift = 0;                // of positions: a token with n before it is at position n + shift
 };
 
 // Logits [W, V] in compute type that the pieces want, in their order; W may be 0. Keys and values of all pieces
 // are in the cache then. Call ResidualConnection::begin_step once before.
 at::Tensor run_step(Transformer& model, PagedCache& cache, std::span<const StepPiece> pieces);
-
-// UsageError: what is put on the model cannot be computed so.
-void require_steps(const Transformer& model);
 
 }  // namespace braid

@@ -2,12 +2,10 @@
 #include "infer/generate.h"
 
 #include <algorithm>
-#include <numeric>
 
 #include "base/clock.h"
 #include "base/error.h"
-#include "infer/decode.h"
-#include "infer/sampler.h"
+#include "infer/kept_past.h"
 #include "nn/precompiled.h"
 
 namespace braid {
@@ -16,82 +14,89 @@ namespace {
 
 using Requests = std::span<const GenerationRequest>;
 
-// Texts at the right: how many slots before each are filled with anything.
-std::vector<int64_t> paddings_of(Requests requests) {
-  size_t longest = 0;
-  for (const GenerationRequest& request : requests) longest = std::max(longest, request.prompt.size());
-  std::vector<int64_t> padding;
-  for (const GenerationRequest& request : requests) {
-    padding.push_back(static_cast<int64_t>(longest - request.prompt.size()));
+constexpr const char* name_of_past = "past";
+
+std::string text_number(size_t request) { return str("text ", request + 1, ": "); }
+
+void end_answer(size_t request, const RequestEnd& end, Answer& answer) {
+  if (end.outcome != RequestOutcome::stop && end.outcome != RequestOutcome::length) {
+    throw Error(text_number(request) + end.message);
   }
-  return padding;
+  answer.reason = end.outcome == RequestOutcome::stop ? FinishReason::stop : FinishReason::length;
+  answer.stop_string = end.stop_string;
+  answer.stop_id = end.stop_id;
 }
 
-// [B, T]
-at::Tensor padded_ids(Requests requests, const std::vector<int64_t>& padding) {
-  const int64_t longest = padding.front() + static_cast<int64_t>(requests.front().prompt.size());
-  at::Tensor ids = at::zeros({static_cast<int64_t>(requests.size()), longest}, at::kLong);
-  for (size_t b = 0; b < requests.size(); ++b) {
-    int64_t* row = ids.mutable_data_ptr<int64_t>() + static_cast<int64_t>(b) * longest;
-    std::copy(requests[b].prompt.begin(), requests[b].prompt.end(), row + padding[b]);
-  }
-  return ids;
+void submit(Engine& engine, const GenerationRequest& request, size_t number, OnProgress on_progress) try {
+  engine.submit(request, std::move(on_progress));
+} catch (const UsageError& problem) {
+  throw UsageError(text_number(number) + problem.what());
 }
 
-// Gives each answer that goes on its token; whether any still does.
-bool append(std::vector<GrowingAnswer>& answers, SampledTokens& sampled, const OnToken& on_token) {
-  bool more = false;
-  for (size_t b = 0; b < answers.size(); ++b) {
-    if (answers[b].finished()) continue;
-    if (sampled.rows[b].id < 0) throw Error(str("text ", b + 1, ": the model's logits are NaN or infinite"));
-    const std::string text = answers[b].push(std::move(sampled.rows[b]));
-    if (on_token) on_token(b, answers[b].answer().tokens.back(), text);
-    more |= !answers[b].finished();
+// Before memory is taken for them.
+void check_requests(const Transformer& model, Requests requests, const KeptPast* past) {
+  const ModelConfig& config = model.config();
+  const int64_t first_position = past ? past->next_position : 0;
+  for (size_t i = 0; i < requests.size(); ++i) {
+    check_request(requests[i], config.vocabulary, config.context, text_number(i), first_position);
   }
-  return more;
-}
-
-struct Batch {
-  std::vector<GrowingAnswer> answers;
-  Sampler sampler;
-  std::vector<int64_t> slots;
-};
-
-Batch make_batch(Transformer& model, Requests requests, const Tokenizer* tokenizer) {
-  const auto size = static_cast<int64_t>(requests.size());
-  Batch batch{{}, Sampler(size, model.config().vocabulary, model.device()), std::vector<int64_t>(requests.size())};
-  std::iota(batch.slots.begin(), batch.slots.end(), 0);
-  for (size_t b = 0; b < requests.size(); ++b) {
-    check_request(requests[b], model.config().vocabulary, model.config().context, str("text ", b + 1, ": "));
-    batch.answers.emplace_back(requests[b], tokenizer);
-    batch.sampler.begin(batch.slots[b], sampling_of(requests[b]), requests[b].prompt);
-  }
-  return batch;
 }
 
 }  // namespace
 
-Generated generate(Transformer& model, Requests requests, const Tokenizer* tokenizer, const OnToken& on_token) {
-  Batch batch = make_batch(model, requests, tokenizer);
-  int64_t most = 0;
-  for (const GenerationRequest& request : requests) most = std::max(most, request.max_tokens);
+Generated generate(Engine& engine, Requests requests, const OnToken& on_token) {
   Generated done;
-  if (most > 0) {
-    const std::vector<int64_t> padding = paddings_of(requests);
-    at::Tensor ids = padded_ids(requests, padding).to(model.device());
-    KvCache cache = make_kv_cache(model, padding, ids.size(1) + most);
-    model.residual().begin_step();
-    const Stopwatch watch;
-    for (bool more = true; more;) {
-      SampledTokens sampled = batch.sampler.sample(decode(model, cache, ids), batch.slots);
+  done.answers.resize(requests.size());
+  std::vector<RequestEnd> ends(requests.size());
+  const EngineState before = engine.state();
+  const Stopwatch watch;
+  const auto take = [&](size_t i, RequestProgress& progress) {
+    Answer& answer = done.answers[i];
+    answer.text += progress.text;
+    for (SampledToken& token : progress.tokens) {
       if (done.prefill_seconds == 0) done.prefill_seconds = watch.seconds();
-      more = append(batch.answers, sampled, on_token);
-      ids = sampled.ids.clamp_min(0).unsqueeze(1);
+      answer.tokens.push_back(std::move(token));
+      if (on_token) on_token(i, answer.tokens.back(), progress.text);
     }
-    done.decode_seconds = watch.seconds() - done.prefill_seconds;
+    if (progress.end) ends[i] = *progress.end;
+  };
+  for (size_t i = 0; i < requests.size(); ++i) {
+    submit(engine, requests[i], i, [&take, i](RequestProgress progress) { take(i, progress); });
   }
-  for (const GrowingAnswer& grown : batch.answers) done.answers.push_back(grown.answer());
+  while (engine.step()) {
+  }
+  done.decode_seconds = watch.seconds() - done.prefill_seconds;
+  const EngineState after = engine.state();
+  done.proposed_tokens = after.proposed_tokens - before.proposed_tokens;
+  done.accepted_tokens = after.accepted_tokens - before.accepted_tokens;
+  for (size_t i = 0; i < requests.size(); ++i) end_answer(i, ends[i], done.answers[i]);
   return done;
+}
+
+Generated generate(Transformer& model, Requests requests, const Tokenizer* tokenizer, const OnToken& on_token,
+                   const GenerationAids& aids) {
+  check_requests(model, requests, aids.past);
+  if (requests.empty()) return {};
+  Engine engine(model, tokenizer, limits_for(requests, aids.speculation, aids.past ? aids.past->size() : 0), aids.draft);
+  if (!aids.past) return generate(engine, requests, on_token);
+  engine.add_past(name_of_past, *aids.past);
+  std::vector<GenerationRequest> behind(requests.begin(), requests.end());
+  for (GenerationRequest& one : behind) one.past = name_of_past;
+  return generate(engine, behind, on_token);
+}
+
+EngineLimits limits_for(Requests requests, const SpeculationOptions& speculation, int64_t past_tokens) {
+  constexpr int64_t at_once = 2048;  // nobody waits for a step of other requests
+  EngineLimits limits;
+  limits.running = std::max<int64_t>(static_cast<int64_t>(requests.size()), 1);
+  limits.waiting = 0;
+  limits.step_tokens = at_once;
+  limits.speculation = speculation;
+  for (const GenerationRequest& request : requests) {
+    const int64_t tokens = past_tokens + static_cast<int64_t>(request.prompt.size()) + request.max_tokens;
+    limits.cache_tokens += tokens + limits.block_tokens;  // a text begins a block of its own
+  }
+  return limits;
 }
 
 }  // namespace braid

@@ -21,8 +21,10 @@ Schedule::Schedule(const EngineLimits& limits, int64_t blocks)
   running_.reserve(static_cast<size_t>(limits.running));
 }
 
-void Schedule::submit(RequestId id, std::vector<int64_t> prompt, int64_t max_tokens, double deadline) {
+void Schedule::submit(RequestId id, std::vector<int64_t> prompt, int64_t max_tokens, double deadline,
+                      int64_t past_tokens) {
   ScheduledText text;
+  text.past_tokens = past_tokens;
   text.prompt_tokens = static_cast<int64_t>(prompt.size());
   text.max_tokens = max_tokens;
   text.deadline = deadline;
@@ -73,7 +75,8 @@ bool Schedule::let_in(ScheduledText& text) try {
   auto claim = blocks_.claim(text.tokens, text.most_cached());
   if (!claim) return false;
   text.blocks = std::move(claim->blocks);
-  text.read = text.cached_tokens = claim->cached_tokens;
+  text.cached_tokens = claim->cached_tokens;
+  text.read = std::max(text.cached_tokens, text.past_tokens);
   return true;
 } catch (const std::bad_alloc&) {
   return false;

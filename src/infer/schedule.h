@@ -16,14 +16,16 @@ namespace braid {
 
 struct ScheduledText {
   std::vector<int64_t> tokens;  // the prompt, and what has come since
+  int64_t past_tokens = 0;      // the prompt's first ones stand for keys and values that are given, not read
   int64_t prompt_tokens = 0, max_tokens = 0;
   double deadline = std::numeric_limits<double>::infinity();  // in the seconds of plan()
   std::vector<int64_t> blocks;                                // while it runs
   int64_t cached_tokens = 0;                                  // that others had read before it was let in
-  int64_t read = 0;                                           // tokens whose keys and values are in the cache
+  int64_t read = 0;  // tokens whose keys and values are in the cache, those that are given among them
   bool cancelled = false;
 
   int64_t unread() const { return static_cast<int64_t>(tokens.size()) - read; }
+  std::span<const int64_t> own_tokens() const { return std::span(tokens).subspan(static_cast<size_t>(past_tokens)); }
   bool has_answer() const { return static_cast<int64_t>(tokens.size()) > prompt_tokens; }
   int64_t most_cached() const { return prompt_tokens + max_tokens - 1; }  // the last new token's keys nobody needs
 };
@@ -48,8 +50,9 @@ class Schedule {
  public:
   Schedule(const EngineLimits& limits, int64_t blocks);
 
-  // UsageError: the pool could never hold it. QueueFull: as many run and wait as may.
-  void submit(RequestId id, std::vector<int64_t> prompt, int64_t max_tokens, double deadline);
+  // Of an admitted text's `past_tokens` those behind cached_tokens are to be stored before the step. UsageError: the
+  // pool could never hold it. QueueFull: as many run and wait as may.
+  void submit(RequestId id, std::vector<int64_t> prompt, int64_t max_tokens, double deadline, int64_t past_tokens = 0);
   void cancel(RequestId id);  // it goes with the next plan
 
   StepPlan plan(double now);

@@ -120,18 +120,27 @@ void HashMemory::release() {
   inputs_.clear();
 }
 
-void HashMemory::enter(const TextTokens& tokens, BlockInputPast* past) {
-  reach_ = tokens.reach;
-  at::Tensor canonical = hash_.canonical(tokens.ids);
-  if (past) {
-    canonical = behind(past->ids, canonical);
-    past->ids = last_of(canonical, config_.max_order - 1);
-    past->history.resize(layers_.size() * layers_.front().streams.size());
-  }
+// The rows of the table that the last tokens of ids [B, P + T] name.
+void HashMemory::read_table(const at::Tensor& canonical, const at::Tensor& reach) {
+  reach_ = reach;
   const at::Tensor rows = hash_.rows(canonical, reach_);  // [layers, B, T, tables]
   const Fetched read = fetched_.rows.defined() ? fetched_ : fetched_rows(rows);
   const at::Tensor all = at::embedding(read.rows, at::searchsorted(read.numbers, rows)).flatten(-2);
   inputs_ = all.to(compute_type(model_.parameters().precision())).unbind(0);
+}
+
+void HashMemory::enter(const TextTokens& tokens, BlockInputPast* past) {
+  at::Tensor canonical = hash_.canonical(tokens.ids);
+  if (past) {
+    canonical = behind(past->ids, canonical);
+    past->ids = last_of(canonical, config_.max_order - 1);
+    past->history.resize(static_cast<size_t>(convolutions()));
+  }
+  read_table(canonical, tokens.reach);
+}
+
+void HashMemory::enter(const TextTokens& rows, RowPast& past) {
+  read_table(hash_.canonical(past.ids(rows.ids, config_.max_order - 1)), rows.reach);
 }
 
 // [B, T, 1] for x [B, T, D].
@@ -142,17 +151,8 @@ at::Tensor HashMemory::gate(const at::Tensor& x, const Stream& stream, const at:
   return at::sigmoid(config_.gate == "root" ? signed_root(score) : score);
 }
 
-// Y of u [B, T, D]; `history` is what the convolution heard before, null where there is nothing.
-at::Tensor HashMemory::stream_addition(const at::Tensor& u, const Stream& stream, at::Tensor* history) const {
-  at::Tensor heard = normalise(u, stream.value_norm);
-  if (history) {
-    heard = behind(*history, heard);
-    *history = last_of(heard, config_.history());
-  }
-  return at::silu(causal_conv(heard, *stream.conv, config_.max_order, reach_)) + u;
-}
-
-at::Tensor HashMemory::addition(int64_t number, const at::Tensor& x, BlockInputPast* past) {
+// Y of x [B, T, D], or of each stream.
+at::Tensor HashMemory::added_by(int64_t number, const at::Tensor& x, const Hearing& hear) const {
   const auto layer = std::find_if(layers_.begin(), layers_.end(), [&](const Layer& l) { return l.number == number; });
   if (layer == layers_.end()) return {};
   const auto i = static_cast<size_t>(layer - layers_.begin()), count = layer->streams.size();
@@ -163,9 +163,26 @@ at::Tensor HashMemory::addition(int64_t number, const at::Tensor& x, BlockInputP
   for (size_t s = 0; s < count; ++s) {
     const Stream& stream = layer->streams[s];
     const at::Tensor u = value * gate(streams[s], stream, e);
-    added.push_back(stream_addition(u, stream, past ? &past->history[i * count + s] : nullptr));
+    const at::Tensor heard = hear(static_cast<int64_t>(i * count + s), normalise(u, stream.value_norm));
+    added.push_back(at::silu(causal_conv(heard, *stream.conv, config_.max_order, reach_)) + u);
   }
   return plain ? added.front() : at::stack(added, 2);
+}
+
+at::Tensor HashMemory::addition(int64_t layer, const at::Tensor& x, BlockInputPast* past) {
+  return added_by(layer, x, [&](int64_t number, const at::Tensor& heard) {
+    if (!past) return heard;
+    at::Tensor& history = past->history[static_cast<size_t>(number)];
+    const at::Tensor all = behind(history, heard);
+    history = last_of(all, config_.history());
+    return all;
+  });
+}
+
+at::Tensor HashMemory::addition(int64_t layer, const at::Tensor& x, RowPast& past) {
+  return added_by(layer, x, [&](int64_t number, const at::Tensor& heard) {
+    return past.heard(number, heard, config_.history());
+  });
 }
 
 }  // namespace braid

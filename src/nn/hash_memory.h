@@ -8,6 +8,7 @@
 // norms and a convolution of its own (section 2.4).
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -15,6 +16,7 @@
 #include "nn/linear.h"
 #include "nn/ngram_hash.h"
 #include "nn/norm.h"
+#include "nn/row_past.h"
 #include "nn/row_store.h"
 #include "nn/transformer.h"
 
@@ -50,6 +52,12 @@ class HashMemory final : public BlockInput {
   void enter(const TextTokens& tokens, BlockInputPast* past) override;
   at::Tensor addition(int64_t layer, const at::Tensor& x, BlockInputPast* past) override;
 
+  // The same for rows of many texts: ids and reach [R, 1], x [R, 1, D] or streams [R, 1, S, D].
+  void enter(const TextTokens& rows, RowPast& past);
+  at::Tensor addition(int64_t layer, const at::Tensor& x, RowPast& past);
+  // Convolutions of all layers and streams: the numbers that RowPast::heard is asked for are below it.
+  int64_t convolutions() const { return static_cast<int64_t>(layers_.size() * layers_.front().streams.size()); }
+
  private:
   struct Stream {
     Linear key;
@@ -66,12 +74,16 @@ class HashMemory final : public BlockInput {
     at::Tensor rows;     // [n, width / heads], a leaf that gathers their gradients
   };
 
+  // What convolution `number` hears [B, T, D] behind what it heard before, as many as it looks back on.
+  using Hearing = std::function<at::Tensor(int64_t number, const at::Tensor& heard)>;
+
   void make_layer(int64_t number);
   void make_norms(Stream& stream, const std::string& name);
   void fill_first_values(uint64_t seed);
   Fetched fetched_rows(const at::Tensor& named);
+  void read_table(const at::Tensor& canonical, const at::Tensor& reach);
   at::Tensor gate(const at::Tensor& x, const Stream& stream, const at::Tensor& e) const;
-  at::Tensor stream_addition(const at::Tensor& u, const Stream& stream, at::Tensor* history) const;
+  at::Tensor added_by(int64_t layer, const at::Tensor& x, const Hearing& hear) const;
 
   Transformer& model_;
   HashMemoryConfig config_;

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "base/large_pages.h"
+#include "nn/hash_memory.h"
 #include "nn/lora.h"
 #include "nn/precompiled.h"
 #include "nn/quantised_weight.h"
@@ -69,6 +70,10 @@ Storages storages_of(Transformer& model) {
     for (const Linear* layer : {&block.attention.qkv, &block.attention.out, &block.mlp.in, &block.mlp.out}) {
       storages.add(*layer);
     }
+  }
+  if (auto* memory = dynamic_cast<HashMemory*>(model.block_input())) {
+    for (const Parameter& parameter : memory->parameters().all()) storages.add(&parameter);
+    storages.add(&memory->rows());
   }
   return storages;
 }

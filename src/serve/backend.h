@@ -2,6 +2,8 @@
 // What the server needs of whoever generates: an Engine, or a test's script.
 #pragma once
 
+#include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -22,6 +24,12 @@ class Backend {
   virtual EngineState state() const = 0;
 };
 
+// Compressed contexts that completions may be asked behind (gists).
+struct ServedPasts {
+  std::map<std::string, int64_t> positions;  // of each by its name: where a prompt begins
+  std::function<std::vector<int64_t>(const std::string&)> question;  // a prompt's tokens; from any thread
+};
+
 // What is served. Nothing of it changes.
 struct ServedModel {
   std::string name;     // as requests name it
@@ -33,6 +41,7 @@ struct ServedModel {
   SamplingOptions sampling;          // of what a request leaves unsaid
   std::vector<int64_t> stop_ids;     // that end an answer
   std::string device, precision;
+  ServedPasts pasts;
 };
 
 using ServedModelPtr = std::shared_ptr<const ServedModel>;

@@ -174,7 +174,16 @@ std::vector<json> prompts_of(const BodyFields& fields) {
   return {prompt->begin(), prompt->end()};
 }
 
-std::vector<int64_t> prompt_ids(const BodyFields& fields, const ServedModel& model, const json& prompt) {
+// The context that prompts are questions to; "" for none.
+std::string read_gists(const BodyFields& fields, const ServedModel& model) {
+  const std::string name = fields.text("gists").value_or("");
+  if (name.empty() || model.pasts.positions.contains(name)) return name;
+  throw Refusal(404, str("gists: no ", name, " is kept here (braid serve --gists NAME=FILE)"), "gists", "gists_not_found");
+}
+
+std::vector<int64_t> prompt_ids(const BodyFields& fields, const ServedModel& model, const json& prompt,
+                                const std::string& gists) {
+  if (prompt.is_string() && !gists.empty()) return model.pasts.question(prompt.get<std::string>());
   if (prompt.is_string()) return text_tokens(model, prompt.get<std::string>(), SpecialTokens::add);
   if (!prompt.is_array()) fields.refuse("prompt", "a string, a list of strings, or token ids");
   return token_ids(prompt, "prompt", model.tokenizer.vocabulary());
@@ -214,7 +223,7 @@ Completion read_completion(const ServedModel& model, const RequestLimits& limits
   const json object = parse_body(body);
   const BodyFields fields(object);
   refuse_unsupported_fields(fields);
-  fields.require_known(with_shared({"prompt", "echo", "best_of"}), ignored_fields());
+  fields.require_known(with_shared({"prompt", "echo", "best_of", "gists"}), ignored_fields());
   require_model(fields, model);
   Completion completion;
   read_stream(fields, completion);
@@ -226,12 +235,14 @@ Completion read_completion(const ServedModel& model, const RequestLimits& limits
   read_completion_logprobs(fields, completion, form);
   check_form(form);
   const auto asked = fields.whole("max_tokens", 1, INT64_MAX);
+  form.past = read_gists(fields, model);
+  const int64_t before = form.past.empty() ? 0 : model.pasts.positions.at(form.past);
   const std::vector<json> prompts = prompts_of(fields);
   check_answers(fields, limits, static_cast<int64_t>(prompts.size()), completion.answers);
   for (const json& prompt : prompts) {
-    std::vector<int64_t> ids = prompt_ids(fields, model, prompt);
-    check_prompt(model, limits, ids.size(), "prompt");
-    form.max_tokens = answer_tokens(model, ids.size(), asked, completion_tokens);
+    std::vector<int64_t> ids = prompt_ids(fields, model, prompt, form.past);
+    check_prompt(model, limits, ids.size(), "prompt", before);
+    form.max_tokens = answer_tokens(model, ids.size(), asked, completion_tokens, before);
     if (fields.flag("echo").value_or(false)) completion.echoed.push_back(echo_of(model, prompt));
     add_answers(completion, form, std::move(ids));
   }

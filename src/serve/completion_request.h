@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Bodies of /v1/completions and /v1/chat/completions (OpenAI's API reference), with top_k, min_p, repetition_penalty,
-// min_tokens, stop_token_ids and ignore_eos besides, as vLLM takes them.
+// min_tokens, stop_token_ids and ignore_eos besides, as vLLM takes them. Of completions also gists: the name of a
+// compressed context that the prompts are questions to.
 #pragma once
 
 #include "serve/prompt.h"

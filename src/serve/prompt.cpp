@@ -80,21 +80,25 @@ std::vector<int64_t> chat_tokens(const ServedModel& model, const json& messages,
   return text_tokens(model, chat_text(model, messages, add_generation_prompt), special);
 }
 
-void check_prompt(const ServedModel& model, const RequestLimits& limits, size_t tokens, const std::string& field) {
+void check_prompt(const ServedModel& model, const RequestLimits& limits, size_t tokens, const std::string& field,
+                  int64_t before) {
   if (tokens == 0) throw Refusal(400, str(field, ": expected a text of at least one token"), field, "invalid_value");
-  const int64_t most = limits.prompt_tokens > 0 ? std::min(limits.prompt_tokens, model.context - 1) : model.context - 1;
+  const int64_t room = std::max<int64_t>(model.context - before - 1, 0);
+  const int64_t most = limits.prompt_tokens > 0 ? std::min(limits.prompt_tokens, room) : room;
   if (static_cast<int64_t>(tokens) <= most) return;
   throw Refusal(400, str(field, ": ", tokens, " tokens are more than the ", most, " that a prompt may have here"),
                 field, "context_length_exceeded");
 }
 
-int64_t answer_tokens(const ServedModel& model, size_t prompt_tokens, std::optional<int64_t> asked, int64_t otherwise) {
-  const int64_t room = model.context - static_cast<int64_t>(prompt_tokens);
+int64_t answer_tokens(const ServedModel& model, size_t prompt_tokens, std::optional<int64_t> asked, int64_t otherwise,
+                      int64_t before) {
+  const int64_t room = model.context - before - static_cast<int64_t>(prompt_tokens);
   if (!asked) return std::min(otherwise, room);
   if (*asked <= room) return *asked;
   throw Refusal(400,
                 str("max_tokens: the prompt's ", prompt_tokens, " tokens and ", *asked,
-                    " new ones are more than the model's context of ", model.context),
+                    " new ones ", before > 0 ? str("from position ", before, " on ") : "",
+                    "are more than the model's context of ", model.context),
                 "max_tokens", "context_length_exceeded");
 }
 

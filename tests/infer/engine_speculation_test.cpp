@@ -6,7 +6,7 @@
 
 #include "../nn/support.h"
 #include "../store/thrown.h"
-#include "infer/engine_generate.h"
+#include "infer/generate.h"
 
 namespace braid {
 namespace {

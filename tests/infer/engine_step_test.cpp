@@ -36,10 +36,15 @@ ModelConfig config_of(const Variant& variant) {
   return config;
 }
 
+using Remember = std::unique_ptr<HashMemory> (*)(Transformer&);
+
 class Steps {
  public:
-  Steps(const ModelConfig& config, Precision precision)
-      : model(config, precision, at::kCPU), cache((randomise(model, 4, 0.5), make_paged_cache(model, 24, 4))) {
+  Steps(const ModelConfig& config, Precision precision, Remember remember = nullptr)
+      : model(config, precision, at::kCPU) {
+    randomise(model, 4, 0.5);
+    if (remember) memory = remember(model);
+    cache = make_paged_cache(model, 24, 4);
     model.residual().begin_step();
     at::Generator generator = seeded_generator(3);
     ids = at::empty({3, 20}, at::kLong).random_(0, 11, generator);
@@ -79,6 +84,7 @@ class Steps {
   }
 
   Transformer model;
+  std::unique_ptr<HashMemory> memory;
   PagedCache cache;
   at::Tensor ids, expected;  // [3, 20], [3, 20, V]
   Ids read = {0, 0, 0};
@@ -223,17 +229,32 @@ TEST(EngineSteps, AdaptersAndQuantisedWeightsActAsInAWholeText) {
   for (int n = 0; n < 9; ++n) EXPECT_LT(steps.run({steps.piece(0, 1), steps.piece(1, 2)}), bound);
 }
 
-TEST(EngineSteps, HashMemoryIsRefused) {
-  Transformer model(config_of(variants[3]), Precision::fp32, at::kCPU);
-  require_steps(model);
+// Of three orders, whose convolution looks back over several pieces.
+std::unique_ptr<HashMemory> remembering(Transformer& model) {
   HashMemoryConfig config;
-  config.layers = {0};
+  config.layers = {0, 2};
   config.table_size = 12;
   config.width = 6;
   config.heads = 2;
-  const HashMemory memory(model, config, NgramHash(config, distinct_tokens(11), 3, at::kCPU), 3);
-  EXPECT_EQ(thrown_message([&] { require_steps(model); }),
-            "requests to a model with hash memory cannot be answered side by side");
+  auto memory = std::make_unique<HashMemory>(model, config, NgramHash(config, distinct_tokens(11), 3, at::kCPU), 3);
+  const at::NoGradGuard no_gradient;
+  at::Generator generator = seeded_generator(9);
+  for (ParameterSet* set : {&memory->parameters(), &memory->table()}) {
+    for (Parameter& p : set->all()) p.master.add_(at::empty_like(p.master).normal_(0.0, 0.5, generator));
+    set->refresh_compute();
+  }
+  return memory;
+}
+
+TEST(EngineSteps, AHashMemoryLooksBackInEachTextWhateverIsBesideIt) {
+  for (const Variant& variant : {variants[3], Variant{"llama", "mhc", "poc", 2, 0, "none"}, variants[6]}) {
+    Steps steps(config_of(variant), Precision::fp64, &remembering);
+    EXPECT_LT(steps.run({steps.piece(0, 2), steps.piece(1, 7, false)}), 1e-10);
+    EXPECT_LT(steps.run({steps.piece(2, 1), steps.piece(0, 3), steps.piece(1, 1)}), 1e-10);
+    for (int n = 0; n < 9; ++n) {
+      EXPECT_LT(steps.run({steps.piece(0, 1), steps.piece(1, 1), steps.piece_with(2, 2, 2)}), 1e-10);
+    }
+  }
 }
 
 TEST(EngineSteps, APoolThatDoesNotFitIsAnErrorThatSaysHowLarge) {

@@ -71,7 +71,7 @@ TEST_F(Generate, RefusesTextsThatCannotBe) {
             "text 1: 3 tokens and 4 new ones are more than the model's context of 6");
   GenerationRequest request = request_of({1}, 1);
   request.sampling.top_p = 2;
-  EXPECT_EQ(refusal({request}), "top_p: expected a number from 0 to 1, found 2");
+  EXPECT_EQ(refusal({request}), "text 1: top_p: expected a number from 0 to 1, found 2");
   EXPECT_EQ(answers({request_of({1}, 0)})[0].ids(), Ids{});
   EXPECT_TRUE(answers({}).empty());
 }

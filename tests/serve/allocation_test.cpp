@@ -66,6 +66,11 @@ class Allocations : public Fronted {
   ~Allocations() override { test::is_spared = false; }
 };
 
+TEST_F(Allocations, ThatFailInTheFrontFailOneRequest) {
+  EXPECT_GT(sweep(fronting->port(), 37), 20);
+  EXPECT_TRUE(fronting->drain(10));
+}
+
 TEST_F(Allocations, ThatFailInTheServerFailOneRequest) {
   EXPECT_GT(sweep(replicas[0]->serving->port(), 17), 20);
   EXPECT_TRUE(replicas[0]->serving->drain(10));
