@@ -49,7 +49,8 @@ RunModel make_model(const RunConfig& config, TaskData& data, const RunStart& sta
   join_tensor_parts(*made.model, config.model, tensor.data);
   join_context_parts(*made.model, mesh.context().data);
   made.model->residual().keep_streams_every(config.train.stream_interval);
-  if (config.train.recompute) made.model->wrap_blocks(recompute_blocks());
+  if (config.train.recomputed() == Recompute::blocks) made.model->wrap_blocks(recompute_blocks());
+  if (config.train.recomputed() == Recompute::attention) recompute_attention(made.model->blocks());
   if (parts) spread_first_values(made, config, data, mesh.replicas());
   if (config.model.path.empty() && !parts) initialise(*made.model, config, data);
   // A checkpoint of adapters or a memory holds nothing of the frozen weights they are put on.

@@ -23,15 +23,23 @@ Block make_block(ParameterSet& set, const std::string& name, const ModelConfig& 
   return block;
 }
 
+namespace {
+
+at::Tensor attend_normalised(const at::Tensor& x, const Block& block, const AttentionContext& context) {
+  const auto body = [&block, context](const at::Tensor& in) { return attend(normalise(in, block.norm1), block.attention, context); };
+  return block.around_attention ? block.around_attention(x, body) : body(x);
+}
+
+}  // namespace
+
 at::Tensor run_block(const at::Tensor& x, const Block& block, const AttentionContext& context) {
-  const at::Tensor attended = attend(normalise(x, block.norm1), block.attention, context);
+  const at::Tensor attended = attend_normalised(x, block, context);
   const auto [u, normalised] = add_and_normalise(x, attended, block.norm2);
   return u + feed_forward(normalised, block.mlp);
 }
 
 at::Tensor run_sublayer(const at::Tensor& x, const Block& block, Sublayer which, const AttentionContext& context) {
-  if (which == Sublayer::mlp) return feed_forward(normalise(x, block.norm2), block.mlp);
-  return attend(normalise(x, block.norm1), block.attention, context);
+  return which == Sublayer::mlp ? feed_forward(normalise(x, block.norm2), block.mlp) : attend_normalised(x, block, context);
 }
 
 }  // namespace braid

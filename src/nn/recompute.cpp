@@ -68,13 +68,21 @@ std::vector<at::Tensor> recomputed(const TensorFunction& run, const std::vector<
   return Recomputed::apply(input(0), input(1), input(2), std::ssize(inputs), &run);
 }
 
+namespace {
+
+at::Tensor recompute(const at::Tensor& x, const BlockBody& body) {
+  const TensorFunction run = [body](const std::vector<at::Tensor>& in) -> std::vector<at::Tensor> { return {body(in[0])}; };
+  return recomputed(run, {x})[0];
+}
+
+}  // namespace
+
 BlockWrapper recompute_blocks() {
-  return [](int64_t, const at::Tensor& x, const BlockBody& body) {
-    const TensorFunction run = [body](const std::vector<at::Tensor>& in) -> std::vector<at::Tensor> {
-      return {body(in[0])};
-    };
-    return recomputed(run, {x})[0];
-  };
+  return [](int64_t, const at::Tensor& x, const BlockBody& body) { return recompute(x, body); };
+}
+
+void recompute_attention(std::vector<Block>& blocks) {
+  for (Block& block : blocks) block.around_attention = recompute;
 }
 
 }  // namespace braid

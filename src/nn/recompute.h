@@ -10,8 +10,13 @@
 
 namespace braid {
 
+enum class Recompute { none, attention, blocks };
+
 // For Transformer::wrap_blocks. Where no gradients are asked for the block runs as it is.
 BlockWrapper recompute_blocks();
+
+// Of each of these blocks the attention with its norm alone: what grows with the context, at less than half of the work.
+void recompute_attention(std::vector<Block>& blocks);
 
 // The same for any function of one to three tensors in floating point, all of which gradients flow to.
 using TensorFunction = std::function<std::vector<at::Tensor>(const std::vector<at::Tensor>&)>;

@@ -106,7 +106,12 @@ int64_t activation_bytes_per_token(const ModelConfig& m, const TrainConfig& trai
   const int64_t attention = attention_bytes(m, of, rings), mlp = mlp_bytes(m, of);
   const int64_t passing = passing_bytes(m, of, tokens) + (rings ? ring_bytes(m, of) : 0);
   const int64_t beside = std::max(head_bytes(m, of, tokens), mixing_bytes(m, of)), streams = stream_bytes(m, train);
-  if (!train.recompute) return m.layers * (attention + mlp) + streams + std::max(beside, passing);
+  const Recompute again_of = train.recomputed();
+  if (again_of == Recompute::none) return m.layers * (attention + mlp) + streams + std::max(beside, passing);
+  if (again_of == Recompute::attention) {
+    // What it gives is kept where the norm behind it reads the sum.
+    return m.layers * (of.master * m.width + mlp) + streams + std::max(beside, attention + passing);
+  }
   const bool apart = m.has_streams() && m.is_paper_form();  // each sublayer is computed again by itself
   const int64_t inputs = m.layers * (apart ? 2 : 1) * of.master * m.width;
   const int64_t again = apart ? std::max(attention, mlp) : attention + mlp;

@@ -7,6 +7,7 @@
 
 #include "base/config.h"
 #include "nn/parameter.h"
+#include "nn/recompute.h"
 
 namespace braid {
 
@@ -18,6 +19,7 @@ struct TrainConfig {
   int64_t seed = 0;
   std::string precision = "fp32";  // fp32 | bf16
   bool recompute = false;      // nn/recompute.h
+  std::string recompute_part = "block";  // block | attention
   int64_t stream_interval = 1;  // ResidualConnection::keep_streams_every
   bool deterministic = false;  // determinism.h
   int64_t log_every = 10;
@@ -35,6 +37,7 @@ struct TrainConfig {
   bool rewinds() const { return nonfinite == "rewind" || outlier == "rewind"; }
   // Of a rank's `share` of the batch, what passes through the model together.
   int64_t samples_at_once(int64_t share) const { return micro_batch > 0 && micro_batch < share ? micro_batch : share; }
+  Recompute recomputed() const;
   Precision numeric() const { return precision == "bf16" ? Precision::bf16 : Precision::fp32; }
   void describe(ConfigSection& section);
 };

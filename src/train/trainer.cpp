@@ -34,7 +34,7 @@ Trainer::Trainer(TrainTask task, const Mesh& mesh, RunRecorder& recorder, StopRe
       totals_(make_loss_totals(task_.model.device())),
       position_(task_.train) {
   if (!sets_.spreads() || task_.plan) return;  // passes of a plan's own may go round the wrapper
-  task_.model.wrap_blocks(sets_.gather(task_.train.recompute ? recompute_blocks() : BlockWrapper()));
+  task_.model.wrap_blocks(sets_.gather(task_.train.recomputed() == Recompute::blocks ? recompute_blocks() : BlockWrapper()));
 }
 
 Trainer::~Trainer() {

@@ -67,6 +67,10 @@ TEST_P(EveryModelRecomputed, HasTheSameBits) {
     const Outcome kept = run(model, model.parameters(), sample, packed);
     model.wrap_blocks(recompute_blocks());
     expect_same_bits(run(model, model.parameters(), sample, packed), kept);
+    model.wrap_blocks({});
+    recompute_attention(model.blocks());
+    expect_same_bits(run(model, model.parameters(), sample, packed), kept);
+    for (Block& block : model.blocks()) block.around_attention = {};
   }
 }
 

@@ -21,7 +21,8 @@ int64_t measured_activations(const ModelConfig& config, const TrainConfig& train
   test::CountingAllocator memory;
   Transformer model(config, train.numeric(), at::Device(at::kCPU));
   test::randomise(model, 1, 0.05);
-  if (train.recompute) model.wrap_blocks(recompute_blocks());
+  if (train.recomputed() == Recompute::blocks) model.wrap_blocks(recompute_blocks());
+  if (train.recomputed() == Recompute::attention) recompute_attention(model.blocks());
   const test::Sample sample = test::random_sample(config, samples, 3);
   LossTotals totals = make_loss_totals(model.device());
   model.begin_step();
@@ -54,14 +55,15 @@ TEST_P(MemoryOf, ActivationsIsWhatWasPlanned) {
   const auto [dialect, attention] = GetParam();
   for (const Connection& connection : {Connection{"residual", "poc"}, {"hc", "poc"}, {"mhc", "paper"}}) {
     for (const char* precision : {"fp32", "bf16"}) {
-      for (const bool recompute : {false, true}) {
+      for (const char* part : {"", "attention", "block"}) {
         const ModelConfig config = model_of(dialect, attention, connection);
         TrainConfig train;
         train.precision = precision;
-        train.recompute = recompute;
+        train.recompute = *part != '\0';
+        if (train.recompute) train.recompute_part = part;
         const MemoryPlan plan = plan_memory(config, {}, {}, {}, train, {}, samples, 1);
         EXPECT_NEAR(double(measured_activations(config, train)) / double(plan.activations), 1, 0.05)
-            << connection.residual << ' ' << precision << " recompute " << recompute;
+            << connection.residual << ' ' << precision << " recomputed: " << part;
       }
     }
   }
