@@ -51,7 +51,7 @@ std::vector<std::string> row_of(const LayoutPlan& plan, const ClusterConfig& clu
   const Layout& layout = plan.layout;
   return {std::to_string(layout.data),
           std::to_string(layout.parallel.tensor),
-          layout.parallel.shard,
+          layout.parallel.shard + (layout.parallel.shard_ranks > 0 ? str(" over ", layout.parallel.shard_ranks) : ""),
           std::to_string(layout.micro_batch),
           layout.recompute ? "yes" : "no",
           human_bytes(plan.memory.weights),
@@ -72,6 +72,7 @@ nlohmann::json json_of(const LayoutPlan& plan, const ClusterConfig& cluster) {
   return {{"data", layout.data},
           {"tensor", layout.parallel.tensor},
           {"shard", layout.parallel.shard},
+          {"shard_ranks", layout.parallel.shard_ranks},
           {"micro_batch", layout.micro_batch},
           {"recompute", layout.recompute},
           {"fits", fits(plan, cluster)},
@@ -84,6 +85,7 @@ nlohmann::json json_of(const LayoutPlan& plan, const ClusterConfig& cluster) {
             {"total", plan.memory.total()}}},
           {"sent_bytes",
            {{"gradients", plan.traffic.gradients},
+            {"parts", plan.traffic.parts},
             {"weights", plan.traffic.weights},
             {"activations", plan.traffic.activations},
             {"sums", plan.traffic.sums},
@@ -110,7 +112,8 @@ void print_table(const std::vector<LayoutPlan>& plans, const RunConfig& config, 
   for (const LayoutPlan& plan : plans) rows.push_back(row_of(plan, cluster));
   std::cout << text_table(rows);
   const Layout& best = plans.front().layout;
-  std::cout << "\nthe first: --set parallel.shard=" << best.parallel.shard << " --set parallel.tensor=" << best.parallel.tensor
+  std::cout << "\nthe first: --set parallel.shard=" << best.parallel.shard << " --set parallel.shard_ranks=" << best.parallel.shard_ranks
+            << " --set parallel.tensor=" << best.parallel.tensor
             << " --set train.micro_batch=" << best.micro_batch << " --set train.recompute=" << (best.recompute ? "true" : "false")
             << "\n";
 }

@@ -13,6 +13,7 @@
 #include "experiments/run_checks.h"
 #include "nn/precompiled.h"
 #include "parallel/gradient_reducer.h"
+#include "parallel/shard_groups.h"
 #include "parallel/tensor_parallel.h"
 
 namespace braid {
@@ -59,6 +60,12 @@ std::vector<int64_t> micro_batches_for(int64_t share) {
   return sizes;
 }
 
+// Shards of all, or of what shares a node.
+std::vector<int64_t> groups_for(const std::string& shard, int64_t data, int64_t node) {
+  if (shard == "none" || node == 1 || node >= data || data % node != 0) return {0};
+  return {0, node};
+}
+
 // Tensor parallelism within a node only: its exchanges are in the way of every product.
 std::vector<Layout> layouts_for(const RunConfig& config, const ClusterConfig& cluster) {
   std::vector<Layout> all;
@@ -68,12 +75,15 @@ std::vector<Layout> layouts_for(const RunConfig& config, const ClusterConfig& cl
     const int64_t share = slice_of(config.train.batch, 0, static_cast<int>(data)).count;
     for (const char* shard : {"none", "optimizer", "gradients", "parameters"}) {
       if (data == 1 && std::string(shard) != "none") continue;
-      for (const int64_t micro : micro_batches_for(share)) {
-        for (const bool recompute : {false, true}) {
-          Layout layout{data, config.parallel, micro, recompute};
-          layout.parallel.shard = shard;
-          layout.parallel.tensor = tensor;
-          all.push_back(layout);
+      for (const int64_t group : groups_for(shard, data, cluster.gpus_per_node / tensor)) {
+        for (const int64_t micro : micro_batches_for(share)) {
+          for (const bool recompute : {false, true}) {
+            Layout layout{data, config.parallel, micro, recompute};
+            layout.parallel.shard = shard;
+            layout.parallel.shard_ranks = group;
+            layout.parallel.tensor = tensor;
+            all.push_back(layout);
+          }
         }
       }
     }
@@ -89,15 +99,17 @@ int64_t calls_for(int64_t bytes) { return bytes == 0 ? 0 : 1 + bytes / BucketSiz
 double waiting_seconds(const LayoutPlan& plan, const ModelConfig& model, const ClusterConfig& cluster, int64_t passes) {
   const Traffic& sent = plan.traffic;
   const int64_t data = plan.layout.data, tensor = plan.layout.parallel.tensor;
+  const int64_t group = shard_degree(data, plan.layout.parallel.shard_ranks);
   const Sharding sharding = plan.layout.parallel.sharding();
   const auto seconds = [&](Collective kind, int64_t bytes, int64_t calls, int64_t ranks, int64_t stride) {
     return collective_seconds(cluster, kind, double(bytes), calls, ranks, stride);
   };
   const Collective reduction = sharding == Sharding::none ? Collective::all_reduce : Collective::reduce_scatter;
   const double backward = 2.0 / 3 * plan.compute_seconds / (sharding >= Sharding::gradients ? 1.0 : double(passes));
-  const double gradients = seconds(reduction, sent.gradients, calls_for(sent.gradients), data, tensor);
-  const int64_t gathered = sent.weights * data;
-  const double weights = seconds(Collective::all_gather, gathered, calls_for(gathered), data, tensor);
+  const double gradients = seconds(reduction, sent.gradients, calls_for(sent.gradients), group, tensor) +
+                           seconds(Collective::all_reduce, sent.parts, calls_for(sent.parts), data / group, group * tensor);
+  const int64_t gathered = sent.weights * group;
+  const double weights = seconds(Collective::all_gather, gathered, calls_for(gathered), group, tensor);
   const int64_t exchanges = passes * (2 * model.layers * (plan.layout.recompute ? 3 : 2) + 4);
   const double activations = seconds(Collective::all_reduce, sent.activations, exchanges, tensor, 1);
   const double sums = seconds(Collective::all_reduce, sent.sums, 2, data * tensor, 1);
@@ -153,7 +165,8 @@ std::vector<LayoutPlan> best_of_each(const std::vector<LayoutPlan>& plans, const
   std::vector<LayoutPlan> best;
   for (const LayoutPlan& plan : plans) {
     const auto same = [&](const LayoutPlan& other) {
-      return other.layout.data == plan.layout.data && other.layout.parallel.shard == plan.layout.parallel.shard;
+      return other.layout.data == plan.layout.data && other.layout.parallel.shard == plan.layout.parallel.shard &&
+             other.layout.parallel.shard_ranks == plan.layout.parallel.shard_ranks;
     };
     const auto known = std::find_if(best.begin(), best.end(), same);
     if (known == best.end()) {

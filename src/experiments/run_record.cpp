@@ -135,10 +135,11 @@ RunAttributes version_attributes(const RankPlace& place) {
           {"mpi_version", v.mpi}};
 }
 
-// "data=4", "data=2 tensor=2, shard=parameters".
+// "data=4", "data=2 tensor=2, shard=parameters", "data=4, shard=gradients over 2".
 std::string arrangement_text(const ParallelConfig& parallel, int64_t replicas) {
   const bool spread = replicas > 1 && parallel.sharding() != Sharding::none;
-  return mesh_text(replicas, parallel.mesh()) + (spread ? ", shard=" + parallel.shard : "");
+  return mesh_text(replicas, parallel.mesh()) + (spread ? ", shard=" + parallel.shard : "") +
+         (spread && parallel.shard_ranks > 0 ? str(" over ", parallel.shard_ranks) : "");
 }
 
 }  // namespace

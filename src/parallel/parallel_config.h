@@ -19,6 +19,7 @@ struct ParallelConfig {
   // block (tensor_parallel.h).
   int64_t pipeline = 1, context = 1, tensor = 1;
   std::string shard = "none";  // none | optimizer | gradients | parameters
+  int64_t shard_ranks = 0;     // that spread one copy between them (shard_groups.h); 0: all that share the batch
 
   Sharding sharding() const;
   MeshShape mesh() const { return {pipeline, context, tensor}; }

@@ -16,14 +16,15 @@ LAYOUTS = {
     "optimizer": (3, "optimizer", 1, 2, False, RESIDUAL),
     "gradients": (2, "gradients", 1, 2, False, [*RESIDUAL, "train.precision=bf16"]),
     "parameters": (2, "parameters", 1, 2, True, [*RESIDUAL, "train.precision=bf16"]),
+    "hybrid": (4, "parameters", 1, 2, False, [*RESIDUAL, "parallel.shard_ranks=2"]),
     "tensor": (2, "none", 2, 4, True, RESIDUAL),
     "data_tensor_mhc": (4, "none", 2, 2, False, PAPER),
 }
 
 
-def planned(tmp_path, ranks, overrides):
+def planned(tmp_path, ranks, group, overrides):
     cluster = tmp_path / "cluster.toml"
-    cluster.write_text(f"gpus_per_node = {ranks}\n")
+    cluster.write_text(f"gpus_per_node = {group or ranks}\nnodes = {ranks // (group or ranks)}\n")
     command = [braid_run.BRAID, "plan", braid_run.ROOT / "configs/mhc/demo_mhc.toml", "--cluster", cluster, "--all", "--json"]
     for setting in overrides:
         command += ["--set", setting]
@@ -33,9 +34,9 @@ def planned(tmp_path, ranks, overrides):
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_a_step_sends_what_was_planned(tmp_path, name):
     ranks, shard, tensor, micro, recompute, more = LAYOUTS[name]
-    overrides = [*SMALL, *more]
-    layout = {"data": ranks // tensor, "tensor": tensor, "shard": shard, "micro_batch": micro, "recompute": recompute}
-    (plan,) = [p for p in planned(tmp_path, ranks, overrides) if {key: p[key] for key in layout} == layout]
+    overrides, group = [*SMALL, *more], 2 if "parallel.shard_ranks=2" in more else 0
+    layout = {"data": ranks // tensor, "tensor": tensor, "shard": shard, "shard_ranks": group, "micro_batch": micro, "recompute": recompute}
+    (plan,) = [p for p in planned(tmp_path, ranks, group, overrides) if {key: p[key] for key in layout} == layout]
     run = braid_run.train("configs/mhc/demo_mhc.toml", tmp_path / "run", *overrides, f"parallel.shard={shard}", f"parallel.tensor={tensor}",
                           f"train.micro_batch={micro}", f"train.recompute={str(recompute).lower()}", ranks=ranks)  # fmt: skip
     sent = run["communicated_bytes"]
