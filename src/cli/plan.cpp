@@ -52,7 +52,7 @@ std::vector<std::string> row_of(const LayoutPlan& plan, const ClusterConfig& clu
   return {std::to_string(layout.data),
           std::to_string(layout.parallel.context),
           std::to_string(layout.parallel.tensor),
-          layout.parallel.shard,
+          layout.parallel.shard + (layout.parallel.shard_ranks > 0 ? str(" over ", layout.parallel.shard_ranks) : ""),
           std::to_string(layout.micro_batch),
           layout.recompute ? "yes" : "no",
           human_bytes(plan.memory.weights),
@@ -74,6 +74,7 @@ nlohmann::json json_of(const LayoutPlan& plan, const ClusterConfig& cluster) {
           {"context", layout.parallel.context},
           {"tensor", layout.parallel.tensor},
           {"shard", layout.parallel.shard},
+          {"shard_ranks", layout.parallel.shard_ranks},
           {"micro_batch", layout.micro_batch},
           {"recompute", layout.recompute},
           {"fits", fits(plan, cluster)},
@@ -86,6 +87,7 @@ nlohmann::json json_of(const LayoutPlan& plan, const ClusterConfig& cluster) {
             {"total", plan.memory.total()}}},
           {"sent_bytes",
            {{"gradients", plan.traffic.gradients},
+            {"parts", plan.traffic.parts},
             {"weights", plan.traffic.weights},
             {"activations", plan.traffic.activations},
             {"keys", plan.traffic.keys},
@@ -113,8 +115,10 @@ void print_table(const std::vector<LayoutPlan>& plans, const RunConfig& config, 
   for (const LayoutPlan& plan : plans) rows.push_back(row_of(plan, cluster));
   std::cout << text_table(rows);
   const Layout& best = plans.front().layout;
-  std::cout << "\nthe first: --set parallel.shard=" << best.parallel.shard
-            << " --set parallel.context=" << best.parallel.context << " --set parallel.tensor=" << best.parallel.tensor << " --set train.micro_batch=" << best.micro_batch << " --set train.recompute=" << (best.recompute ? "true" : "false")
+  const ParallelConfig& spread = best.parallel;
+  std::cout << "\nthe first: --set parallel.shard=" << spread.shard << " --set parallel.shard_ranks=" << spread.shard_ranks
+            << " --set parallel.context=" << spread.context << " --set parallel.tensor=" << spread.tensor
+            << " --set train.micro_batch=" << best.micro_batch << " --set train.recompute=" << (best.recompute ? "true" : "false")
             << "\n";
 }
 

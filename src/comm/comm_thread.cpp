@@ -19,7 +19,6 @@ using std::chrono::microseconds;
 // that the others compute in.
 constexpr int patient_tests = 64;
 constexpr microseconds shortest_nap(5), longest_nap(200);
-constexpr size_t requests_at_once = 2;  // of a job that posts part by part: one moves while the other is added up
 
 using Clock = std::chrono::steady_clock;
 
@@ -44,7 +43,8 @@ void MpiJob::wait() {
 }
 
 void MpiJob::post_more() {
-  while (more_ && requests_.size() < requests_at_once) more_ = post_(requests_);
+  const size_t moving = next_ == Next::while_one_moves ? 1 : 0;
+  while (more_ && requests_.size() <= moving) more_ = post_(requests_);
 }
 
 MpiJob::Progress MpiJob::test() {

@@ -29,7 +29,11 @@ class MpiJob : public Work::State {
   using Lane = uint64_t;
   static constexpr Lane no_lane = 0;      // posted at once
   static constexpr Lane alone = ~Lane{};  // for a call that blocks: after all before it are posted, before any later one
-  MpiJob(std::string name, Lane lane, Post post) : name_(std::move(name)), lane_(lane), post_(std::move(post)) {}
+  // When posts that follow the first come: one request is left to move while another's result is added up, or none where a
+  // post reads what the one before it received.
+  enum class Next { while_one_moves, when_none_moves };
+  MpiJob(std::string name, Lane lane, Post post, Next next = Next::while_one_moves)
+      : name_(std::move(name)), lane_(lane), post_(std::move(post)), next_(next) {}
 
   void wait() override;
   void synchronize() override { wait(); }
@@ -45,6 +49,7 @@ class MpiJob : public Work::State {
   std::string name_;  // "all_reduce of 25 MiB float32, sequence 17"
   Lane lane_;
   Post post_;
+  Next next_;
   bool more_ = true;  // to be posted
   std::vector<MPI_Request> requests_;
   std::atomic<bool> done_{false};

@@ -5,115 +5,17 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "comm/mpi_reduce_scatter.h"
+#include "comm/mpi_types.h"
 
 namespace braid {
 
 namespace {
 
-float widen(uint16_t bits) {
-  const uint32_t word = uint32_t{bits} << 16;
-  float value;
-  std::memcpy(&value, &word, 4);
-  return value;
-}
-
-// Round to nearest even; NaN stays NaN. Both are computed and one chosen, so that a loop of it becomes vector code.
-uint16_t narrow(float value) {
-  uint32_t word;
-  std::memcpy(&word, &value, 4);
-  const uint32_t nan = (word >> 16) | 0x40u, rounded = (word + 0x7fffu + ((word >> 16) & 1u)) >> 16;
-  return static_cast<uint16_t>(value != value ? nan : rounded);
-}
-
-template <class Combine>
-void combine_bf16(void* in, void* inout, int* count, const Combine& combine) {
-  const auto* a = static_cast<const uint16_t*>(in);
-  auto* b = static_cast<uint16_t*>(inout);
-  for (int i = 0; i < *count; ++i) b[i] = narrow(combine(widen(a[i]), widen(b[i])));
-}
-
-// Of the three the one that matters: compiled for several instruction sets, the best of the machine is taken.
-__attribute__((target_clones("arch=skylake-avx512", "avx2", "default"), optimize("O3")))  //
-void sum_arrays_bf16(const uint16_t* __restrict a, uint16_t* __restrict b, int count) {
-  for (int i = 0; i < count; ++i) b[i] = narrow(widen(a[i]) + widen(b[i]));
-}
-
-void sum_bf16(void* in, void* inout, int* count, MPI_Datatype*) {
-  sum_arrays_bf16(static_cast<const uint16_t*>(in), static_cast<uint16_t*>(inout), *count);
-}
-void max_bf16(void* in, void* inout, int* count, MPI_Datatype*) {
-  combine_bf16(in, inout, count, [](float a, float b) { return a > b || a != a ? a : b; });
-}
-void min_bf16(void* in, void* inout, int* count, MPI_Datatype*) {
-  combine_bf16(in, inout, count, [](float a, float b) { return a < b || a != a ? a : b; });
-}
-
-MPI_Datatype type_of(Dtype dtype) {
-  switch (dtype) {
-    case Dtype::float32: return MPI_FLOAT;
-    case Dtype::float64: return MPI_DOUBLE;
-    case Dtype::bfloat16: return MPI_UINT16_T;
-    case Dtype::int64: return MPI_INT64_T;
-    case Dtype::uint8: return MPI_UINT8_T;
-  }
-  return MPI_DATATYPE_NULL;
-}
-
-// RAII over the user operations on bf16.
-class Bf16Ops {
- public:
-  Bf16Ops() {
-    MPI_Op_create(sum_bf16, 1, &sum_);
-    MPI_Op_create(max_bf16, 1, &max_);
-    MPI_Op_create(min_bf16, 1, &min_);
-  }
-  ~Bf16Ops() {
-    int finalized = 0;
-    MPI_Finalized(&finalized);
-    if (finalized) return;
-    for (MPI_Op* op : {&sum_, &max_, &min_}) MPI_Op_free(op);
-  }
-  MPI_Op of(ReduceOp op) const { return op == ReduceOp::sum ? sum_ : op == ReduceOp::max ? max_ : min_; }
-
- private:
-  MPI_Op sum_, max_, min_;
-};
-
-// What is reduced goes in parts of so many bytes for each rank: MPI's own temporary copy of a part stays in the cache (2
-// ranks, an all-reduce of 100 MiB: 31 ms instead of 68 in one piece), and messages stay long enough for a network.
-constexpr size_t reduced_part_bytes = 512 << 10;
-
-std::byte* at(const Buffer& buffer, size_t element) {
-  return static_cast<std::byte*>(buffer.data) + element * size_of(buffer.dtype);
-}
-
-// Where parts of a reduce-scatter are put together, one while the other is under way.
-class PackedParts {
- public:
-  // One that no request of those under way reads.
-  std::vector<std::byte>& free_one(const std::vector<MPI_Request>& under_way) {
-    const auto is_read = [&](const Part& part) {
-      return std::find(under_way.begin(), under_way.end(), part.request) != under_way.end();
-    };
-    taken_ = is_read(parts_[0]) ? 1 : 0;
-    return parts_[taken_].bytes;
-  }
-  // The request that reads it now. MPI uses handles of ended requests again.
-  void give(MPI_Request request) {
-    for (Part& part : parts_) {
-      if (part.request == request) part.request = MPI_REQUEST_NULL;
-    }
-    parts_[taken_].request = request;
-  }
-
- private:
-  struct Part {
-    MPI_Request request = MPI_REQUEST_NULL;
-    std::vector<std::byte> bytes;
-  };
-  Part parts_[2];
-  size_t taken_ = 0;
-};
+// One all-reduce of a large buffer goes in parts of so many bytes for each rank: MPI's own temporary copy of a part stays in the
+// cache, and ranks that share cores wait for each other once a part (25 MiB on 2 cores beside other work: 2 ranks 20 ms, with
+// parts of 512 KiB 29; 4 ranks 49 and 116).
+constexpr size_t all_reduce_part_bytes = 2 << 20;
 
 class MpiCommunicator final : public Communicator {
  public:
@@ -134,10 +36,10 @@ class MpiCommunicator final : public Communicator {
   const char* backend() const override { return "mpi"; }
 
   Work all_reduce(Buffer inout, ReduceOp op) override {
-    const size_t most = std::min(limit_, reduced_part_bytes * size_ / size_of(inout.dtype));
+    const size_t most = std::min(limit_, all_reduce_part_bytes * size_ / size_of(inout.dtype));
     return queue_parts("all_reduce", inout, [=, this, first = size_t{0}](auto& requests) mutable {
       const size_t count = std::min(inout.count - first, most);
-      check_mpi(MPI_Iallreduce(MPI_IN_PLACE, at(inout, first), static_cast<int>(count), type_of(inout.dtype),
+      check_mpi(MPI_Iallreduce(MPI_IN_PLACE, element_at(inout, first), static_cast<int>(count), mpi_type(inout.dtype),
                                operation(inout.dtype, op), comm_, next(requests)),
                 "all_reduce");
       first += count;
@@ -148,7 +50,7 @@ class MpiCommunicator final : public Communicator {
   Work broadcast(Buffer inout, int root) override {
     return queue("broadcast", inout, [=, this](auto& requests) {
       for (size_t first = 0; first < inout.count; first += limit_) {
-        check_mpi(MPI_Ibcast(at(inout, first), part(inout.count - first), type_of(inout.dtype), root, comm_, next(requests)),
+        check_mpi(MPI_Ibcast(element_at(inout, first), part(inout.count - first), mpi_type(inout.dtype), root, comm_, next(requests)),
                   "broadcast");
       }
     });
@@ -160,9 +62,9 @@ class MpiCommunicator final : public Communicator {
     return queue("all_gather", in, [=, this](auto& requests) {
       for (size_t first = 0; first < in.count; first += limit_) {
         const int count = part(in.count - first);
-        const bool in_place = in.data == at(out, in.count * rank_);
-        const StridedType blocks(type_of(in.dtype), count, in.count * size_of(in.dtype));
-        check_mpi(MPI_Iallgather(in_place ? MPI_IN_PLACE : at(in, first), count, type_of(in.dtype), at(out, first), 1,
+        const bool in_place = in.data == element_at(out, in.count * rank_);
+        const StridedType blocks(mpi_type(in.dtype), count, in.count * size_of(in.dtype));
+        check_mpi(MPI_Iallgather(in_place ? MPI_IN_PLACE : element_at(in, first), count, mpi_type(in.dtype), element_at(out, first), 1,
                                  blocks.type, comm_, next(requests)),
                   "all_gather");
       }
@@ -171,12 +73,13 @@ class MpiCommunicator final : public Communicator {
 
   Work reduce_scatter(Buffer in, Buffer out, ReduceOp op) override {
     require(in.count == out.count * size_, "reduce_scatter: the input must hold a slice for every rank");
-    if (out.count > most_reduced(out)) return reduce_scatter_in_parts(in, out, op);
+    if (op == ReduceOp::sum && DirectScatter::takes(out)) return reduce_scatter_directly(in, out);
+    if (out.count > limit_) return reduce_scatter_in_parts(in, out, op);
     return queue("reduce_scatter", in, [=, this](auto& requests) {
       if (out.count == 0) return;
       const bool in_place = out.data == in.data;
       check_mpi(MPI_Ireduce_scatter_block(in_place ? MPI_IN_PLACE : in.data, out.data, static_cast<int>(out.count),
-                                          type_of(in.dtype), operation(in.dtype, op), comm_, next(requests)),
+                                          mpi_type(in.dtype), operation(in.dtype, op), comm_, next(requests)),
                 "reduce_scatter");
     });
   }
@@ -187,8 +90,8 @@ class MpiCommunicator final : public Communicator {
     return queue("all_to_all", in, [=, this](auto& requests) {
       for (size_t first = 0; first < slice; first += limit_) {
         const int count = part(slice - first);
-        const StridedType blocks(type_of(in.dtype), count, slice * size_of(in.dtype));
-        check_mpi(MPI_Ialltoall(at(in, first), 1, blocks.type, at(out, first), 1, blocks.type, comm_, next(requests)),
+        const StridedType blocks(mpi_type(in.dtype), count, slice * size_of(in.dtype));
+        check_mpi(MPI_Ialltoall(element_at(in, first), 1, blocks.type, element_at(out, first), 1, blocks.type, comm_, next(requests)),
                   "all_to_all");
       }
     });
@@ -201,7 +104,7 @@ class MpiCommunicator final : public Communicator {
     return queue("all_to_all_parts", in, [=, this](auto& requests) {
       size_t sent = 0, received = 0;
       for (int rank = 0; rank < size_; ++rank) {
-        const Buffer to{at(in, sent), in_counts[rank], in.dtype}, from{at(out, received), out_counts[rank], out.dtype};
+        const Buffer to{element_at(in, sent), in_counts[rank], in.dtype}, from{element_at(out, received), out_counts[rank], out.dtype};
         rank == rank_ ? copy_part(to, from) : exchange_parts(to, from, rank, requests);
         sent += to.count;
         received += from.count;
@@ -212,7 +115,7 @@ class MpiCommunicator final : public Communicator {
   Work send(Buffer in, int to) override {
     return queue_message("send", in, [=, this](auto& requests) {
       for (size_t first = 0; first < std::max<size_t>(in.count, 1); first += limit_) {
-        check_mpi(MPI_Isend(at(in, first), part(in.count - first), type_of(in.dtype), to, 0, comm_, next(requests)), "send");
+        check_mpi(MPI_Isend(element_at(in, first), part(in.count - first), mpi_type(in.dtype), to, 0, comm_, next(requests)), "send");
       }
     });
   }
@@ -220,7 +123,7 @@ class MpiCommunicator final : public Communicator {
   Work receive(Buffer out, int from) override {
     return queue_message("receive", out, [=, this](auto& requests) {
       for (size_t first = 0; first < std::max<size_t>(out.count, 1); first += limit_) {
-        check_mpi(MPI_Irecv(at(out, first), part(out.count - first), type_of(out.dtype), from, 0, comm_, next(requests)),
+        check_mpi(MPI_Irecv(element_at(out, first), part(out.count - first), mpi_type(out.dtype), from, 0, comm_, next(requests)),
                   "receive");
       }
     });
@@ -268,12 +171,12 @@ class MpiCommunicator final : public Communicator {
   void exchange_parts(const Buffer& to, const Buffer& from, int rank, std::vector<MPI_Request>& requests) {
     constexpr int tag = 1;
     for (size_t first = 0; first < from.count; first += limit_) {
-      check_mpi(MPI_Irecv(at(from, first), part(from.count - first), type_of(from.dtype), rank, tag, comm_,
+      check_mpi(MPI_Irecv(element_at(from, first), part(from.count - first), mpi_type(from.dtype), rank, tag, comm_,
                           next(requests)),
                 "all_to_all_parts");
     }
     for (size_t first = 0; first < to.count; first += limit_) {
-      check_mpi(MPI_Isend(at(to, first), part(to.count - first), type_of(to.dtype), rank, tag, comm_, next(requests)),
+      check_mpi(MPI_Isend(element_at(to, first), part(to.count - first), mpi_type(to.dtype), rank, tag, comm_, next(requests)),
                 "all_to_all_parts");
     }
   }
@@ -282,23 +185,21 @@ class MpiCommunicator final : public Communicator {
     if (!good) throw Error(problem);
   }
 
-  size_t most_reduced(const Buffer& out) const { return std::min(limit_, reduced_part_bytes / size_of(out.dtype)); }
-
-  // MPI wants the ranks' slices of a part one behind the other.
+  // A slice beyond MPI's counts: all ranks reduce the whole input in parts, then keep their own slice.
   Work reduce_scatter_in_parts(Buffer in, Buffer out, ReduceOp op) {
-    auto packed = std::make_shared<PackedParts>();
-    return queue_parts("reduce_scatter", in, [=, this, first = size_t{0}](auto& requests) mutable {
-      const size_t count = std::min(out.count - first, most_reduced(out)), bytes = count * size_of(out.dtype);
-      std::vector<std::byte>& part = packed->free_one(requests);
-      part.resize(bytes * size_);
-      for (int rank = 0; rank < size_; ++rank) std::memcpy(part.data() + rank * bytes, at(in, out.count * rank + first), bytes);
-      check_mpi(MPI_Ireduce_scatter_block(part.data(), at(out, first), static_cast<int>(count), type_of(in.dtype),
-                                          operation(in.dtype, op), comm_, next(requests)),
-                "reduce_scatter");
-      packed->give(requests.back());
-      first += count;
-      return first < out.count;
-    });
+    Buffer whole = in;
+    auto copy = std::make_shared<std::vector<std::byte>>(in.bytes());
+    std::memcpy(copy->data(), in.data, in.bytes());
+    whole.data = copy->data();
+    all_reduce(whole, op).wait();
+    std::memcpy(out.data, element_at(whole, out.count * rank_), out.bytes());
+    return {};
+  }
+
+  Work reduce_scatter_directly(Buffer in, Buffer out) {
+    auto scatter = std::make_shared<DirectScatter>(in, out, rank_, size_, comm_);
+    const auto post = [scatter](auto& requests) { return scatter->post(requests); };
+    return submit("reduce_scatter", in, lane_, post, MpiJob::Next::when_none_moves);
   }
 
   // A collective that posts everything at once.
@@ -329,9 +230,10 @@ class MpiCommunicator final : public Communicator {
     };
   }
 
-  Work submit(const char* operation, const Buffer& buffer, MpiJob::Lane lane, MpiJob::Post post) {
+  Work submit(const char* operation, const Buffer& buffer, MpiJob::Lane lane, MpiJob::Post post,
+              MpiJob::Next next = MpiJob::Next::while_one_moves) {
     auto job = std::make_shared<MpiJob>(str(operation, " of ", buffer.count, " ", name_of(buffer.dtype), " on rank ", rank_),
-                                        lane, std::move(post));
+                                        lane, std::move(post), next);
     const Work work(job);
     thread_->submit(std::move(job));
     return work;

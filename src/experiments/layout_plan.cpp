@@ -13,6 +13,7 @@
 #include "experiments/run_checks.h"
 #include "nn/precompiled.h"
 #include "parallel/gradient_reducer.h"
+#include "parallel/shard_groups.h"
 #include "parallel/tensor_parallel.h"
 
 namespace braid {
@@ -59,6 +60,12 @@ std::vector<int64_t> micro_batches_for(int64_t share) {
   return sizes;
 }
 
+// Shards of all, or of what shares a node.
+std::vector<int64_t> groups_for(const std::string& shard, int64_t data, int64_t node) {
+  if (shard == "none" || node == 1 || node >= data || data % node != 0) return {0};
+  return {0, node};
+}
+
 // Tensor parallelism within a node only: its exchanges are in the way of every product.
 std::vector<int64_t> tensor_degrees(const RunConfig& config, const ClusterConfig& cluster) {
   std::vector<int64_t> all;
@@ -75,14 +82,19 @@ std::vector<int64_t> context_degrees(const RunConfig& config, int64_t gpus) {
   return all;
 }
 
-void add_layouts(std::vector<Layout>& all, const RunConfig& config, const ParallelConfig& parallel, int64_t data) {
+void add_layouts(std::vector<Layout>& all, const RunConfig& config, const ParallelConfig& parallel, int64_t data,
+                 int64_t gpus_per_node) {
   const int64_t share = slice_of(config.train.batch, 0, static_cast<int>(data)).count;
+  const int64_t replicas = data * parallel.context;
   for (const char* shard : {"none", "optimizer", "gradients", "parameters"}) {
-    if (data * parallel.context == 1 && std::string(shard) != "none") continue;
-    for (const int64_t micro : micro_batches_for(share)) {
-      for (const bool recompute : {false, true}) {
-        all.push_back({data, parallel, micro, recompute});
-        all.back().parallel.shard = shard;
+    if (replicas == 1 && std::string(shard) != "none") continue;
+    for (const int64_t group : groups_for(shard, replicas, gpus_per_node / parallel.tensor)) {
+      for (const int64_t micro : micro_batches_for(share)) {
+        for (const bool recompute : {false, true}) {
+          all.push_back({data, parallel, micro, recompute});
+          all.back().parallel.shard = shard;
+          all.back().parallel.shard_ranks = group;
+        }
       }
     }
   }
@@ -97,7 +109,7 @@ std::vector<Layout> layouts_for(const RunConfig& config, const ClusterConfig& cl
       ParallelConfig parallel = config.parallel;
       parallel.tensor = tensor;
       parallel.context = context;
-      add_layouts(all, config, parallel, data);
+      add_layouts(all, config, parallel, data, cluster.gpus_per_node);
     }
   }
   return all;
@@ -126,15 +138,17 @@ double ring_seconds(const LayoutPlan& plan, const ModelConfig& model, const Clus
 double waiting_seconds(const LayoutPlan& plan, const ModelConfig& model, const ClusterConfig& cluster, int64_t passes) {
   const Traffic& sent = plan.traffic;
   const int64_t tensor = plan.layout.parallel.tensor, replicas = plan.layout.data * plan.layout.parallel.context;
+  const int64_t group = shard_degree(replicas, plan.layout.parallel.shard_ranks);
   const Sharding sharding = plan.layout.parallel.sharding();
   const auto seconds = [&](Collective kind, int64_t bytes, int64_t calls, int64_t ranks, int64_t stride) {
     return collective_seconds(cluster, kind, double(bytes), calls, ranks, stride);
   };
   const Collective reduction = sharding == Sharding::none ? Collective::all_reduce : Collective::reduce_scatter;
   const double backward = 2.0 / 3 * plan.compute_seconds / (sharding >= Sharding::gradients ? 1.0 : double(passes));
-  const double gradients = seconds(reduction, sent.gradients, calls_for(sent.gradients), replicas, tensor);
-  const int64_t gathered = sent.weights * replicas;
-  const double weights = seconds(Collective::all_gather, gathered, calls_for(gathered), replicas, tensor);
+  const double gradients = seconds(reduction, sent.gradients, calls_for(sent.gradients), group, tensor) +
+                           seconds(Collective::all_reduce, sent.parts, calls_for(sent.parts), replicas / group, group * tensor);
+  const int64_t gathered = sent.weights * group;
+  const double weights = seconds(Collective::all_gather, gathered, calls_for(gathered), group, tensor);
   const int64_t exchanges = passes * (2 * model.layers * (plan.layout.recompute ? 3 : 2) + 4);
   const double activations = seconds(Collective::all_reduce, sent.activations, exchanges, tensor, 1);
   const double sums = seconds(Collective::all_reduce, sent.sums, 2, replicas * tensor, 1);
@@ -194,7 +208,8 @@ std::vector<LayoutPlan> best_of_each(const std::vector<LayoutPlan>& plans, const
   for (const LayoutPlan& plan : plans) {
     const auto same = [&](const LayoutPlan& other) {
       const ParallelConfig &a = other.layout.parallel, &b = plan.layout.parallel;
-      return other.layout.data == plan.layout.data && a.context == b.context && a.tensor == b.tensor && a.shard == b.shard;
+      return other.layout.data == plan.layout.data && a.context == b.context && a.tensor == b.tensor && a.shard == b.shard &&
+             a.shard_ranks == b.shard_ranks;
     };
     const auto known = std::find_if(best.begin(), best.end(), same);
     if (known == best.end()) {

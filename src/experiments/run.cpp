@@ -218,6 +218,7 @@ RunOutcome train_only(RunRequest request, RunSite site) {
                  data.held_out.get(), config.train, config.optim, checkpoint, extra, request.limit,
                  [&] { site.world.watchdog().enter_steady_state(); }};
   task.sharding = config.parallel.sharding();
+  task.groups = made.groups;
   if (training) training->add_to(task);
   Trainer trainer(std::move(task), mesh, recorder, site.stop);
   if (!start.checkpoint.empty()) trainer.resume(start.checkpoint, start.manifest);

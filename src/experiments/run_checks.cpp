@@ -9,6 +9,7 @@
 #include "experiments/gist_training.h"
 #include "experiments/task_data.h"
 #include "nn/precompiled.h"
+#include "parallel/shard_groups.h"
 #include "parallel/tensor_parallel.h"
 
 namespace braid {
@@ -38,6 +39,7 @@ void require_room(const RunConfig& config, const RunSite& site) {
 void require_samples(const RunConfig& config, int ranks) {
   Mesh::check(ranks, config.parallel.mesh());
   const int64_t replicas = config.parallel.mesh().data(ranks);
+  ShardGroups::check(replicas * config.parallel.context, config.parallel.shard_ranks);
   if (config.train.batch >= replicas || config.gist.enabled()) return;
   throw UsageError(str("train.batch: ", config.train.batch, " samples cannot be split over ", replicas,
                        replicas == ranks ? " ranks; use at most as many ranks as samples"

@@ -24,12 +24,13 @@ std::unique_ptr<LoraModel> adapters_for(Transformer& model, const RunConfig& con
 
 // Others begin with weights that are there whole, or something reads them all before the first step.
 bool draws_parts(const RunConfig& config, const Mesh& mesh) {
-  return config.parallel.sharding() != Sharding::none && mesh.replicas().host.size() > 1 && config.model.path.empty() &&
+  const int64_t spread = shard_degree(mesh.replicas().host.size(), config.parallel.shard_ranks);
+  return config.parallel.sharding() != Sharding::none && spread > 1 && config.model.path.empty() &&
          !config.lora.enabled() && !config.memory.enabled() && !config.gist.enabled();
 }
 
-void spread_first_values(RunModel& made, const RunConfig& config, TaskData& data, const RankGroup& replicas) {
-  made.spread = std::make_shared<ShardedSet>(made.model->parameters(), config.parallel.sharding(), replicas.host, replicas.data);
+void spread_first_values(RunModel& made, const RunConfig& config, TaskData& data) {
+  made.spread = std::make_shared<ShardedSet>(made.model->parameters(), config.parallel.sharding(), *made.groups);
   ShardedWeights& weights = made.spread->weights();
   initialise(*made.model, config, data, [&](Parameter& parameter, const at::Tensor& values) { weights.store(parameter, values); });
   weights.publish();
@@ -42,6 +43,7 @@ RunModel make_model(const RunConfig& config, TaskData& data, const RunStart& sta
   Communicator& host = mesh.world().host;
   const bool trains = trains_model(config.lora, config.memory), parts = draws_parts(config, mesh);
   RunModel made;
+  made.groups = std::make_shared<ShardGroups>(mesh.replicas(), config.parallel.shard_ranks);
   const RankGroup tensor = mesh.tensor();
   made.model = std::make_unique<Transformer>(tensor_share(config.model, tensor.host.rank(), tensor.host.size()),
                                              config.train.numeric(), device,
@@ -51,7 +53,7 @@ RunModel make_model(const RunConfig& config, TaskData& data, const RunStart& sta
   made.model->residual().keep_streams_every(config.train.stream_interval);
   if (config.train.recomputed() == Recompute::blocks) made.model->wrap_blocks(recompute_blocks());
   if (config.train.recomputed() == Recompute::attention) recompute_attention(made.model->blocks());
-  if (parts) spread_first_values(made, config, data, mesh.replicas());
+  if (parts) spread_first_values(made, config, data);
   if (config.model.path.empty() && !parts) initialise(*made.model, config, data);
   // A checkpoint of adapters or a memory holds nothing of the frozen weights they are put on.
   if (!config.model.path.empty() && (start.checkpoint.empty() || !trains)) load_pretrained(*made.model, config.model, host);

@@ -19,6 +19,7 @@ namespace braid {
 
 struct RunModel {
   std::unique_ptr<Transformer> model;
+  std::shared_ptr<const ShardGroups> groups;      // of the ranks that share the batch
   std::shared_ptr<ShardedSet> spread;             // its weights, where ranks drew a part of the first values each
   std::unique_ptr<LoraModel> adapters;            // null without
   std::unique_ptr<TensorAdapters> adapter_parts;  // likewise

@@ -14,7 +14,7 @@
 
 namespace braid {
 
-// How a run is spread: "data=4", "data=2 tensor=2, shard=parameters".
+// How a run is spread: "data=4", "data=2 tensor=2, shard=parameters", "data=4, shard=gradients over 2".
 std::string arrangement_text(const ParallelConfig& parallel, int64_t replicas);
 
 // Tables /sessions, /ranks and /environment, and their rows.

@@ -30,6 +30,10 @@ void ParallelConfig::describe(ConfigSection& s) {
   s.choice("shard", shard, {"none", "optimizer", "gradients", "parameters"},
            "what of the trained matrices each rank keeps a part of instead of all: nothing; the optimiser's state "
            "(ZeRO-1); gradients as well (ZeRO-2); the weights themselves as well, gathered block by block (ZeRO-3)");
+  s.value("shard_ranks", shard_ranks,
+          "so many neighbours of the ranks that share the batch spread what parallel.shard says between them, and their group "
+          "is a copy of every other: those of a node, whose links are faster; 0: all of them are one group [ranks]",
+          0, 65536);
 }
 
 }  // namespace braid

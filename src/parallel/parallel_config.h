@@ -21,6 +21,7 @@ struct ParallelConfig {
   std::string layout = "given";  // given | auto
   std::string cluster;           // file that says how fast the ranks and what joins them are (experiments/cluster.h)
   std::string shard = "none";  // none | optimizer | gradients | parameters
+  int64_t shard_ranks = 0;     // that spread one copy between them (shard_groups.h); 0: all that share the batch
 
   Sharding sharding() const;
   MeshShape mesh() const { return {pipeline, context, tensor}; }

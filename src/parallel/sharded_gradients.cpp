@@ -14,10 +14,10 @@ constexpr size_t most_under_way = 2;  // full gradients that have left: one is r
 }  // namespace
 
 ShardedGradients::ShardedGradients(const std::vector<ShardUnit>& units, const at::TensorOptions& options,
-                                   Communicator& comm, FullGradients full)
+                                   const ShardGroups& groups, FullGradients full)
     : units_(units),
       options_(options),
-      comm_(comm),
+      groups_(groups),
       full_(full),
       slots_(units.size()),
       queue_(parameters_of(units), [this](size_t unit) { send(unit); }) {
@@ -71,6 +71,7 @@ void ShardedGradients::zero() {
 }
 
 void ShardedGradients::arm(bool last) {
+  last_ = last;
   if (last) return queue_.start(units_.size());
   if (full_ == FullGradients::passing) queue_.start(spread_);
 }
@@ -78,15 +79,16 @@ void ShardedGradients::arm(bool last) {
 void ShardedGradients::send(size_t unit) {
   Slot& slot = slots_[unit];
   if (units_[unit].whole) {
-    sent_.push_back({unit, comm_.all_reduce(buffer_of(slot.full), ReduceOp::sum), {}, slot.part});
+    sent_.push_back({unit, groups_.replicas().data.all_reduce(buffer_of(slot.full), ReduceOp::sum), {}, slot.part, true});
     return;
   }
   if (!slot.full.defined()) open(unit);  // nothing reached it on this rank
   const at::Tensor part = slot.empty ? slot.part : at::empty_like(slot.part);
   slot.empty = false;
-  sent_.push_back({unit, comm_.reduce_scatter(buffer_of(slot.full), buffer_of(part), ReduceOp::sum), slot.full, part});
-  if (!passes(unit)) return;
-  close(unit);
+  Communicator& within = groups_.within().data;
+  sent_.push_back({unit, within.reduce_scatter(buffer_of(slot.full), buffer_of(part), ReduceOp::sum), slot.full, part, last_});
+  if (passes(unit)) close(unit);
+  if (!passes(unit) && !groups_.across()) return;
   while (sent_.size() > most_under_way) collect();
 }
 
@@ -96,11 +98,15 @@ void ShardedGradients::collect() {
   sent.work.wait();
   if (!sent.part.is_same(slots_[sent.unit].part)) slots_[sent.unit].part.add_(sent.part);
   if (passes(sent.unit)) passing_ -= int64_t(sent.full.nbytes());
+  if (!groups_.across() || !sent.last || units_[sent.unit].whole) return;
+  crossing_.push_back(groups_.across()->all_reduce(buffer_of(slots_[sent.unit].part), ReduceOp::sum));
 }
 
 void ShardedGradients::finish() {
   queue_.flush();
   while (!sent_.empty()) collect();
+  for (const Work& work : crossing_) work.wait();
+  crossing_.clear();
 }
 
 }  // namespace braid

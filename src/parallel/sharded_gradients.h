@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Gradients of which each rank keeps its part of every unit, summed over ranks by reduce-scatter while backward still runs.
 // Either full gradients stay beside the parts and gather micro-batches (ZeRO-1), or a unit's lives from its first
-// contribution until it has left, after every micro-batch, and the parts gather (ZeRO-2). Whole units are all-reduced once.
+// contribution until it has left, after every micro-batch, and the parts gather (ZeRO-2). Whole units are all-reduced once,
+// and so are parts where several groups of ranks have them (shard_groups.h).
 #pragma once
 
 #include <deque>
 
+#include "parallel/shard_groups.h"
 #include "parallel/shard_plan.h"
 
 namespace braid {
@@ -14,8 +16,8 @@ enum class FullGradients { kept, passing };
 
 class ShardedGradients {
  public:
-  // The parameters' gradient slots are given and taken by it from now on. `units` must outlive it.
-  ShardedGradients(const std::vector<ShardUnit>& units, const at::TensorOptions& options, Communicator& comm,
+  // The parameters' gradient slots are given and taken by it from now on. `units` and `groups` must outlive it.
+  ShardedGradients(const std::vector<ShardUnit>& units, const at::TensorOptions& options, const ShardGroups& groups,
                    FullGradients full);
   ~ShardedGradients();
   ShardedGradients(const ShardedGradients&) = delete;
@@ -40,6 +42,7 @@ class ShardedGradients {
     size_t unit = 0;
     Work work;
     at::Tensor full, part;
+    bool last = false;  // of the unit in this step
   };
   bool passes(size_t unit) const { return full_ == FullGradients::passing && !units_[unit].whole; }
   void open(size_t unit);
@@ -50,12 +53,14 @@ class ShardedGradients {
 
   const std::vector<ShardUnit>& units_;
   at::TensorOptions options_;
-  Communicator& comm_;
+  const ShardGroups& groups_;
   FullGradients full_;
+  bool last_ = false;  // backward pass of the step
   size_t spread_ = 0;  // units that are not whole; they come first
   std::vector<Slot> slots_;
   BucketQueue queue_;
   std::deque<Sent> sent_;
+  std::vector<Work> crossing_;  // parts on their way between groups
   int64_t passing_ = 0, most_passing_ = 0;
 };
 

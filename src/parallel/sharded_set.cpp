@@ -5,22 +5,21 @@ namespace braid {
 
 namespace {
 
-std::vector<ShardUnit> agreed_units(ParameterSet& parameters, Sharding sharding, Communicator& host, BucketSizes sizes) {
-  std::vector<ShardUnit> units = plan_units(parameters, sharding, host.size(), sizes);
-  require_same_units(units, host);
+std::vector<ShardUnit> agreed_units(ParameterSet& parameters, Sharding sharding, const ShardGroups& groups, BucketSizes sizes) {
+  std::vector<ShardUnit> units = plan_units(parameters, sharding, groups.within().host.size(), sizes);
+  require_same_units(units, groups.replicas().host);
   return units;
 }
 
 }  // namespace
 
-ShardedSet::ShardedSet(ParameterSet& parameters, Sharding sharding, Communicator& host, Communicator& data,
-                       BucketSizes sizes)
+ShardedSet::ShardedSet(ParameterSet& parameters, Sharding sharding, const ShardGroups& groups, BucketSizes sizes)
     : parameters_(parameters),
-      rank_(host.rank()),
-      units_(agreed_units(parameters, sharding, host, sizes)),
+      rank_(groups.within().host.rank()),
+      units_(agreed_units(parameters, sharding, groups, sizes)),
       options_(parameters.gradient().options()),
-      weights_(units_, parameters, data, sharding == Sharding::parameters ? FullWeights::gathered : FullWeights::kept),
-      gradients_(units_, options_, data,
+      weights_(units_, parameters, groups.within().data, sharding == Sharding::parameters ? FullWeights::gathered : FullWeights::kept),
+      gradients_(units_, options_, groups,
                  sharding == Sharding::optimizer ? FullGradients::kept : FullGradients::passing) {}
 
 std::vector<UpdateRange> ShardedSet::ranges(bool whole) const {

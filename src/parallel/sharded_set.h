@@ -2,6 +2,7 @@
 // A set of parameters that is spread over data-parallel ranks: which part is whose, its weights and its gradients.
 #pragma once
 
+#include "parallel/shard_groups.h"
 #include "parallel/sharded_gradients.h"
 #include "parallel/sharded_weights.h"
 
@@ -9,9 +10,9 @@ namespace braid {
 
 class ShardedSet {
  public:
-  // Takes over the set's memory, or gives it some (ShardedWeights); `sharding` is not none. The set must outlive it. Collective over `host` (AgreedError where
-  // ranks would cut differently) and, from then on, over `data`.
-  ShardedSet(ParameterSet& parameters, Sharding sharding, Communicator& host, Communicator& data, BucketSizes sizes = {});
+  // Takes over the set's memory, or gives it some (ShardedWeights); `sharding` is not none. The set and `groups` must outlive it. Collective (AgreedError
+  // where ranks would cut differently).
+  ShardedSet(ParameterSet& parameters, Sharding sharding, const ShardGroups& groups, BucketSizes sizes = {});
 
   // What an optimiser of this rank updates: its parts of what is spread, or what is whole and alike on all ranks.
   std::vector<UpdateRange> ranges(bool whole) const;

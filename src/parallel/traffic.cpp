@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "nn/precompiled.h"
+#include "parallel/shard_groups.h"
 #include "parallel/shard_plan.h"
 
 namespace braid {
@@ -29,13 +30,16 @@ int64_t gathered_bytes(const std::vector<ShardUnit>& units, Precision precision,
   return bytes;
 }
 
-void add_sharded(Traffic& traffic, ParameterSet& parameters, Sharding sharding, int64_t ranks, int64_t layers, int64_t passes) {
+// `ranks` spread a copy, of which there are `copies`.
+void add_sharded(Traffic& traffic, ParameterSet& parameters, Sharding sharding, int64_t ranks, int64_t copies, int64_t layers,
+                 int64_t passes) {
   const Precision precision = parameters.precision();
   const std::vector<ShardUnit> units = plan_units(parameters, sharding, static_cast<int>(ranks));
   const int64_t element = bytes_of(master_type(precision));
   for (const ShardUnit& unit : units) {
     const bool often = !unit.whole && sharding != Sharding::optimizer;
     traffic.gradients += unit.elements * element * (often ? passes : 1);
+    if (copies > 1 && !unit.whole) traffic.parts += unit.part * element;
     if (!unit.whole && sharding != Sharding::parameters) traffic.weights += sent_bytes(unit, precision);
   }
   if (sharding == Sharding::parameters) traffic.weights += gathered_bytes(units, precision, layers, passes);
@@ -72,11 +76,11 @@ int64_t sum_bytes(const ModelConfig& m, int64_t replicas) {
 Traffic step_traffic(ParameterSet& parameters, const ModelConfig& whole, const ParallelConfig& parallel, int64_t data_ranks,
                      const StepShape& step) {
   Traffic traffic;
-  const int64_t replicas = data_ranks * parallel.context;
-  if (replicas > 1 && parallel.sharding() == Sharding::none) {
+  const int64_t replicas = data_ranks * parallel.context, spread = shard_degree(replicas, parallel.shard_ranks);
+  if (replicas > 1 && (spread == 1 || parallel.sharding() == Sharding::none)) {
     traffic.gradients = static_cast<int64_t>(parameters.gradient().nbytes());
   } else if (replicas > 1) {
-    add_sharded(traffic, parameters, parallel.sharding(), replicas, whole.layers, step.passes);
+    add_sharded(traffic, parameters, parallel.sharding(), spread, replicas / spread, whole.layers, step.passes);
   }
   if (parallel.tensor > 1) traffic.activations = tensor_bytes(whole, parameters.precision(), step, parallel.context);
   if (parallel.context > 1) traffic.keys = ring_bytes(whole, parameters.precision(), step, parallel);

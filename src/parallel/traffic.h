@@ -15,11 +15,12 @@ namespace braid {
 // Bytes a step, of the rank with the most samples.
 struct Traffic {
   int64_t gradients = 0;    // summed over replicas: data- and context-parallel ranks
+  int64_t parts = 0;        // of gradients, summed over groups that have the same ones (shard_groups.h)
   int64_t weights = 0;      // gathered from replicas, or sent to them
   int64_t activations = 0;  // summed over tensor-parallel ranks, the loss's sums among them
   int64_t keys = 0;         // and values, that go round context-parallel ranks, and their gradients
   int64_t sums = 0;         // losses, counts, norms, flags
-  int64_t total() const { return gradients + weights + activations + keys + sums; }
+  int64_t total() const { return gradients + parts + weights + activations + keys + sums; }
 };
 
 struct StepShape {

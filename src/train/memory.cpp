@@ -11,6 +11,7 @@
 #include "nn/precompiled.h"
 #include "nn/token_coefficients.h"
 #include "parallel/gradient_reducer.h"
+#include "parallel/shard_groups.h"
 
 namespace braid {
 
@@ -203,17 +204,18 @@ MemoryPlan plan_memory(const ModelConfig& model, const LoraConfig& lora, const H
   const int64_t frozen = count_all(model, lora, memory) - table - trained;
   const int64_t compute = train.numeric() == Precision::bf16 ? 2 : 4, master_and_copy = compute == 2 ? 6 : 4;
   const int64_t micro = train.micro_batch > 0 ? std::min(train.micro_batch, samples) : samples;
+  const int spread_over = static_cast<int>(std::min<int64_t>(ranks, shard_degree(ranks, parallel.shard_ranks)));
   TrainedElements e{0, 0, 0, trained};
   MemoryPlan plan;
-  if (ranks > 1 && parallel.sharding() != Sharding::none) {
+  if (spread_over > 1 && parallel.sharding() != Sharding::none) {
     e = trained_elements(model, lora, memory);
-    plan_spread(plan, e, model, parallel, compute, ranks);
+    plan_spread(plan, e, model, parallel, compute, spread_over);
   }
   const QuantisedSize nf4 = quantised_size(model);
   plan.quantised = nf4.bytes;
   plan.weights += e.whole * master_and_copy + (frozen - nf4.elements) * compute + nf4.bytes + rows * 4;
   plan.gradients += (e.whole + rows) * 4;
-  plan.optimiser = optimiser_bytes(e.whole + (e.spread + ranks - 1) / ranks, optim) + rows * 8;
+  plan.optimiser = optimiser_bytes(e.whole + (e.spread + spread_over - 1) / spread_over, optim) + rows * 8;
   plan.activations =
       micro * model.context / parallel.context *
       (activation_bytes_per_token(model, train, micro * model.context / parallel.context, parallel.context > 1) +

@@ -5,9 +5,18 @@
 
 namespace braid {
 
+namespace {
+
+TrainedPlace with_groups(TrainedPlace place) {
+  if (!place.groups) place.groups = std::make_shared<ShardGroups>(place.replicas, 0);
+  return place;
+}
+
+}  // namespace
+
 TrainedSets::TrainedSets(const std::vector<TrainedSet>& sets, const TrainedPlace& place, Sharding sharding)
-    : place_(place),
-      sharding_(place.replicas.host.size() > 1 ? sharding : Sharding::none),
+    : place_(with_groups(place)),
+      sharding_(place_.groups->within().host.size() > 1 ? sharding : Sharding::none),
       device_(sets.front().parameters.gradient().device()) {
   for (const TrainedSet& set : sets) add(set);
 }
@@ -19,14 +28,16 @@ void TrainedSets::add(const TrainedSet& set) {
     members_.push_back({set.parameters, set.complete, std::move(reducer), nullptr});
     return update_with(whole_ranges(set.parameters), set.optim, set.own);
   }
-  const auto spread = [&] { return std::make_shared<ShardedSet>(set.parameters, sharding_, ranks.host, ranks.data); };
+  const auto spread = [&] { return std::make_shared<ShardedSet>(set.parameters, sharding_, *place_.groups); };
   members_.push_back({set.parameters, set.complete, nullptr, set.spread ? set.spread : spread()});
-  for (const bool whole : {false, true}) update_with(members_.back().sharded->ranges(whole), set.optim, !whole);
+  const ShardedSet& sharded = *members_.back().sharded;
+  update_with(sharded.ranges(false), set.optim, true, place_.groups->groups());
+  update_with(sharded.ranges(true), set.optim, false);
 }
 
-void TrainedSets::update_with(std::vector<UpdateRange> ranges, const OptimConfig& optim, bool own) {
+void TrainedSets::update_with(std::vector<UpdateRange> ranges, const OptimConfig& optim, bool own, int copies) {
   if (ranges.empty()) return;
-  updated_.push_back({ranges, make_optimizer(ranges, optim), own});
+  updated_.push_back({ranges, make_optimizer(ranges, optim), own, copies});
 }
 
 void TrainedSets::open() {
@@ -79,7 +90,7 @@ void TrainedSets::finish() {
 at::Tensor TrainedSets::squares(bool own, bool cut) const {
   at::Tensor sum = at::zeros({1}, at::TensorOptions(device_).dtype(at::kDouble));
   for (const Updated& updated : updated_) {
-    if (updated.own == own) sum.add_(gradient_squares(updated.ranges, cut));
+    if (updated.own == own) sum.add_(gradient_squares(updated.ranges, cut), 1.0 / updated.copies);
   }
   return sum;
 }
@@ -107,10 +118,13 @@ void TrainedSets::resume_at(int64_t updates) {
   publish();
 }
 
-void TrainedSets::say_who_holds(StateTensor& tensor, bool own) const {
-  const bool cut = tensor.slice.box.extent != tensor.slice.shape;
+void TrainedSets::say_who_holds(StateTensor& tensor, const Updated& updated) const {
+  const bool cut = tensor.slice.box.extent != tensor.slice.shape, own = updated.own;
   const Communicator& replicas = place_.replicas.host;
-  if (own && !cut && place_.tensor_ranks > 1) {
+  const int along_tensor = cut ? 1 : place_.tensor_ranks, group = place_.groups->group();
+  if (own && updated.copies > 1) {
+    tensor.holders = {HolderAxis::data, group * along_tensor + (cut ? 0 : place_.tensor_rank), updated.copies * along_tensor};
+  } else if (own && along_tensor > 1) {
     tensor.holders = {HolderAxis::tensor, place_.tensor_rank, place_.tensor_ranks};
   } else if (own) {
     tensor.own = true;
@@ -123,7 +137,7 @@ std::vector<StateTensor> TrainedSets::state_tensors() const {
   std::vector<StateTensor> all;
   for (const Updated& updated : updated_) {
     for (StateTensor& tensor : braid::state_tensors(updated.ranges, *updated.optimizer)) {
-      say_who_holds(tensor, updated.own);
+      say_who_holds(tensor, updated);
       all.push_back(std::move(tensor));
     }
   }

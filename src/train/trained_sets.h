@@ -21,6 +21,7 @@ using TrainRanks = RankGroup;
 struct TrainedPlace {
   TrainRanks replicas;
   int tensor_rank = 0, tensor_ranks = 1;
+  std::shared_ptr<const ShardGroups> groups = nullptr;  // of the replicas; all make one where nothing is said
 };
 
 struct TrainedSet {
@@ -71,12 +72,13 @@ class TrainedSets {
   struct Updated {
     std::vector<UpdateRange> ranges;
     std::unique_ptr<Optimizer> optimizer;
-    bool own = false;  // no other replica has it
+    bool own = false;  // no other replica has it, but for those of other groups
+    int copies = 1;    // with them
   };
   void add(const TrainedSet& set);
-  void update_with(std::vector<UpdateRange> ranges, const OptimConfig& optim, bool own);
+  void update_with(std::vector<UpdateRange> ranges, const OptimConfig& optim, bool own, int copies = 1);
   at::Tensor squares(bool own, bool cut) const;
-  void say_who_holds(StateTensor& tensor, bool own) const;
+  void say_who_holds(StateTensor& tensor, const Updated& updated) const;
   void publish();
 
   TrainedPlace place_;

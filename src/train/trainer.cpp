@@ -29,7 +29,8 @@ Trainer::Trainer(TrainTask task, const Mesh& mesh, RunRecorder& recorder, StopRe
       mesh_(mesh),
       recorder_(recorder),
       stop_request_(stop_request),
-      sets_(task_.trained, {mesh.replicas(), mesh.place().tensor, static_cast<int>(mesh.shape().tensor)}, task_.sharding),
+      sets_(task_.trained, {mesh.replicas(), mesh.place().tensor, static_cast<int>(mesh.shape().tensor), task_.groups},
+            task_.sharding),
       checkpointer_(task_.checkpoint, sets_.state_tensors(), ranks_.host),
       totals_(make_loss_totals(task_.model.device())),
       position_(task_.train) {

@@ -44,6 +44,7 @@ struct TrainTask {
   BatchLoss held_out_loss = {};
   ExtraEvaluation more = {};
   Sharding sharding = Sharding::none;
+  std::shared_ptr<const ShardGroups> groups = nullptr;  // that it is spread in
 };
 
 // How a run ended: what /status says, on every rank.

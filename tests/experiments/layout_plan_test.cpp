@@ -71,6 +71,24 @@ TEST(LayoutPlan, SharingTokensKeepsFewerActivations) {
   EXPECT_LT(shared.memory.activations, found(whole, "none", 1).memory.activations / 3);
 }
 
+// What crosses between nodes is a part of what would.
+TEST(LayoutPlan, GroupsOfANodeKeepMoreAndWaitLessForAThinNetwork) {
+  ClusterConfig cluster = cluster_of(4, 2);
+  const auto best = best_of_each(plan_layouts(llama(), cluster), cluster);
+  const auto of = [&](int64_t group) {
+    const auto at = std::find_if(best.begin(), best.end(), [&](const LayoutPlan& plan) {
+      const ParallelConfig& p = plan.layout.parallel;
+      return p.shard == "parameters" && p.tensor == 1 && p.shard_ranks == group;
+    });
+    if (at == best.end()) throw Error("no such layout");
+    return *at;
+  };
+  EXPECT_GT(of(2).memory.optimiser, of(0).memory.optimiser);
+  EXPECT_GT(of(2).traffic.parts, 0);
+  EXPECT_EQ(of(0).traffic.parts, 0);
+  EXPECT_LE(of(2).waiting_seconds, of(0).waiting_seconds);
+}
+
 TEST(LayoutPlan, HeadsThatDoNotDivideAreNoLayout) {
   RunConfig config = llama();
   config.model.kv_heads = 2;

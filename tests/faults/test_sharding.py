@@ -37,6 +37,20 @@ def test_a_run_goes_on_in_any_layout(tmp_path, unbroken, overrides, tolerance, l
     assert losses[0] - losses[-1] > 0.02  # it does train
 
 
+def test_a_run_goes_on_in_groups_of_ranks_and_out_of_them(tmp_path, unbroken):
+    """Hybrid sharding: two groups of two, whose checkpoint every other layout reads."""
+    reference, out = unbroken("train.batch=10"), tmp_path / "run"
+    for steps, (shard, group, ranks) in zip((4, 8, 12), (("gradients", 0, 2), ("parameters", 2, 4), ("optimizer", 0, 3))):
+        train(out, "train.batch=10", f"train.steps={steps}", f"parallel.shard={shard}", f"parallel.shard_ranks={group}", ranks=ranks)
+        assert len(list(checkpoint(out, steps).glob("shard-*"))) == ranks
+    assert table(out, "sessions")[1]["mesh"].decode() == "data=4, shard=parameters over 2"
+    for column in ("loss", "grad_norm"):
+        both = zip(table(out, "train")[column], table(reference, "train")[column])
+        assert max(abs(found - expected) for found, expected in both) < 1e-5, column
+    said = train(out, "train.batch=10", "train.steps=16", "parallel.shard=optimizer", "parallel.shard_ranks=2", ranks=3, code=2)
+    assert "parallel.shard_ranks: expected a divisor of the 3 ranks that share the batch, or 0, found 2" in said
+
+
 def test_what_is_spread_is_rewound_like_anything_else(tmp_path):
     """A rate that no model survives: every rank goes back, to the same numbers again, until it may not any more."""
     out = tmp_path / "run"

@@ -211,6 +211,22 @@ INSTANTIATE_TEST_SUITE_P(Types, EveryType,
                            return std::string(name_of(std::get<0>(info.param))) + "_" + std::to_string(std::get<1>(info.param));
                          });
 
+// So large a slice comes in several parts, also into the memory that it is of.
+TEST(LargeReduceScatter, PartsLandWhereTheyBelong) {
+  const int rank = world().rank(), size = world().size();
+  const size_t count = (size_t{9} << 20) / size + 5;
+  for (const bool in_place : {false, true}) {
+    Memory in(Dtype::float32, count * size), out(Dtype::float32, count);
+    in.fill(rank);
+    world().data().reduce_scatter(in.buffer(), in_place ? in.part(count * rank, count) : out.buffer(), ReduceOp::sum).wait();
+    for (size_t i = 0; i < count; i += 1009) {
+      double expected = 0;
+      for (int r = 0; r < size; ++r) expected += value_at(r, count * rank + i);
+      ASSERT_EQ(in_place ? in.get(count * rank + i) : out.get(i), expected) << i;
+    }
+  }
+}
+
 TEST(Bf16Sum, RoundsToNearestEven) {
   // 1 + 2^-8 lies half way between two bf16 numbers; the even one is 1.
   if (world().size() != 2) GTEST_SKIP() << "needs two ranks";

@@ -25,12 +25,15 @@ void draw(Transformer& model, const StoreValues& elsewhere) {
 // A model whose ranks draw a part each.
 struct Spread {
   Spread(const ModelConfig& config, Precision precision, Sharding sharding)
-      : model(config, precision, at::kCPU, Weights::elsewhere), set(model.parameters(), sharding, world().host(), world().host()) {
+      : model(config, precision, at::kCPU, Weights::elsewhere),
+        groups({world().host(), world().host()}, 0),
+        set(model.parameters(), sharding, groups) {
     draw(model, [&](Parameter& parameter, const at::Tensor& values) { set.weights().store(parameter, values); });
     set.weights().publish();
     set.weights().arrive();
   }
   Transformer model;
+  ShardGroups groups;
   ShardedSet set;
 };
 

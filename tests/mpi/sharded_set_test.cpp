@@ -30,7 +30,7 @@ class Sharded : public testing::TestWithParam<Sharding> {
     set_.refresh_compute();
   }
   ShardedSet spread(BucketSizes sizes = {2000, 4000}) {
-    return {set_, GetParam(), world().host(), world().host(), sizes};
+    return {set_, GetParam(), groups_, sizes};
   }
   void contribute(double factor = 1) {
     set_.start_backward();
@@ -53,6 +53,7 @@ class Sharded : public testing::TestWithParam<Sharding> {
     }
   }
   ParameterSet set_;
+  ShardGroups groups_{{world().host(), world().host()}, 0};
 };
 
 TEST_P(Sharded, GradientsOfAllMicroBatchesAreSummedWhereTheyAreKept) {

@@ -59,7 +59,7 @@ struct Numbers {
 // One way to train, on the ranks of `comm`.
 class Training {
  public:
-  Training(const Case& one, Communicator& comm, Sharding sharding)
+  Training(const Case& one, Communicator& comm, Sharding sharding, int64_t shard_ranks = 0)
       : case_(one),
         comm_(comm),
         model_(model_of(one), one.precision, at::kCPU, one.adapters ? Weights::frozen : Weights::trained) {
@@ -76,7 +76,7 @@ class Training {
     optim.kind = one.optimizer;
     optim.weight_decay = 0.1;
     sets_.emplace(std::vector<TrainedSet>{{adapters_ ? adapters_->parameters() : model_.parameters(), optim}},
-                  TrainedPlace{TrainRanks{comm, comm}}, sharding);
+                  TrainedPlace{{comm, comm}, 0, 1, std::make_shared<ShardGroups>(TrainRanks{comm, comm}, shard_ranks)}, sharding);
     if (sets_->spreads()) model_.wrap_blocks(sets_->gather(one.recompute ? recompute_blocks() : BlockWrapper()));
   }
 
@@ -170,6 +170,23 @@ TEST_P(ShardedTraining, GivesTheNumbersOfOneRank) {
     const double weights = exact ? largest_difference(spread, control) : 0;
     EXPECT_LE(weights, 1e-4) << name;
     RecordProperty(name, str(losses, " ", norms, " ", weights));
+  }
+}
+
+// What hybrid sharding shares with whole ranks' is checked there; here the same in two groups.
+TEST(HybridSharding, GivesTheNumbersOfOneRank) {
+  if (world().size() % 2 != 0) GTEST_SKIP() << "ranks that make two groups";
+  constexpr int steps = 12;
+  const Case one{.name = "hybrid", .dialect = "llama", .residual = "mhc", .form = "paper", .micro = 1};
+  const auto alone = make_single_communicator();
+  const Numbers control = Training(one, *alone, Sharding::none).run(steps);
+  for (const Sharding sharding : {Sharding::optimizer, Sharding::gradients, Sharding::parameters}) {
+    const Numbers spread = Training(one, world().host(), sharding, world().size() / 2).run(steps);
+    for (int step = 0; step < steps; ++step) {
+      EXPECT_NEAR(spread.losses[step], control.losses[step], 1e-5) << int(sharding);
+      EXPECT_NEAR(spread.norms[step] / control.norms[step], 1, 1e-5) << int(sharding);
+    }
+    EXPECT_LE(largest_difference(spread, control), 1e-4) << int(sharding);
   }
 }
 

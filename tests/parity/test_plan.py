@@ -18,6 +18,7 @@ LAYOUTS = {
     "optimizer": (3, "optimizer", 1, 1, 2, False, RESIDUAL),
     "gradients": (2, "gradients", 1, 1, 2, False, [*RESIDUAL, "train.precision=bf16"]),
     "parameters": (2, "parameters", 1, 1, 2, True, [*RESIDUAL, "train.precision=bf16"]),
+    "hybrid": (4, "parameters", 1, 1, 2, False, [*RESIDUAL, "parallel.shard_ranks=2"]),
     "tensor": (2, "none", 1, 2, 4, True, RESIDUAL),
     "data_tensor_mhc": (4, "none", 1, 2, 2, False, PAPER),
     "context": (2, "parameters", 2, 1, 4, True, [*RESIDUAL, "train.precision=bf16"]),
@@ -25,9 +26,9 @@ LAYOUTS = {
 }
 
 
-def planned(tmp_path, ranks, overrides, speeds=""):
+def planned(tmp_path, ranks, overrides, group=0, speeds=""):
     cluster = tmp_path / "cluster.toml"
-    cluster.write_text(f"gpus_per_node = {ranks}\n{speeds}")
+    cluster.write_text(f"gpus_per_node = {group or ranks}\nnodes = {ranks // (group or ranks)}\n{speeds}")
     command = [braid_run.BRAID, "plan", braid_run.ROOT / "configs/mhc/demo_mhc.toml", "--cluster", cluster, "--all", "--json"]
     for setting in overrides:
         command += ["--set", setting]
@@ -38,7 +39,7 @@ def test_an_automatic_layout_is_the_first_that_is_planned(tmp_path):
     speeds = "fp32 = 0.001\nlink_bandwidth = 1000.0\nlink_latency = 0.1\n"
     (tmp_path / "fast_links.toml").write_text(speeds)
     overrides = [*SMALL, *RESIDUAL, "train.batch=4"]
-    first = planned(tmp_path, 2, overrides, speeds)[0]
+    first = planned(tmp_path, 2, overrides, speeds=speeds)[0]
     alone = braid_run.train("configs/mhc/demo_mhc.toml", tmp_path / "alone", *overrides)
     run = braid_run.train("configs/mhc/demo_mhc.toml", tmp_path / "run", *overrides, "parallel.layout=auto",
                           f"parallel.cluster={tmp_path / 'fast_links.toml'}", ranks=2)  # fmt: skip
@@ -51,9 +52,10 @@ def test_an_automatic_layout_is_the_first_that_is_planned(tmp_path):
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_a_step_sends_what_was_planned(tmp_path, name):
     ranks, shard, context, tensor, micro, recompute, more = LAYOUTS[name]
-    overrides = [*SMALL, *more]
-    layout = {"data": ranks // (context * tensor), "context": context, "tensor": tensor, "shard": shard, "micro_batch": micro, "recompute": recompute}
-    (plan,) = [p for p in planned(tmp_path, ranks, overrides) if {key: p[key] for key in layout} == layout]
+    overrides, group = [*SMALL, *more], 2 if "parallel.shard_ranks=2" in more else 0
+    layout = {"data": ranks // (context * tensor), "context": context, "tensor": tensor, "shard": shard, "shard_ranks": group,
+              "micro_batch": micro, "recompute": recompute}  # fmt: skip
+    (plan,) = [p for p in planned(tmp_path, ranks, overrides, group) if {key: p[key] for key in layout} == layout]
     run = braid_run.train("configs/mhc/demo_mhc.toml", tmp_path / "run", *overrides, f"parallel.shard={shard}", f"parallel.tensor={tensor}",
                           f"parallel.context={context}", f"train.micro_batch={micro}", f"train.recompute={str(recompute).lower()}", ranks=ranks)  # fmt: skip
     sent = run["communicated_bytes"]
