@@ -5,8 +5,20 @@
 
 namespace braid {
 
+namespace {
+
+constexpr uintptr_t large = uintptr_t{2} << 20;
+
+}  // namespace
+
+void prefer_large_pages(void* data, int64_t bytes) {
+  constexpr uintptr_t small = 4096;
+  const auto begin = reinterpret_cast<uintptr_t>(data) / small * small;
+  const auto end = reinterpret_cast<uintptr_t>(data) + static_cast<uintptr_t>(bytes);
+  if (bytes >= static_cast<int64_t>(large)) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+}
+
 void gather_into_large_pages(const void* data, int64_t bytes) {
-  constexpr uintptr_t large = uintptr_t{2} << 20;
   constexpr int collapse = 25;  // MADV_COLLAPSE, which older headers do not name
   if (bytes < static_cast<int64_t>(large)) return;
   const auto begin = reinterpret_cast<uintptr_t>(data), end = begin + static_cast<uintptr_t>(bytes);

@@ -106,8 +106,9 @@ int64_t weight_bytes_read(Transformer& model) {
 
 double read_bandwidth(const at::Device& device) {
   constexpr int64_t bytes = int64_t{1} << 29, passes = 7;
-  const at::Tensor memory = at::ones({bytes / 8}, at::TensorOptions().device(device).dtype(at::kLong));
-  if (device.is_cpu()) gather_into_large_pages(memory.const_data_ptr(), bytes);  // as weights lie
+  const at::Tensor memory = at::empty({bytes / 8}, at::TensorOptions().device(device).dtype(at::kLong));
+  if (device.is_cpu()) prefer_large_pages(memory.mutable_data_ptr(), bytes);  // as weights lie
+  memory.fill_(1);
   double best = 0;
   for (int64_t pass = 0; pass < passes; ++pass) {
     wait_for(device);

@@ -24,7 +24,8 @@ struct CachedShape {
 };
 
 // packed [B, H + 2 H_kv, d]: queries, keys, values; keys and values [B, H_kv, slots, d] get the new ones in slot `filled`.
-// out [B, H, d] = softmax(q k^T / sqrt(d)) v over the slots from first[b] to `filled`. Texts and key heads are spread over
+// out [B, H, d] = softmax(q k^T / sqrt(d)) v over the slots from first[b] to `filled`, and `filled` alone where that is before
+// them. Texts and key heads are spread over
 // `threads` calls, which may happen at the same time.
 void attend_cached(Element, const CachedShape& shape, const void* packed, const int64_t* first, void* keys, void* values,
                    void* out, int64_t thread, int64_t threads);

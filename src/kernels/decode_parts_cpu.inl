@@ -90,7 +90,8 @@ void attend(const CachedShape& s, const T* packed, const int64_t* firsts, T* all
   float *const queries = &memory[0], *const sums = queries + group * columns, *const scores = sums + group * columns;
   const float scale = 1 / float(__builtin_sqrt(double(s.width)));
   for (int64_t item = thread; item < s.texts * s.key_value_heads; item += threads) {
-    const int64_t text = item / s.key_value_heads, kv = item % s.key_value_heads, first = firsts[text];
+    const int64_t text = item / s.key_value_heads, kv = item % s.key_value_heads;
+    const int64_t first = smaller(firsts[text], s.filled);
     const T* const its = packed + text * (s.heads + 2 * s.key_value_heads) * s.width;
     T *const keys = all_keys + item * s.slots * s.width, *const values = all_values + item * s.slots * s.width;
     __builtin_memcpy(static_cast<void*>(keys + s.filled * s.width), its + (s.heads + kv) * s.width, size_t(head_bytes));

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "base/large_pages.h"
 
 namespace braid {
 
@@ -101,6 +102,16 @@ void ParameterSet::allocate(Precision precision, const at::Device& device) {
   }
 }
 
+namespace {
+
+at::Tensor zeros_in_large_pages(at::IntArrayRef shape, const at::TensorOptions& options) {
+  at::Tensor zeros = at::empty(shape, options);
+  if (zeros.is_cpu()) prefer_large_pages(zeros.mutable_data_ptr(), static_cast<int64_t>(zeros.nbytes()));
+  return zeros.zero_();
+}
+
+}  // namespace
+
 void ParameterSet::allocate_frozen(Precision precision, const at::Device& device) {
   precision_ = precision;
   const auto options = at::TensorOptions().device(device);
@@ -108,7 +119,7 @@ void ParameterSet::allocate_frozen(Precision precision, const at::Device& device
     const at::IntArrayRef shape = parameter.slice.shape;
     parameter.trainable = false;
     if (!parameter.stored) continue;
-    parameter.compute = at::zeros(shape, options.dtype(compute_type(precision)));
+    parameter.compute = zeros_in_large_pages(shape, options.dtype(compute_type(precision)));
     parameter.master = shape.size() == 2 || compute_type(precision) == master_type(precision)
                            ? parameter.compute
                            : at::zeros(shape, options.dtype(master_type(precision)));

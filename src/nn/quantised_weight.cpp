@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/large_pages.h"
 #include "kernels/dynamic_map.h"
 #include "kernels/nf4_product.h"
 #include "nn/kernel_call.h"
@@ -52,6 +53,7 @@ Nf4Tensor quantise_nf4(const at::Tensor& weight, bool nested) {
   tensor.rows = dense.size(0);
   tensor.columns = dense.size(1);
   tensor.packed = at::empty({kernels::nf4_bytes(count)}, dense.options().dtype(at::kByte));
+  if (dense.is_cpu()) prefer_large_pages(tensor.packed.mutable_data_ptr(), static_cast<int64_t>(tensor.packed.nbytes()));
   tensor.absmax = at::empty({kernels::nf4_blocks(count)}, dense.options().dtype(at::kFloat));
   kernels::nf4_quantise(launch_for(dense), count, element_of(dense), dense.const_data_ptr(),
                         tensor.packed.mutable_data_ptr<uint8_t>(), tensor.absmax.mutable_data_ptr<float>());
