@@ -12,8 +12,10 @@
 #include "cli/serve_output.h"
 #include "cli/stop_signals.h"
 #include "experiments/run.h"
+#include "experiments/tensor_steps.h"
 #include "serve/ready_callback.h"
 #include "serve/serving.h"
+#include "train/train_config.h"
 
 namespace braid {
 
@@ -28,6 +30,7 @@ Examples:
   braid serve --run runs/text --gists manual=runs/manual.h5
   braid serve ~/SmolLM-135M --replicas 2
   braid serve ~/TinyLlama --device cuda:0,cuda:1
+  mpirun -n 4 braid serve ~/Llama-3-70B --precision bf16 --tensor 4
   braid serve --replica http://node1:8001 --replica http://node2:8001
   BRAID_API_KEYS=secret braid serve ~/SmolLM-135M --host 0.0.0.0 --running 64 --cache-tokens 65536
 
@@ -43,6 +46,10 @@ class RunningEngine final : public Backend {
  public:
   RunningEngine(Transformer& model, const Tokenizer& tokenizer, const EngineLimits& limits, Transformer* draft)
       : engine_(model, &tokenizer, limits, draft) {
+    engine_.warm_up();
+  }
+  RunningEngine(Transformer& part, const Tokenizer& tokenizer, const EngineLimits& limits, const WholeModel& whole)
+      : engine_(part, &tokenizer, limits, whole) {
     engine_.warm_up();
   }
   void add_past(const std::string& name, KeptPast past) { engine_.add_past(name, std::move(past)); }
@@ -90,6 +97,14 @@ std::string summary(const ServedModel& model, const EngineState& state, const En
              " tokens, workspace ", mebibytes(state.workspace_bytes), "; context ", model.context);
 }
 
+// The model, or this rank's part of it.
+AdaptedModel load_share(const ServeRequest& request, World& world) {
+  if (request.tensor == 1) return load_model(request.model, world);
+  TrainConfig numbers;
+  numbers.precision = request.model.precision;
+  return load_model_part(request.model.source, numbers.numeric(), world, device_of(world));
+}
+
 // Until a signal comes; then what is under way may end.
 void serve_until_told(Serving& serving, const RunningEngine& engine, const StopSignals& signals, double drain_seconds) {
   while (!signals.came()) {
@@ -106,16 +121,38 @@ struct StopServing {
   ~StopServing() { serving.stop(); }
 };
 
+// Once rank 0 has no more steps, whatever happens.
+struct EndSteps {
+  TensorSteps* steps;
+  ~EndSteps() {
+    if (steps) steps->end();
+  }
+};
+
+std::unique_ptr<RunningEngine> make_engine(const ServeRequest& request, const AdaptedModel& loaded,
+                                           const ServedModel& model, Transformer* draft, TensorSteps* ranks) {
+  if (!ranks) return std::make_unique<RunningEngine>(*loaded.model, model.tokenizer, request.engine, draft);
+  const WholeModel whole{[ranks](Transformer& part, PagedCache& cache, std::span<const StepPiece> pieces) {
+                           return ranks->run(part, cache, pieces);
+                         },
+                         [ranks](const PagedCache& cache) { ranks->begin(cache); }, loaded.shape.vocabulary};
+  return std::make_unique<RunningEngine>(*loaded.model, model.tokenizer, request.engine, whole);
+}
+
 int serve(World& world, const ServeRequest& request, Serving& serving, StopSignals& signals) {
-  if (world.size() > 1) throw UsageError("braid serve: runs on one rank");
   choose_threads(world);
   const std::string url = url_of(request.host, serving.port());
   say("listening on " + url + ", loading " + request.name);
-  AdaptedModel loaded = load_model(request.model, world);
+  AdaptedModel loaded = load_share(request, world);
+  std::optional<TensorSteps> ranks;
+  if (request.tensor > 1) ranks.emplace(world, loaded.shape.vocabulary);
+  const EndSteps after_the_engine{ranks ? &*ranks : nullptr};
   const std::optional<AdaptedModel> draft = load_draft(request.speculation, request.model, loaded, world);
   const ServedGists gists = served_gists(request, loaded);
   const ServedModelPtr model = served_model(request, loaded, gists, world);
-  RunningEngine engine(*loaded.model, model->tokenizer, request.engine, draft ? draft->model.get() : nullptr);
+  const std::unique_ptr<RunningEngine> made =
+      make_engine(request, loaded, *model, draft ? draft->model.get() : nullptr, ranks ? &*ranks : nullptr);
+  RunningEngine& engine = *made;
   for (const auto& [name, past] : gists.pasts) engine.add_past(name, past);
   const StopServing before_the_engine{serving};
   engine.start();
@@ -132,14 +169,32 @@ int serve(World& world, const ServeRequest& request, Serving& serving, StopSigna
   return exit_done;
 }
 
-int serve_command(const ServeRequest& request) {
-  StopSignals signals;
+// Of a rank without requests, as many steps as rank 0 tells.
+int follow(World& world, const ServeRequest& request) {
+  choose_threads(world);
+  const AdaptedModel loaded = load_share(request, world);
+  TensorSteps(world, loaded.shape.vocabulary).follow(*loaded.model);
+  return exit_done;
+}
+
+int listen_and_serve(World& world, const ServeRequest& request, StopSignals& signals) {
   AccessLogFile log(request.log);
   raise_file_limit(request.http.connections);
   const ServiceOptions options{ApiKeys(request.keys), request.requests, request.timeout_seconds, AccessLog(log.out())};
   Serving serving(request.host, request.port, request.http, options);
-  return with_world(request.model.world,
-                    [&](World& world, Logger&) { return serve(world, request, serving, signals); });
+  return serve(world, request, serving, signals);
+}
+
+int serve_command(const ServeRequest& request) {
+  StopSignals signals;
+  return with_world(request.model.world, [&](World& world, Logger&) {
+    if (world.size() != request.tensor) {
+      throw UsageError(str("--tensor ", request.tensor, ": expected as many ranks, found ", world.size()));
+    }
+    if (world.rank() == 0) return listen_and_serve(world, request, signals);
+    signals.begin_to_keep();  // rank 0 says when it is over
+    return follow(world, request);
+  });
 }
 
 }  // namespace

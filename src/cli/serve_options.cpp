@@ -84,6 +84,14 @@ void read_gists(const cxxopts::ParseResult& parsed, ServeRequest& request) {
   }
 }
 
+void read_tensor(const cxxopts::ParseResult& parsed, ServeRequest& request) {
+  request.tensor = whole(parsed, "tensor", 1, 1024);
+  if (request.tensor == 1) return;
+  if (request.is_front()) throw UsageError("--tensor and several replicas: expected one of both");
+  if (!request.gists.empty()) throw UsageError("--tensor and --gists: expected one of both");
+  if (!request.speculation.draft.empty()) throw UsageError("--tensor and --draft: expected one of both");
+}
+
 void read_replicas(const cxxopts::ParseResult& parsed, ServeRequest& request) {
   request.devices = comma_list(parsed["device"].as<std::string>());
   if (parsed.count("replicas")) request.replicas = whole(parsed, "replicas", 1, 1024);
@@ -144,7 +152,9 @@ void add_serve_options(cxxopts::Options& options) {
                         "GPU that --device cuda:0,cuda:1 names",
                         none_whole(), "N")(
       "replica", "a server elsewhere that this one only stands before (repeatable)",
-      cxxopts::value<std::vector<std::string>>(), "URL");
+      cxxopts::value<std::vector<std::string>>(), "URL")(
+      "tensor", "cut a model's folder over the N ranks that mpirun or srun starts, each with a part of all weights",
+      whole("1"), "N");
   add_speculation_options(options);
   options.parse_positional({"model"});
   options.positional_help("MODEL");
@@ -168,6 +178,7 @@ ServeRequest read_serve_request(const cxxopts::ParseResult& parsed) {
   if (!request.callback_url.empty()) parse_callback_url(request.callback_url);
   read_limits(parsed, request);
   read_gists(parsed, request);
+  read_tensor(parsed, request);
   return request;
 }
 

@@ -28,6 +28,7 @@ struct ServeRequest {
   double timeout_seconds = 0, drain_seconds = 0;
   std::string log;                      // a file, "-" for standard error
   std::string callback_url, worker_id;  // "" for none
+  int64_t tensor = 1;                   // ranks that the model is cut over
   int64_t replicas = 0;                 // processes of a front's own; 0: as many as there are devices
   std::vector<std::string> devices;     // that --device names
   std::vector<UpstreamAddress> replica_urls;  // servers that a front stands before; none: it starts its own

@@ -36,8 +36,8 @@ int64_t blocks_of(const EngineLimits& limits, const ModelConfig& config) {
 }
 
 // What proposes, where anything does. On CPUs a step has no more rows than have each the bits of a row alone.
-std::optional<Speculator> speculator_for(Transformer& model, const EngineLimits& limits, Transformer* draft,
-                                         int64_t blocks) {
+std::optional<Speculator> speculator_for(const Transformer& model, int64_t vocabulary, const EngineLimits& limits,
+                                         Transformer* draft, int64_t blocks) {
   constexpr int64_t most_rows_of_gpu = 64;
   const SpeculationOptions& options = limits.speculation;
   if (options.proposer == Proposer::none) return std::nullopt;
@@ -45,7 +45,7 @@ std::optional<Speculator> speculator_for(Transformer& model, const EngineLimits&
   if (options.proposer == Proposer::draft) {
     if (!draft) throw UsageError("speculation by a draft: expected a draft model");
     const DraftLimits own{limits.running, blocks, limits.block_tokens, limits.step_tokens, limits.share_prefixes};
-    drafting.emplace(*draft, model.config().vocabulary, own);
+    drafting.emplace(*draft, vocabulary, own);
   }
   const int64_t most_rows = model.device().is_cpu() ? kernels::most_skinny_tokens : most_rows_of_gpu;
   return Speculator(options, std::move(drafting), limits.running, most_rows);
@@ -60,11 +60,21 @@ bool try_again_soon() {
 }  // namespace
 
 Engine::Engine(Transformer& model, const Tokenizer* tokenizer, const EngineLimits& limits, Transformer* draft) {
+  make(model, tokenizer, limits, {run_step, [](const PagedCache&) {}, model.config().vocabulary}, draft);
+}
+
+Engine::Engine(Transformer& part, const Tokenizer* tokenizer, const EngineLimits& limits, const WholeModel& whole) {
+  make(part, tokenizer, limits, whole, nullptr);
+}
+
+void Engine::make(Transformer& model, const Tokenizer* tokenizer, const EngineLimits& limits, const WholeModel& whole,
+                  Transformer* draft) {
   check_limits(limits);
   const int64_t blocks = blocks_of(limits, model.config());
-  parts_ = std::make_unique<Parts>(model, tokenizer, limits, blocks);
+  parts_ = std::make_unique<Parts>(model, tokenizer, limits, whole, blocks);
   model.residual().begin_step();
-  parts_->speculator = speculator_for(model, limits, draft, blocks);
+  whole.begin(parts_->cache);
+  parts_->speculator = speculator_for(model, whole.vocabulary, limits, draft, blocks);
   parts_->weights = weight_bytes(model);
   parts_->weights_read = weight_bytes_read(model);
   parts_->position_bytes = position_bytes(model);
@@ -123,7 +133,7 @@ RequestId Engine::submit(GenerationRequest request, OnProgress on_progress, doub
   Parts& parts = *parts_;
   const ModelConfig& config = parts.model.config();
   const EnginePast* past = parts.past_named(request.past);
-  check_request(request, config.vocabulary, config.context, "", past ? past->past.next_position : 0);
+  check_request(request, parts.whole.vocabulary, config.context, "", past ? past->past.next_position : 0);
   const SamplingOptions sampling = sampling_of(request);
   check_sampling(sampling);
   auto made = std::make_shared<EngineRequest>(
@@ -169,7 +179,7 @@ bool Engine::step() try {
   if (step.pieces.empty()) return !step.plan.is_empty() || !step.plan.admitted.empty();
   parts.propose(step);
   const Stopwatch watch;
-  std::vector<PieceResult> results = run_isolated(parts.model, parts.cache, parts.sampler, step.pieces);
+  std::vector<PieceResult> results = run_isolated(parts.site(), step.pieces);
   if (parts.speculator && step.only_answers()) parts.speculator->measured(step.rows(), watch.seconds());
   {
     const std::lock_guard lock(parts.mutex);
@@ -202,7 +212,7 @@ void Engine::warm_up() {
   lock.unlock();
   const std::vector<int64_t> ids(static_cast<size_t>(tokens), 0);
   std::vector<RequestPiece> pieces;
-  const auto run = [&] { run_isolated(parts.model, parts.cache, parts.sampler, pieces); };
+  const auto run = [&] { run_isolated(parts.site(), pieces); };
   SamplingOptions drawing;
   drawing.temperature = 1;
   for (int64_t slot = 0; slot < parts.limits.running; ++slot) {

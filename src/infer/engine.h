@@ -29,6 +29,7 @@ namespace braid {
 
 class Transformer;
 struct KeptPast;
+struct WholeModel;
 
 struct EngineLimits {
   int64_t running = 16;        // requests that run at once
@@ -86,6 +87,8 @@ class Engine {
   // the same device. A hash memory is asked while it is on the model, from here to the engine's end. Error: no memory
   // for the pool. UsageError: limits that cannot be, a draft of another vocabulary.
   Engine(Transformer& model, const Tokenizer* tokenizer, const EngineLimits& limits, Transformer* draft = nullptr);
+  // The same of a model of which other processes have the rest (infer/step_ranks.h).
+  Engine(Transformer& part, const Tokenizer* tokenizer, const EngineLimits& limits, const WholeModel& whole);
   ~Engine();
 
   // Something that prompts may stand behind, by name (GenerationRequest::past); in the pool it is shared by all of them.
@@ -107,6 +110,8 @@ class Engine {
 
  private:
   struct Parts;
+  void make(Transformer& model, const Tokenizer* tokenizer, const EngineLimits& limits, const WholeModel& whole,
+            Transformer* draft);
   std::unique_ptr<Parts> parts_;
 };
 

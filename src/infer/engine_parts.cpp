@@ -40,12 +40,13 @@ int64_t EngineStep::rows() const {
 }
 
 Engine::Parts::Parts(Transformer& the_model, const Tokenizer* the_tokenizer, const EngineLimits& the_limits,
-                     int64_t blocks)
+                     const WholeModel& the_whole, int64_t blocks)
     : model(the_model),
       tokenizer(the_tokenizer),
       limits(the_limits),
+      whole(the_whole),
       cache(make_paged_cache(model, blocks, limits.block_tokens)),
-      sampler(limits.running, model.config().vocabulary, model.device()),
+      sampler(limits.running, whole.vocabulary, model.device()),
       schedule(limits, blocks) {
   for (int64_t slot = limits.running - 1; slot >= 0; --slot) free_slots.push_back(slot);
 }

@@ -56,7 +56,10 @@ struct EngineStep {
 };
 
 struct Engine::Parts {
-  Parts(Transformer& model, const Tokenizer* tokenizer, const EngineLimits& limits, int64_t blocks);
+  Parts(Transformer& model, const Tokenizer* tokenizer, const EngineLimits& limits, const WholeModel& whole,
+        int64_t blocks);
+
+  StepSite site() { return {model, cache, sampler, whole.steps}; }
 
   // Null for "". UsageError: there is none of this name.
   const EnginePast* past_named(const std::string& name) const;
@@ -68,6 +71,7 @@ struct Engine::Parts {
   Transformer& model;
   const Tokenizer* tokenizer;
   EngineLimits limits;
+  WholeModel whole;
   PagedCache cache;
   Sampler sampler;
   std::optional<Speculator> speculator;

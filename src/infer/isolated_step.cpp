@@ -59,16 +59,15 @@ std::vector<Drawing> draw(const at::Tensor& logits, Sampler& sampler, std::span<
   return next;
 }
 
-void run_together(Transformer& model, PagedCache& cache, Sampler& sampler, std::span<const RequestPiece> pieces,
-                  std::span<PieceResult> results) {
+void run_together(const StepSite& site, std::span<const RequestPiece> pieces, std::span<PieceResult> results) {
   std::vector<StepPiece> step;
   for (const RequestPiece& one : pieces) step.push_back(one.piece);
   for (size_t p = 0; p < pieces.size(); ++p) results[p].tokens.reserve(static_cast<size_t>(pieces[p].proposed) + 1);
-  const at::Tensor logits = run_step(model, cache, step);
+  const at::Tensor logits = site.steps(site.model, site.cache, step);
   std::vector<Drawing> drawings = first_drawings(pieces);
-  if (!drawings.empty()) drawings = draw(logits, sampler, pieces, drawings, results);
+  if (!drawings.empty()) drawings = draw(logits, site.sampler, pieces, drawings, results);
   try {
-    while (!drawings.empty()) drawings = draw(logits, sampler, pieces, drawings, results);
+    while (!drawings.empty()) drawings = draw(logits, site.sampler, pieces, drawings, results);
   } catch (const std::exception&) {
     // What was drawn stays; the tokens behind it come in the next step, which says what is wrong if it still is.
   }
@@ -82,16 +81,15 @@ RequestPiece without_proposals(RequestPiece request) {
   return request;
 }
 
-void run_apart(Transformer& model, PagedCache& cache, Sampler& sampler, std::span<const RequestPiece> pieces,
-               std::span<PieceResult> results) {
+void run_apart(const StepSite& site, std::span<const RequestPiece> pieces, std::span<PieceResult> results) {
   const auto alone = [&](size_t p) {
     const RequestPiece plain = without_proposals(pieces[p]);
     results[p].tokens.clear();
     results[p].failure.reset();
-    run_apart(model, cache, sampler, {&plain, 1}, results.subspan(p, 1));
+    run_apart(site, {&plain, 1}, results.subspan(p, 1));
   };
   try {
-    run_together(model, cache, sampler, pieces, results);
+    run_together(site, pieces, results);
   } catch (const std::exception& problem) {
     if (pieces.size() == 1 && pieces.front().proposed == 0) {
       results.front().failure = failure_of(problem);
@@ -115,10 +113,9 @@ StepFailure failure_of(const std::exception& problem) {
           text.substr(0, text.find('\n'))};
 }
 
-std::vector<PieceResult> run_isolated(Transformer& model, PagedCache& cache, Sampler& sampler,
-                                      std::span<const RequestPiece> pieces) {
+std::vector<PieceResult> run_isolated(const StepSite& site, std::span<const RequestPiece> pieces) {
   std::vector<PieceResult> results(pieces.size());
-  run_apart(model, cache, sampler, pieces, results);
+  run_apart(site, pieces, results);
   return results;
 }
 

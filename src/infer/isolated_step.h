@@ -7,8 +7,8 @@
 #include <string>
 
 #include "infer/engine.h"
-#include "infer/engine_step.h"
 #include "infer/sampler.h"
+#include "infer/step_ranks.h"
 
 namespace braid {
 
@@ -29,13 +29,20 @@ struct PieceResult {
   std::optional<StepFailure> failure;  // after these tokens
 };
 
+// What steps are made with.
+struct StepSite {
+  Transformer& model;
+  PagedCache& cache;
+  Sampler& sampler;
+  const StepFunction& steps;
+};
+
 StepFailure failure_of(const std::exception& problem);
 
 // Runs the pieces together and draws the next tokens. Where that throws, each piece again by itself and without
 // proposals, so that the others get theirs and those that fail alone have their failure. Logits that are no numbers are
 // a failure of their row.
 // bad_alloc: there is no memory for the results; nothing was computed.
-std::vector<PieceResult> run_isolated(Transformer& model, PagedCache& cache, Sampler& sampler,
-                                      std::span<const RequestPiece> pieces);
+std::vector<PieceResult> run_isolated(const StepSite& site, std::span<const RequestPiece> pieces);
 
 }  // namespace braid

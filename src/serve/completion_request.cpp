@@ -5,6 +5,7 @@
 #include <random>
 
 #include "base/error.h"
+#include "serve/json_word.h"
 #include "serve/refusal.h"
 
 namespace braid {
@@ -75,7 +76,7 @@ void refuse_tools(const BodyFields& fields) {
   }
   for (const char* name : {"tool_choice", "function_call"}) {
     const json* value = fields.find(name);
-    if (value && *value != "none" && *value != "auto") refuse_unsupported(name, "tools are not supported");
+    if (value && !is_one_of(*value, {"none", "auto"})) refuse_unsupported(name, "tools are not supported");
   }
 }
 
@@ -86,7 +87,7 @@ void refuse_unsupported_fields(const BodyFields& fields) {
   const json* bias = fields.find("logit_bias");
   if (bias && !bias->empty()) refuse_unsupported("logit_bias", "is not supported");
   const json* suffix = fields.find("suffix");
-  if (suffix && *suffix != "") refuse_unsupported("suffix", "is not supported");
+  if (suffix && !is_word(*suffix, "")) refuse_unsupported("suffix", "is not supported");
   const json* kinds = fields.find("modalities");
   if (kinds && *kinds != json{"text"}) refuse_unsupported("modalities", "only text is supported");
 }

@@ -4,6 +4,7 @@
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/post.hpp>
 #include <thread>
+#include <utility>
 
 #include "base/error.h"
 #include "base/until_it_fits.h"
@@ -23,7 +24,10 @@ struct HttpServer::Parts {
   uint16_t port = 0;
   std::thread thread;
 
+  class Accepted;
+
   void accept();
+  void accept_soon();
   void take(tcp::socket socket);
   void run();
 };
@@ -40,22 +44,42 @@ void HttpServer::Parts::take(tcp::socket socket) {
   }
 }
 
-// Where there are no descriptors left, those of clients that go make room.
-void HttpServer::Parts::accept() {
-  const auto accepted = [this](const boost::system::error_code& error, tcp::socket socket) {
+// The next connection. Where the library has no memory to bring it, this is destroyed without being called: then, too,
+// the server goes on to accept.
+class HttpServer::Parts::Accepted {
+ public:
+  explicit Accepted(Parts& parts) : parts_(&parts) {}
+  Accepted(Accepted&& other) noexcept : parts_(std::exchange(other.parts_, nullptr)) {}
+  ~Accepted() {
+    if (parts_) parts_->accept_soon();
+  }
+  void operator()(const boost::system::error_code& error, tcp::socket socket) {
+    Parts& parts = *std::exchange(parts_, nullptr);
     if (error == net::error::operation_aborted) return;
-    if (!error) {
-      take(std::move(socket));
-      return accept();
-    }
-    until_it_fits([this] {
-      pause.expires_after(std::chrono::milliseconds(100));
-      pause.async_wait([this](const boost::system::error_code& ended) {
-        if (!ended) accept();
-      });
+    if (error) return parts.accept_soon();
+    parts.take(std::move(socket));
+    parts.accept();
+  }
+
+ private:
+  Parts* parts_;
+};
+
+void HttpServer::Parts::accept() {
+  try {
+    acceptor.async_accept(Accepted(*this));
+  } catch (const std::bad_alloc&) {  // what was handed over has begun again
+  }
+}
+
+// Where there are no descriptors left, or no memory, that of clients that go makes room.
+void HttpServer::Parts::accept_soon() {
+  until_it_fits([this] {
+    pause.expires_after(std::chrono::milliseconds(100));
+    pause.async_wait([this](const boost::system::error_code& ended) {
+      if (!ended) accept();
     });
-  };
-  until_it_fits([&] { acceptor.async_accept(accepted); });
+  });
 }
 
 // What a handler throws, for want of memory, is the trouble of the connection it belongs to.

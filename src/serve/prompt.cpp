@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "serve/json_word.h"
 #include "serve/refusal.h"
 
 namespace braid {
@@ -24,7 +25,7 @@ std::string content_text(const json& content, const std::string& field) {
   std::string text;
   for (const json& part : content) {
     const bool known =
-        part.is_object() && part.value("type", json()) == "text" && part.value("text", json()).is_string();
+        part.is_object() && is_word(part.value("type", json()), "text") && part.value("text", json()).is_string();
     if (!known) refuse_part(field, "expected parts of type text; images, sound and files are not supported");
     text += part["text"].get<std::string>();
   }
@@ -34,10 +35,10 @@ std::string content_text(const json& content, const std::string& field) {
 std::string role_of(const json& message, const std::string& field) {
   const json role = message.value("role", json());
   for (const char* known : {"system", "user", "assistant"}) {
-    if (role == known) return known;
+    if (is_word(role, known)) return known;
   }
-  if (role == "developer") return "system";
-  if (role == "tool" || role == "function") refuse_part(field + ".role", "tools are not supported");
+  if (is_word(role, "developer")) return "system";
+  if (is_one_of(role, {"tool", "function"})) refuse_part(field + ".role", "tools are not supported");
   refuse_part(field + ".role", "expected system, developer, user or assistant");
 }
 

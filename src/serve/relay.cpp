@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/until_it_fits.h"
+#include "serve/json_word.h"
 #include "serve/worker_request.h"
 
 namespace braid {
@@ -38,8 +39,7 @@ bool was_not_taken(const HttpReply& reply) {
   if (!body.is_object()) return false;
   const auto error = body.find("error");
   const json code = error != body.end() && error->is_object() ? error->value("code", json()) : body.value("code", json());
-  return code == "queue_full" || code == "loading" || code == "draining" || code == "no_replica" ||
-         code == "QUEUE_FULL" || code == "WORKER_UNHEALTHY";
+  return is_one_of(code, {"queue_full", "loading", "draining", "no_replica", "QUEUE_FULL", "WORKER_UNHEALTHY"});
 }
 
 Refusal nobody_there() { return {503, "no replica is ready", "", "no_replica"}; }
@@ -127,7 +127,7 @@ bool Relay::comes_before_tokens(const std::string& event) const {
   if (!event.starts_with(event_begin)) return false;
   const json body = json::parse(event.substr(std::string(event_begin).size()), nullptr, false);
   if (!body.is_object()) return false;
-  if (body.value("type", json()) == "started") return true;
+  if (is_word(body.value("type", json()), "started")) return true;
   const json choices = body.value("choices", json());
   if (!choices.is_array() || choices.empty() || !choices.front().is_object()) return false;
   const json delta = choices.front().value("delta", json());
