@@ -49,12 +49,10 @@ void column_sums_of(int64_t rows, int64_t width, const void* x_any, void* sum_an
 // The vector's squares in float64, of neighbouring lanes together.
 BRAID_INLINE DoubleLanes wide_squares(DoubleLanes v) { return v * v; }
 BRAID_INLINE DoubleLanes wide_squares(FloatLanes v) {
-  constexpr int64_t half = Lanes<double>::count;
-  DoubleLanes low, high;
-  for (int64_t i = 0; i < half; ++i) {
-    low[i] = v[i];
-    high[i] = v[half + i];
-  }
+  typedef float HalfLanes __attribute__((vector_size(sizeof(FloatLanes) / 2)));
+  HalfLanes halves[2];  // lane by lane it would go through scalar registers
+  __builtin_memcpy(halves, &v, sizeof v);
+  const DoubleLanes low = __builtin_convertvector(halves[0], DoubleLanes), high = __builtin_convertvector(halves[1], DoubleLanes);
   return low * low + high * high;
 }
 

@@ -16,6 +16,8 @@ void add_weight_gradient(at::Tensor gradient, const at::Tensor& dy, const at::Te
     gradient.addmm_(dy.t(), x);
   } else if (dy.is_cuda()) {
     gradient.add_(at::mm(dy.t(), x, gradient.scalar_type()));  // fp32 out of the bf16 product, no rounding between
+  } else if (dy.scalar_type() == gradient.scalar_type()) {
+    add_product(gradient, dy.t(), x.t());
   } else {
     const at::Tensor added = product(dy.t(), x.t());
     kernels::add_to(added.numel(), element_of(added), added.const_data_ptr(), gradient.mutable_data_ptr());

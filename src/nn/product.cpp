@@ -34,6 +34,11 @@ OneDnn find_onednn() {
   return onednn;
 }
 
+const OneDnn& onednn() {
+  static const OneDnn found = find_onednn();
+  return found;
+}
+
 // PyTorch hands bf16 to oneDNN by itself, but first spreads a bias over the whole result.
 bool suits(const OneDnn& onednn, const at::Tensor& a, const at::Tensor& b, const at::Tensor& bias) {
   if (!onednn.linear || !a.device().is_cpu() || a.numel() == 0 || b.numel() == 0) return false;
@@ -60,10 +65,9 @@ at::Tensor skinny_product(const at::Tensor& a, const at::Tensor& b, const at::Te
 
 at::Tensor product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& bias) {
   if (is_skinny(a, b)) return skinny_product(a, b, bias);
-  static const OneDnn onednn = find_onednn();
-  if (suits(onednn, a, b, bias)) {
+  if (suits(onednn(), a, b, bias)) {
     const std::optional<at::Tensor> added = bias.defined() ? std::optional(bias) : std::nullopt;
-    return onednn.linear->call(a, b, added, "none", c10::List<std::optional<at::Scalar>>(), std::nullopt);
+    return onednn().linear->call(a, b, added, "none", c10::List<std::optional<at::Scalar>>(), std::nullopt);
   }
   return bias.defined() ? at::addmm(bias, a, b.t()) : a.mm(b.t());
 }
@@ -71,6 +75,8 @@ at::Tensor product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& b
 void add_product(at::Tensor y, const at::Tensor& a, const at::Tensor& b) {
   if (is_skinny(a, b)) {
     y.add_(skinny_product(a, b, {}));
+  } else if (suits(onednn(), a, b, {})) {
+    y.add_(product(a, b));
   } else {
     y.addmm_(a, b.t());
   }
