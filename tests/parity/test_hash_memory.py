@@ -2,10 +2,12 @@
 """Hash memory (Engram, arXiv 2601.07372) against a form of its own in PyTorch around transformers' Llama, and from training on
 several ranks to generation."""
 
+import concurrent.futures
 import json
 import os
 import pathlib
 import subprocess
+import sys
 
 import braid_run
 import h5py
@@ -19,6 +21,9 @@ from engram_pairs import PAIRS, TOKENIZER, make_places, train  # noqa: E402
 from hf_models import braid, load, make_folder, random_ids  # noqa: E402
 from memory_torch import Memory  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
+
+sys.path.append(str(braid_run.ROOT / "tests/serve"))
+from serve_run import fetch, serving  # noqa: E402
 
 PROBE = pathlib.Path(os.path.dirname(braid_run.BRAID)) / "tests" / "memory_probe"
 F = torch.nn.functional
@@ -190,6 +195,13 @@ def test_a_memory_learns_by_heart_and_is_asked_from_its_folder(places, tmp_path)
                  "--max-new-tokens", 16, "--device", "cpu")  # fmt: skip
     new = [int(word) for word in done.stdout.split(",")]
     assert tokenizers.Tokenizer.from_file(str(TOKENIZER)).decode(new) == answers[PAIRS[0][0]]
+    with serving(places / "model", "--memory", tmp_path / "memory", "--step-tokens", 4, "--speculate", "ngram") as server:
+        def ask(prompt):
+            return json.loads(fetch(server.url() + "/v1/completions", {"prompt": prompt, "temperature": 0, "max_tokens": 16}))
+        with concurrent.futures.ThreadPoolExecutor(len(PAIRS)) as pool:
+            told = list(pool.map(ask, [prompt for prompt, _ in PAIRS]))
+        assert [reply["choices"][0]["text"] for reply in told] == [answers[prompt] for prompt, _ in PAIRS]
+        assert server.end() == 0
 
 
 def test_the_whole_model_trains_with_it_from_drawn_weights(tmp_path):
