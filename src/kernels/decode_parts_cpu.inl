@@ -14,6 +14,7 @@ namespace {
 
 #include "kernels/cpu_lanes.inl"
 #include "kernels/cpu_exponential.inl"
+#include "kernels/cpu_product.inl"
 #include "kernels/cpu_score_rows.inl"
 #include "kernels/cpu_few_tokens.inl"
 
@@ -52,32 +53,37 @@ void gate_of(int64_t count, const T* gate, const T* up, T* out) {
   });
 }
 
-// The scores of a group of queries [G, d], in float32 and padded to vectors, with a run of keys.
-template <class T>
-void score_keys(const CachedShape& s, int64_t group, const float* queries, int64_t columns, const T* keys, int64_t first,
-                int64_t end, float* scores, int64_t score_row) {
-  for (int64_t j = first; j < end; ++j) {
-    for (int64_t g = 0; g < group; ++g) {
-      FloatLanes sum = {};
-      for_columns<T>(s.width, [&](int64_t c, int64_t n) BRAID_LAMBDA {
-        sum += load(keys + j * s.width + c, n) * load(queries + g * columns + c, lanes);
-      });
-      scores[g * score_row + j - first] = sum_of(sum);
-    }
-  }
-}
+// So many slots are taken together: as rows of a small product, widened once for all queries of the group.
+constexpr int64_t slots_at_once = 64;
 
+// A thread's memory, in float32: queries, what they get [G, d] each, scores [G, slots], keys or values of some slots and those
+// keys on their side.
+struct AttentionMemory {
+  AttentionMemory(int64_t group, int64_t columns, int64_t score_row)
+      : all(group * (2 * columns + score_row) + 2 * slots_at_once * columns), queries(&all[0]),
+        sums(queries + group * columns), scores(sums + group * columns), panel(scores + group * score_row),
+        turned(panel + slots_at_once * columns) {}
+  ZeroedArray<float> all;
+  float *queries, *sums, *scores, *panel, *turned;
+};
+
+// The queries of one key head over the slots from `first` to `end` - 1.
 template <class T>
-void add_values(const CachedShape& s, int64_t group, const float* scores, int64_t score_row, const T* values, int64_t first,
-                int64_t end, float* sums, int64_t columns) {
-  for (int64_t j = first; j < end; ++j) {
-    for_columns<T>(s.width, [&](int64_t c, int64_t n) BRAID_LAMBDA {
-      const FloatLanes value = load(values + j * s.width + c, n);
-      for (int64_t g = 0; g < group; ++g) {
-        float* const sum = sums + g * columns + c;
-        store(sum, load(sum, lanes) + value * scores[g * score_row + j - first], lanes);
-      }
-    });
+void attend_head(const CachedShape& s, int64_t group, int64_t first, int64_t end, const T* keys, const T* values,
+                 int64_t score_row, const AttentionMemory& m) {
+  const int64_t columns = padded<T>(s.width);
+  for (int64_t j = first; j < end; j += slots_at_once) {
+    gather_rows(keys + j * s.width, s.width, smaller(slots_at_once, end - j), s.width, 1.0f, m.panel, columns);
+    transpose<float>(m.panel, columns, slots_at_once, columns, m.turned, slots_at_once);
+    small_product<false, float>({m.queries, columns, 1}, m.turned, slots_at_once, m.scores + j - first, score_row, group,
+                                s.width, slots_at_once);
+  }
+  for (int64_t g = 0; g < group; ++g) softmax_row<T>(m.scores + g * score_row, end - first, padded<T>(end - first));
+  __builtin_memset(static_cast<void*>(m.sums), 0, size_t(group * columns) * sizeof(float));
+  for (int64_t j = first; j < end; j += slots_at_once) {
+    const int64_t count = smaller(slots_at_once, end - j);
+    gather_rows(values + j * s.width, s.width, count, s.width, 1.0f, m.panel, columns);
+    small_product<true, float>({m.scores + j - first, score_row, 1}, m.panel, columns, m.sums, columns, group, count, columns);
   }
 }
 
@@ -85,24 +91,19 @@ template <class T>
 void attend(const CachedShape& s, const T* packed, const int64_t* firsts, T* all_keys, T* all_values, T* out, int64_t thread,
             int64_t threads) {
   const int64_t group = s.heads / s.key_value_heads, columns = padded<T>(s.width), head_bytes = s.width * int64_t(sizeof(T));
-  const int64_t score_row = padded<T>(s.filled + 1), end = s.filled + 1;
-  const ZeroedArray<float> memory(group * (2 * columns + score_row));
-  float *const queries = &memory[0], *const sums = queries + group * columns, *const scores = sums + group * columns;
+  const int64_t end = s.filled + 1, score_row = end + 2 * slots_at_once;
+  const AttentionMemory m(group, columns, score_row);
   const float scale = 1 / float(__builtin_sqrt(double(s.width)));
   for (int64_t item = thread; item < s.texts * s.key_value_heads; item += threads) {
     const int64_t text = item / s.key_value_heads, kv = item % s.key_value_heads;
-    const int64_t first = smaller(firsts[text], s.filled);
     const T* const its = packed + text * (s.heads + 2 * s.key_value_heads) * s.width;
     T *const keys = all_keys + item * s.slots * s.width, *const values = all_values + item * s.slots * s.width;
     __builtin_memcpy(static_cast<void*>(keys + s.filled * s.width), its + (s.heads + kv) * s.width, size_t(head_bytes));
     __builtin_memcpy(static_cast<void*>(values + s.filled * s.width),
                      its + (s.heads + s.key_value_heads + kv) * s.width, size_t(head_bytes));
-    gather_rows(its + kv * group * s.width, s.width, group, s.width, scale, queries, columns);
-    score_keys(s, group, queries, columns, keys, first, end, scores, score_row);
-    for (int64_t g = 0; g < group; ++g) softmax_row<T>(scores + g * score_row, end - first, padded<T>(end - first));
-    __builtin_memset(static_cast<void*>(sums), 0, size_t(group * columns) * sizeof(float));
-    add_values(s, group, scores, score_row, values, first, end, sums, columns);
-    scatter_rows(sums, columns, group, s.width, 1.0f, out + (text * s.heads + kv * group) * s.width, s.width);
+    gather_rows(its + kv * group * s.width, s.width, group, s.width, scale, m.queries, columns);
+    attend_head(s, group, smaller(firsts[text], s.filled), end, keys, values, score_row, m);
+    scatter_rows(m.sums, columns, group, s.width, 1.0f, out + (text * s.heads + kv * group) * s.width, s.width);
   }
 }
 

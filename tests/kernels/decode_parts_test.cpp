@@ -64,10 +64,10 @@ TEST(DecodeParts, GateIsSiluTimesTheOtherHalf) {
   at_every_level([] { expect_gated<Float32>(), expect_gated<BFloat16>(); });
 }
 
-// Two texts, one padded, 4 heads over 2 key heads, 21 slots filled of 30; on one thread and on three.
+// Two texts, one padded, 4 heads over 2 key heads, 21 slots filled of 30, then 140 of 150; on one thread and on three.
 template <class E>
-void expect_attention() {
-  constexpr int64_t texts = 2, heads = 4, kv = 2, slots = 30, filled = 21;
+void expect_attention(int64_t slots, int64_t filled) {
+  constexpr int64_t texts = 2, heads = 4, kv = 2;
   const std::vector<int64_t> first = {5, 0};
   for (const int64_t width : {6, 64}) {
     Random random;
@@ -115,7 +115,10 @@ void expect_attention() {
   }
 }
 TEST(DecodeParts, ATokenAttendsToItsTextAndItself) {
-  at_every_level([] { expect_attention<Float32>(), expect_attention<BFloat16>(); });
+  at_every_level([] {
+    expect_attention<Float32>(30, 21), expect_attention<BFloat16>(30, 21);
+    expect_attention<Float32>(150, 140), expect_attention<BFloat16>(150, 140);
+  });
 }
 
 }  // namespace
