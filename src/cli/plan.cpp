@@ -22,8 +22,9 @@ Examples:
   braid plan my.toml --cluster mine.toml --all --json | jq '.layouts[0]'
 
 A line is a layout: ranks that share the batch (data), each sample's tokens (context) and one model
-(tensor), what of those that hold the same is spread (shard), samples that pass together (micro), whether blocks are
-computed again. Weights, gradients and moments are counted, activations estimated; bytes sent are
+(stages of a pipeline, tensor), what of those that hold the same is spread (shard), samples that pass
+together (micro), whether blocks are computed again. Weights, gradients and moments are counted,
+activations estimated; bytes sent are
 those of one rank and step, exactly; seconds are a model of the cluster file's numbers. Layouts that
 do not fit are left out, or marked with --all.
 Exit codes: 0 done; 1 nothing fits; 2 wrong use, configuration or cluster file.
@@ -50,6 +51,7 @@ std::string seconds_text(double seconds) {
 std::vector<std::string> row_of(const LayoutPlan& plan, const ClusterConfig& cluster) {
   const Layout& layout = plan.layout;
   return {std::to_string(layout.data),
+          std::to_string(layout.parallel.pipeline),
           std::to_string(layout.parallel.context),
           std::to_string(layout.parallel.tensor),
           layout.parallel.shard + (layout.parallel.shard_ranks > 0 ? str(" over ", layout.parallel.shard_ranks) : ""),
@@ -71,6 +73,7 @@ std::vector<std::string> row_of(const LayoutPlan& plan, const ClusterConfig& clu
 nlohmann::json json_of(const LayoutPlan& plan, const ClusterConfig& cluster) {
   const Layout& layout = plan.layout;
   return {{"data", layout.data},
+          {"pipeline", layout.parallel.pipeline},
           {"context", layout.parallel.context},
           {"tensor", layout.parallel.tensor},
           {"shard", layout.parallel.shard},
@@ -91,6 +94,7 @@ nlohmann::json json_of(const LayoutPlan& plan, const ClusterConfig& cluster) {
             {"weights", plan.traffic.weights},
             {"activations", plan.traffic.activations},
             {"keys", plan.traffic.keys},
+            {"messages", plan.traffic.messages},
             {"sums", plan.traffic.sums},
             {"total", plan.traffic.total()}}},
           {"compute_seconds", plan.compute_seconds},
@@ -109,7 +113,7 @@ void print_table(const std::vector<LayoutPlan>& plans, const RunConfig& config, 
   std::cout << cluster.name << ": " << cluster.nodes << " x " << cluster.gpus_per_node << " GPUs of " << cluster.memory
             << " GiB; " << count_parameters(config.model) << " parameters, " << config.train.precision << ", batch "
             << config.train.batch << " x " << config.model.context << " tokens\n\n";
-  std::vector<std::vector<std::string>> rows = {{"data", "context", "tensor", "shard", "micro", "again", "weights", "gradients",
+  std::vector<std::vector<std::string>> rows = {{"data", "pipeline", "context", "tensor", "shard", "micro", "again", "weights", "gradients",
                                                  "optimiser", "activations", "passing", "together", "sent", "step",
                                                  "waiting", "utilisation", ""}};
   for (const LayoutPlan& plan : plans) rows.push_back(row_of(plan, cluster));
@@ -117,7 +121,8 @@ void print_table(const std::vector<LayoutPlan>& plans, const RunConfig& config, 
   const Layout& best = plans.front().layout;
   const ParallelConfig& spread = best.parallel;
   std::cout << "\nthe first: --set parallel.shard=" << spread.shard << " --set parallel.shard_ranks=" << spread.shard_ranks
-            << " --set parallel.context=" << spread.context << " --set parallel.tensor=" << spread.tensor
+            << " --set parallel.pipeline=" << spread.pipeline << " --set parallel.context=" << spread.context
+            << " --set parallel.tensor=" << spread.tensor
             << " --set train.micro_batch=" << best.micro_batch << " --set train.recompute=" << (best.recompute ? "true" : "false")
             << "\n";
 }

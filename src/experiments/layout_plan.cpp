@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "data/dataset.h"
+#include "experiments/parallel_limits.h"
 #include "experiments/run_checks.h"
 #include "nn/precompiled.h"
 #include "parallel/gradient_reducer.h"
@@ -19,8 +20,9 @@
 namespace braid {
 
 double flops_per_token(const ModelConfig& m) {
-  const int64_t looked_up = (m.tie_embeddings ? 0 : m.vocabulary * m.width) + (m.is_llama() ? 0 : m.context * m.width);
-  return 6.0 * double(count_parameters(m) - looked_up) + 12.0 * double(m.layers * m.query_width() * m.context);
+  const int64_t table = m.tie_embeddings && m.holds_head() ? 0 : m.vocabulary * m.width;  // looked up, and no product
+  const int64_t looked_up = m.holds_embedding() ? table + (m.is_llama() ? 0 : m.context * m.width) : 0;
+  return 6.0 * double(count_parameters(m) - looked_up) + 12.0 * double(m.held_layers() * m.query_width() * m.context);
 }
 
 namespace {
@@ -42,13 +44,14 @@ bool can_be_cut(const ModelConfig& model, int64_t ranks) {
   }
 }
 
-// What one rank would hold, without memory for it.
-using ModelShapes = std::map<int64_t, std::unique_ptr<Transformer>>;  // by tensor degree
+// What rank 0 would hold, without memory for it.
+using ModelShapes = std::map<std::pair<int64_t, int64_t>, std::unique_ptr<Transformer>>;  // by pipeline and tensor degree
 
-Transformer& shapes_for(ModelShapes& all, const RunConfig& config, int64_t tensor) {
-  std::unique_ptr<Transformer>& model = all[tensor];
+Transformer& shapes_for(ModelShapes& all, const RunConfig& config, const ParallelConfig& parallel) {
+  std::unique_ptr<Transformer>& model = all[{parallel.pipeline, parallel.tensor}];
   if (!model) {
-    model = std::make_unique<Transformer>(tensor_share(config.model, 0, tensor), config.train.numeric(), at::kMeta);
+    const ModelConfig stage = stage_share(config.model, parallel.pipeline_shape(), 0);
+    model = std::make_unique<Transformer>(tensor_share(stage, 0, parallel.tensor), config.train.numeric(), at::kMeta);
   }
   return *model;
 }
@@ -61,9 +64,16 @@ std::vector<int64_t> micro_batches_for(int64_t share) {
 }
 
 // Shards of all, or of what shares a node.
-std::vector<int64_t> groups_for(const std::string& shard, int64_t data, int64_t node) {
-  if (shard == "none" || node == 1 || node >= data || data % node != 0) return {0};
+std::vector<int64_t> groups_for(const std::string& shard, int64_t replicas, int64_t node) {
+  if (shard == "none" || node <= 1 || node >= replicas || replicas % node != 0) return {0};
   return {0, node};
+}
+
+// The run with another arrangement, where it can be.
+bool is_possible(RunConfig config, const ParallelConfig& parallel, int64_t data) {
+  config.parallel = parallel;
+  if (data * parallel.context == 1 && parallel.sharding() != Sharding::none) return false;
+  return parallel.pipeline == 1 || problem_of_stages(config).empty();
 }
 
 // Tensor parallelism within a node only: its exchanges are in the way of every product.
@@ -82,19 +92,18 @@ std::vector<int64_t> context_degrees(const RunConfig& config, int64_t gpus) {
   return all;
 }
 
-void add_layouts(std::vector<Layout>& all, const RunConfig& config, const ParallelConfig& parallel, int64_t data,
-                 int64_t gpus_per_node) {
+// Of one mesh every way to spread what its replicas hold, and to pass their samples.
+void add_layouts(std::vector<Layout>& all, const RunConfig& config, ParallelConfig parallel, const ClusterConfig& cluster) {
+  const int64_t ranks = parallel.mesh().ranks(), data = cluster.gpus() / ranks;
+  if (cluster.gpus() % ranks != 0 || config.train.batch < data) return;
   const int64_t share = slice_of(config.train.batch, 0, static_cast<int>(data)).count;
-  const int64_t replicas = data * parallel.context;
   for (const char* shard : {"none", "optimizer", "gradients", "parameters"}) {
-    if (replicas == 1 && std::string(shard) != "none") continue;
-    for (const int64_t group : groups_for(shard, replicas, gpus_per_node / parallel.tensor)) {
+    parallel.shard = shard;
+    if (!is_possible(config, parallel, data)) continue;
+    for (const int64_t group : groups_for(shard, data * parallel.context, cluster.gpus_per_node / parallel.tensor)) {
+      parallel.shard_ranks = group;
       for (const int64_t micro : micro_batches_for(share)) {
-        for (const bool recompute : {false, true}) {
-          all.push_back({data, parallel, micro, recompute});
-          all.back().parallel.shard = shard;
-          all.back().parallel.shard_ranks = group;
-        }
+        for (const bool recompute : {false, true}) all.push_back({data, parallel, micro, recompute});
       }
     }
   }
@@ -102,14 +111,14 @@ void add_layouts(std::vector<Layout>& all, const RunConfig& config, const Parall
 
 std::vector<Layout> layouts_for(const RunConfig& config, const ClusterConfig& cluster) {
   std::vector<Layout> all;
+  ParallelConfig parallel = config.parallel;
   for (const int64_t tensor : tensor_degrees(config, cluster)) {
+    parallel.tensor = tensor;
     for (const int64_t context : context_degrees(config, cluster.gpus() / tensor)) {
-      const int64_t data = cluster.gpus() / (tensor * context);
-      if (config.train.batch < data) continue;
-      ParallelConfig parallel = config.parallel;
-      parallel.tensor = tensor;
       parallel.context = context;
-      add_layouts(all, config, parallel, data, cluster.gpus_per_node);
+      for (parallel.pipeline = 1; parallel.pipeline_shape().runs() <= config.model.layers; ++parallel.pipeline) {
+        add_layouts(all, config, parallel, cluster);
+      }
     }
   }
   return all;
@@ -126,10 +135,21 @@ double ring_seconds(const LayoutPlan& plan, const ModelConfig& model, const Clus
   const bool inside = parallel.context * parallel.tensor <= cluster.gpus_per_node;
   const double bandwidth = 1e9 * (inside ? cluster.link_bandwidth : cluster.network_bandwidth);
   const double latency = 1e-6 * (inside ? cluster.link_latency : cluster.network_latency);
-  const double calls = double(passes * model.layers) * others * (plan.layout.recompute ? 4 : 3);
-  const double of_attention = 12.0 * double(model.layers * model.query_width() * model.context) / flops_per_token(model);
+  const double calls = double(passes * model.held_layers()) * others * (plan.layout.recompute ? 4 : 3);
+  const double of_attention = 12.0 * double(model.held_layers() * model.query_width() * model.context) / flops_per_token(model);
   const double beside = plan.compute_seconds * of_attention * others / double(parallel.context);
   return std::max(0.0, calls * latency + double(plan.traffic.keys) / bandwidth - beside);
+}
+
+// A stage waits for those before it at first, and for its messages.
+double pipeline_seconds(const LayoutPlan& plan, const ClusterConfig& cluster, int64_t passes) {
+  const ParallelConfig& parallel = plan.layout.parallel;
+  if (parallel.pipeline == 1) return 0;
+  const PipelineShape shape = parallel.pipeline_shape();
+  const int64_t stride = plan.layout.data * parallel.context * parallel.tensor;
+  return bubble_share(shape, passes) * plan.compute_seconds +
+         collective_seconds(cluster, Collective::all_gather, double(plan.traffic.messages), 2 * shape.chunks * passes,
+                            shape.stages, stride);
 }
 
 // Gradients leave while the backward pass, two thirds of the work, goes on: of every micro-batch where each sends its own,
@@ -137,8 +157,9 @@ double ring_seconds(const LayoutPlan& plan, const ModelConfig& model, const Clus
 // micro-batch goes forward; activations are waited for.
 double waiting_seconds(const LayoutPlan& plan, const ModelConfig& model, const ClusterConfig& cluster, int64_t passes) {
   const Traffic& sent = plan.traffic;
-  const int64_t tensor = plan.layout.parallel.tensor, replicas = plan.layout.data * plan.layout.parallel.context;
-  const int64_t group = shard_degree(replicas, plan.layout.parallel.shard_ranks);
+  const ParallelConfig& parallel = plan.layout.parallel;
+  const int64_t tensor = parallel.tensor, stages = parallel.pipeline, replicas = plan.layout.data * parallel.context;
+  const int64_t group = shard_degree(replicas, parallel.shard_ranks);
   const Sharding sharding = plan.layout.parallel.sharding();
   const auto seconds = [&](Collective kind, int64_t bytes, int64_t calls, int64_t ranks, int64_t stride) {
     return collective_seconds(cluster, kind, double(bytes), calls, ranks, stride);
@@ -149,33 +170,45 @@ double waiting_seconds(const LayoutPlan& plan, const ModelConfig& model, const C
                            seconds(Collective::all_reduce, sent.parts, calls_for(sent.parts), replicas / group, group * tensor);
   const int64_t gathered = sent.weights * group;
   const double weights = seconds(Collective::all_gather, gathered, calls_for(gathered), group, tensor);
-  const int64_t exchanges = passes * (2 * model.layers * (plan.layout.recompute ? 3 : 2) + 4);
+  const int64_t exchanges = passes * (2 * model.held_layers() * (plan.layout.recompute ? 3 : 2) + 4);
   const double activations = seconds(Collective::all_reduce, sent.activations, exchanges, tensor, 1);
-  const double sums = seconds(Collective::all_reduce, sent.sums, 2, replicas * tensor, 1);
+  const double sums = seconds(Collective::all_reduce, sent.sums, 2, replicas * tensor * stages, 1);
   const double behind_backward = std::min(gradients, backward);
   const bool gathers = sharding == Sharding::parameters;
   const double blocks = gathers ? plan.compute_seconds - behind_backward : plan.compute_seconds / double(3 * passes);
   const double behind_blocks = std::min(weights, blocks);
-  const double ring = ring_seconds(plan, model, cluster, passes);
-  return gradients - behind_backward + weights - behind_blocks + activations + ring + sums;
+  return gradients - behind_backward + weights - behind_blocks + activations + ring_seconds(plan, model, cluster, passes) + sums +
+         pipeline_seconds(plan, cluster, passes);
+}
+
+// Operations on one token in a stage: the first has as many layers as any, the last the head.
+double slowest_stage(const RunConfig& config) {
+  const PipelineShape shape = config.parallel.pipeline_shape();
+  return std::max(flops_per_token(stage_share(config.model, shape, 0)),
+                  flops_per_token(stage_share(config.model, shape, shape.stages - 1)));
 }
 
 LayoutPlan plan_layout(RunConfig config, const ClusterConfig& cluster, const Layout& layout, ModelShapes& shapes) {
   config.parallel = layout.parallel;
   config.train.micro_batch = layout.micro_batch;
   config.train.recompute = layout.recompute;
-  const int64_t tensor = layout.parallel.tensor, context = layout.parallel.context;
+  const ParallelConfig& parallel = layout.parallel;
   const int64_t share = slice_of(config.train.batch, 0, static_cast<int>(layout.data)).count;
   const int64_t passes = (share + layout.micro_batch - 1) / layout.micro_batch;
   LayoutPlan plan{layout};
-  plan.memory = memory_plan(config, 0, static_cast<int>(layout.data * context * tensor));
-  plan.traffic = step_traffic(shapes_for(shapes, config, tensor).parameters(), config.model, layout.parallel, layout.data,
+  const int ranks = static_cast<int>(layout.data * parallel.mesh().ranks());
+  plan.memory = memory_plan(config, 0, ranks);
+  if (parallel.pipeline > 1) {
+    const MemoryPlan last = memory_plan(config, ranks - 1, ranks);
+    if (last.total() > plan.memory.total()) plan.memory = last;
+  }
+  plan.traffic = step_traffic(shapes_for(shapes, config, parallel).parameters(), config.model, parallel, layout.data,
                               {passes, share, layout.recompute});
   const double products = 1e12 * (config.train.numeric() == Precision::bf16 ? cluster.bf16 : cluster.fp32);
-  const double tokens = double(share * config.model.context / context);
-  const double work = tokens * flops_per_token(config.model) / double(tensor);
+  const double tokens = double(share * config.model.context / parallel.context);
+  const double work = tokens * slowest_stage(config) / double(parallel.tensor);
   plan.compute_seconds = work * (layout.recompute ? 4.0 / 3 : 1.0) / (products * cluster.reached);
-  plan.waiting_seconds = waiting_seconds(plan, config.model, cluster, passes);
+  plan.waiting_seconds = waiting_seconds(plan, stage_share(config.model, layout.parallel.pipeline_shape(), 0), cluster, passes);
   const double all_tokens = double(config.train.batch * config.model.context);
   plan.utilisation = all_tokens * flops_per_token(config.model) / (plan.step_seconds() * products * double(cluster.gpus()));
   return plan;
@@ -190,7 +223,7 @@ std::vector<LayoutPlan> plan_layouts(const RunConfig& config, const ClusterConfi
   for (const Layout& layout : layouts_for(config, cluster)) plans.push_back(plan_layout(config, cluster, layout, shapes));
   if (plans.empty()) {
     throw UsageError(str("train.batch: ", config.train.batch, " samples are too few for the ", cluster.gpus(), " GPUs of ",
-                         cluster.name, ", which cannot share samples in so many parts"));
+                         cluster.name, ", in however many parts"));
   }
   std::stable_sort(plans.begin(), plans.end(), [](const LayoutPlan& a, const LayoutPlan& b) {
     return std::tuple(a.step_seconds(), a.traffic.total(), a.memory.total()) <
@@ -208,8 +241,8 @@ std::vector<LayoutPlan> best_of_each(const std::vector<LayoutPlan>& plans, const
   for (const LayoutPlan& plan : plans) {
     const auto same = [&](const LayoutPlan& other) {
       const ParallelConfig &a = other.layout.parallel, &b = plan.layout.parallel;
-      return other.layout.data == plan.layout.data && a.context == b.context && a.tensor == b.tensor && a.shard == b.shard &&
-             a.shard_ranks == b.shard_ranks;
+      return other.layout.data == plan.layout.data && a.pipeline == b.pipeline && a.context == b.context && a.tensor == b.tensor &&
+             a.shard == b.shard && a.shard_ranks == b.shard_ranks;
     };
     const auto known = std::find_if(best.begin(), best.end(), same);
     if (known == best.end()) {

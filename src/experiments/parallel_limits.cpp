@@ -10,6 +10,28 @@
 
 namespace braid {
 
+std::string problem_of_stages(const RunConfig& config) {
+  const Sharding sharding = config.parallel.sharding();
+  const bool interleaved = config.parallel.pipeline_shape().chunks > 1;
+  if (config.memory.enabled()) return "hash memory (memory.layers), whose rows every stage would fetch";
+  if (config.gist.enabled()) return "gist tokens (gist.count), whose passes depend on each other";
+  if (!config.lora.path.empty()) return "an adapter to begin with (lora.path)";
+  if (!config.lora.saved_modules.empty()) return "lora.saved_modules";
+  if (sharding == Sharding::parameters) {
+    return "parallel.shard = \"parameters\", which would gather a stage's weights again for each of its passes";
+  }
+  if (sharding == Sharding::gradients && interleaved) {
+    return "parallel.shard = \"gradients\" where a pass does not reach all of a stage's weights (parallel.schedule)";
+  }
+  if (sharding != Sharding::none && config.model.tie_embeddings) {
+    return "parallel.shard and model.tie_embeddings together: two stages hold the embedding";
+  }
+  if (config.optim.kind == "adamw8bit" && config.model.has_streams()) {
+    return "optim.kind = \"adamw8bit\", whose blocks of 256 would cross from stage to stage in the connections";
+  }
+  return "";
+}
+
 namespace {
 
 // Why adapters cannot be cut, "" where they can.
@@ -59,6 +81,17 @@ void check_key(const char* key, int64_t ranks, const std::string& problem) {
   if (!problem.empty()) throw UsageError(str(key, ": expected 1 with ", problem, ", found ", ranks));
 }
 
+void check_stages(const RunConfig& config) {
+  const PipelineShape shape = config.parallel.pipeline_shape();
+  const std::string problem = problem_of_stages(config);
+  if (!problem.empty()) throw UsageError(str("parallel.pipeline: expected 1 with ", problem, ", found ", shape.stages));
+  for (int64_t stage = 0; stage < shape.stages; ++stage) {
+    const ModelConfig share = stage_share(config.model, shape, stage);
+    if (!config.lora.enabled() || !lora_targets(share, config.lora).empty()) continue;
+    throw UsageError(str("parallel.pipeline: lora.layers leaves stage ", stage, " of ", shape.stages, " nothing to train"));
+  }
+}
+
 // Says where in the file the key is.
 template <class Check>
 void check_at(const ConfigDocument& document, const char* key, int64_t ranks, const Check& check) {
@@ -73,6 +106,7 @@ void check_at(const ConfigDocument& document, const char* key, int64_t ranks, co
 }  // namespace
 
 void check_parallel(const RunConfig& config, const ConfigDocument& document) {
+  check_at(document, "parallel.pipeline", config.parallel.pipeline, [&](int64_t) { check_stages(config); });
   check_at(document, "parallel.tensor", config.parallel.tensor, [&](int64_t ranks) {
     check_tensor_cut(config.model, ranks);
     check_key("parallel.tensor", ranks, tensor_problem(config));

@@ -106,7 +106,7 @@ void initialise(Transformer& model, const RunConfig& config, TaskData& data, con
   if (config.model.is_llama()) {
     initialise_llama(model, config.train.seed, elsewhere);
   } else {
-    initialise_poc(model, data.generator, elsewhere);
+    initialise_poc(model, data.generator, config.model, elsewhere);
   }
 }
 

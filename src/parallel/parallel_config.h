@@ -7,6 +7,7 @@
 
 #include "base/config.h"
 #include "comm/mesh.h"
+#include "parallel/pipeline_schedule.h"
 
 namespace braid {
 
@@ -20,11 +21,16 @@ struct ParallelConfig {
   int64_t pipeline = 1, context = 1, tensor = 1;
   std::string layout = "given";  // given | auto
   std::string cluster;           // file that says how fast the ranks and what joins them are (experiments/cluster.h)
+  std::string schedule = "1f1b";  // gpipe | 1f1b | interleaved
+  int64_t virtual_stages = 2;     // interleaved: runs of layers to a stage
   std::string shard = "none";  // none | optimizer | gradients | parameters
   int64_t shard_ranks = 0;     // that spread one copy between them (shard_groups.h); 0: all that share the batch
 
   Sharding sharding() const;
   MeshShape mesh() const { return {pipeline, context, tensor}; }
+  PipelineShape pipeline_shape() const {
+    return {pipeline, schedule, pipeline > 1 && schedule == "interleaved" ? virtual_stages : 1};
+  }
   void describe(ConfigSection& section);
 };
 

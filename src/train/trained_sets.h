@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "comm/mesh.h"
@@ -22,6 +23,8 @@ struct TrainedPlace {
   TrainRanks replicas;
   int tensor_rank = 0, tensor_ranks = 1;
   std::shared_ptr<const ShardGroups> groups = nullptr;  // of the replicas; all make one where nothing is said
+  int stages = 1;           // of a pipeline, each with parameters of its own
+  std::string also_before = {};  // but for the one of this name, which a stage before this one has, too; "": none
 };
 
 struct TrainedSet {
@@ -78,6 +81,7 @@ class TrainedSets {
   void add(const TrainedSet& set);
   void update_with(std::vector<UpdateRange> ranges, const OptimConfig& optim, bool own, int copies = 1);
   at::Tensor squares(bool own, bool cut) const;
+  bool is_copy(const Parameter& parameter) const { return parameter.name == place_.also_before; }
   void say_who_holds(StateTensor& tensor, const Updated& updated) const;
   void publish();
 

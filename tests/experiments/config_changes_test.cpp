@@ -69,6 +69,7 @@ std::optional<RunConfig> with_another(const std::string& key) {
                             "\"hc\"",
                             "\"bytes\"",
                             "\"matrices\"",
+                            "\"gpipe\"",
                             "\"cosine\"",
                             "\"attention\"",
                             "\"auto\"",

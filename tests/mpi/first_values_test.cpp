@@ -19,7 +19,7 @@ using test::world;
 
 void draw(Transformer& model, const StoreValues& elsewhere) {
   at::Generator generator = seeded_generator(5);
-  model.config().is_llama() ? initialise_llama(model, 5, elsewhere) : initialise_poc(model, generator, elsewhere);
+  model.config().is_llama() ? initialise_llama(model, 5, elsewhere) : initialise_poc(model, generator, model.config(), elsewhere);
 }
 
 // A model whose ranks draw a part each.

@@ -23,6 +23,10 @@ LAYOUTS = {
     "data_tensor_mhc": (4, "none", 1, 2, 2, False, PAPER),
     "context": (2, "parameters", 2, 1, 4, True, [*RESIDUAL, "train.precision=bf16"]),
     "context_tensor_mhc": (4, "none", 2, 2, 9, False, PAPER),
+    "pipeline_tied": (2, "none", 1, 1, 2, False, [*RESIDUAL, "model.tie_embeddings=true"], 2),
+    "data_pipeline_mhc": (4, "optimizer", 1, 1, 2, True, PAPER, 2),
+    "pipeline_tensor_mhc": (4, "none", 1, 2, 4, False, ["model.residual=mhc"], 2),
+    "pipeline_context": (4, "none", 2, 1, 4, False, RESIDUAL, 2),
 }
 
 
@@ -51,12 +55,14 @@ def test_an_automatic_layout_is_the_first_that_is_planned(tmp_path):
 
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_a_step_sends_what_was_planned(tmp_path, name):
-    ranks, shard, context, tensor, micro, recompute, more = LAYOUTS[name]
+    ranks, shard, context, tensor, micro, recompute, more, *stages = LAYOUTS[name]
+    pipeline = stages[0] if stages else 1
     overrides, group = [*SMALL, *more], 2 if "parallel.shard_ranks=2" in more else 0
-    layout = {"data": ranks // (context * tensor), "context": context, "tensor": tensor, "shard": shard, "shard_ranks": group,
-              "micro_batch": micro, "recompute": recompute}  # fmt: skip
+    layout = {"data": ranks // (pipeline * context * tensor), "pipeline": pipeline, "context": context, "tensor": tensor, "shard": shard,
+              "shard_ranks": group, "micro_batch": micro, "recompute": recompute}  # fmt: skip
     (plan,) = [p for p in planned(tmp_path, ranks, overrides, group) if {key: p[key] for key in layout} == layout]
-    run = braid_run.train("configs/mhc/demo_mhc.toml", tmp_path / "run", *overrides, f"parallel.shard={shard}", f"parallel.tensor={tensor}",
-                          f"parallel.context={context}", f"train.micro_batch={micro}", f"train.recompute={str(recompute).lower()}", ranks=ranks)  # fmt: skip
+    spread = [f"parallel.shard={shard}", f"parallel.pipeline={pipeline}", f"parallel.context={context}", f"parallel.tensor={tensor}",
+              f"train.micro_batch={micro}", f"train.recompute={str(recompute).lower()}"]  # fmt: skip
+    run = braid_run.train("configs/mhc/demo_mhc.toml", tmp_path / "run", *overrides, *spread, ranks=ranks)
     sent = run["communicated_bytes"]
     assert sent[1] == plan["sent_bytes"]["total"]

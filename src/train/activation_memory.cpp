@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/activation_memory.h"
+
+#include <algorithm>
+
+#include "nn/connection_functions.h"
+#include "nn/precompiled.h"
+#include "nn/token_coefficients.h"
+
+namespace braid {
+
+namespace {
+
+// Bytes for one token. What autograd keeps is counted from what the layers' Functions save; what backward passes hold beside
+// it was measured (tests/train/memory_test.cpp).
+struct TokenBytes {
+  int64_t master = 4, compute = 4;
+};
+
+// Kept of the part that a sublayer's recomputation makes again: inputs of norms in master type with their statistics, inputs
+// of products in compute type, and the attention's rows.
+int64_t attention_bytes(const ModelConfig& m, TokenBytes of, bool rings) {
+  const int64_t D = m.width, q = m.query_width(), kv = m.key_value_width(), statistics = m.is_llama() ? 4 : 8;
+  const int64_t scores = m.attention == "standard" && !rings ? m.heads * m.context : 0;
+  return of.master * D + statistics + of.compute * (D + (q + 2 * kv) + q) + 4 * (m.heads + scores);
+}
+
+int64_t mlp_bytes(const ModelConfig& m, TokenBytes of) {
+  const int64_t statistics = m.is_llama() ? 4 : 8;
+  return of.master * m.width + statistics + of.compute * (m.width + (m.is_llama() ? 4 : 2) * m.mlp_width);
+}
+
+// Kept for each block besides: in the public form its streams and what it wrote; in the paper's each sublayer's, with its
+// projection, coefficients and the norm's divisor, and a segment of streams while it is computed again.
+int64_t stream_bytes(const ModelConfig& m, const TrainConfig& train) {
+  const int64_t S = m.streams, D = m.width, sublayers = 2 * m.held_layers();
+  if (!m.has_streams()) return 0;
+  if (!m.is_paper_form()) return 4 * m.held_layers() * (S + 1) * D;
+  const int64_t interval = stream_interval(m, train.stream_interval);
+  const int64_t kept = (sublayers + interval - 1) / interval, again = interval > 1 ? interval : 0;
+  return 4 * ((kept + again) * S * D + sublayers * (D + 2 * (S * S + 2 * S) + 1));
+}
+
+// The most that a backward pass holds for a block beside what was kept: gradients on their way to its input, or streams',
+// and of its widest products.
+int64_t passing_bytes(const ModelConfig& m, TokenBytes of, int64_t tokens) {
+  const int64_t D = m.width, along = of.master * D + (of.compute == of.master ? 0 : 2 * of.compute * D);
+  const int64_t product = of.compute * m.mlp_width * D / tokens;
+  const int64_t mlp = m.is_llama() ? 2 * of.compute * m.mlp_width : of.compute * m.mlp_width + product;
+  return mlp + (m.has_streams() ? of.master * m.streams * D : along);
+}
+
+// What the last block left, in the public form.
+int64_t last_streams_bytes(const ModelConfig& m, TokenBytes of) {
+  return m.has_streams() && !m.is_paper_form() ? of.master * m.streams * m.width : 0;
+}
+
+// Between blocks: gradients of streams before and after they are mixed, of what is read and of what is written.
+int64_t mixing_bytes(const ModelConfig& m, TokenBytes of) {
+  return m.has_streams() ? of.master * (2 * m.streams + 2) * m.width + last_streams_bytes(m, of) : 0;
+}
+
+// Around the loss: logits, whose memory becomes their gradient's, the last norm's input, output and its gradient, and the
+// gradient of the head's weight, which is made apart.
+int64_t head_bytes(const ModelConfig& m, TokenBytes of, int64_t tokens) {
+  if (!m.holds_head()) return 0;
+  const int64_t D = m.width, along = of.compute == of.master ? 0 : of.master * D;
+  return of.compute * (m.vocabulary + 2 * D) + of.master * D + along + of.compute * m.vocabulary * D / tokens +
+         last_streams_bytes(m, of);
+}
+
+// Of an attention whose keys go round: keys and values of two ranks, gradients of three, sums of rows.
+int64_t ring_bytes(const ModelConfig& m, TokenBytes of) {
+  return 2 * m.key_value_width() * (2 * of.compute + 3 * of.master) + of.master * m.query_width();
+}
+
+struct TokenPlan {
+  int64_t kept = 0;    // for each pass between its halves
+  int64_t beside = 0;  // once
+};
+
+TokenPlan plan_of(const ModelConfig& m, const TrainConfig& train, const PassesKept& passes) {
+  const TokenBytes of{4, train.numeric() == Precision::bf16 ? 2 : 4};
+  const int64_t layers = m.held_layers(), tokens = std::max<int64_t>(passes.tokens, 1), streams = stream_bytes(m, train);
+  const int64_t attention = attention_bytes(m, of, passes.rings), mlp = mlp_bytes(m, of);
+  const int64_t passing = passing_bytes(m, of, tokens) + (passes.rings ? ring_bytes(m, of) : 0);
+  const int64_t outside = std::max(head_bytes(m, of, tokens), mixing_bytes(m, of));
+  const Recompute again = train.recomputed();
+  if (again == Recompute::none) return {layers * (attention + mlp) + streams, std::max(outside, passing)};
+  // What the attention gives is kept where the norm behind it reads the sum.
+  if (again == Recompute::attention) {
+    return {layers * (of.master * m.width + mlp) + streams, std::max(outside, attention + passing)};
+  }
+  const bool apart = m.has_streams() && m.is_paper_form();  // each sublayer is computed again by itself
+  const int64_t inputs = layers * (apart ? 2 : 1) * of.master * m.width;
+  return {inputs + streams, std::max(outside, (apart ? std::max(attention, mlp) : attention + mlp) + passing)};
+}
+
+// What a hash memory keeps of a token: rows and a value for each layer; for each stream what it reads, key, both norms' results,
+// gated value, its norm and its convolution; of several streams what was added and the sum as well.
+int64_t memory_bytes_per_token(const ModelConfig& m, const HashMemoryConfig& memory, int64_t compute) {
+  const int64_t S = memory_streams(m), stream = m.has_streams() ? 7 + 2 : 7;
+  return int64_t(memory.layers.size()) * (compute * memory.input_width() + 4 * m.width * (1 + S * stream));
+}
+
+}  // namespace
+
+int64_t activation_bytes(const ModelConfig& model, const TrainConfig& train, const HashMemoryConfig& memory,
+                         const PassesKept& passes) {
+  const TokenPlan plan = plan_of(model, train, passes);
+  const int64_t of_memory = memory_bytes_per_token(model, memory, train.numeric() == Precision::bf16 ? 2 : 4);
+  return int64_t(double(passes.tokens) * (double(plan.kept + of_memory) * passes.at_a_time + double(plan.beside)));
+}
+
+}  // namespace braid

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a step's forward passes leave for backward, and the most that backward holds beside it.
+#pragma once
+
+#include <cstdint>
+
+#include "nn/hash_memory_config.h"
+#include "nn/model_config.h"
+#include "train/train_config.h"
+
+namespace braid {
+
+struct PassesKept {
+  int64_t tokens = 0;     // of one pass on this rank
+  bool rings = false;     // keys and values go round ranks (parallel/ring_attention.h)
+  double at_a_time = 1;   // passes between their forward and their backward half, as a stage of a pipeline has several
+};
+
+// Bytes, of the layers that are here, where the model's own weights are trained.
+int64_t activation_bytes(const ModelConfig& model, const TrainConfig& train, const HashMemoryConfig& memory,
+                         const PassesKept& passes);
+
+}  // namespace braid
