@@ -21,9 +21,9 @@ Examples:
   braid plan my.toml --cluster data/clusters/h100_8.toml --nodes 2048 --set train.batch=16384
   braid plan my.toml --cluster mine.toml --all --json | jq '.layouts[0]'
 
-A line is a layout: ranks that share the batch (data) and that share one model (tensor), what of the
-data-parallel ranks is spread (shard), samples that pass together (micro), whether blocks are
-computed again. Weights, gradients and moments are counted, activations estimated; bytes sent are
+A line is a layout: ranks that share the batch (data) and that share one model (stages of a pipeline,
+tensor), what of the data-parallel ranks is spread (shard), samples that pass together (micro), whether
+blocks are computed again. Weights, gradients and moments are counted, activations estimated; bytes sent are
 those of one rank and step, exactly; seconds are a model of the cluster file's numbers. Layouts that
 do not fit are left out, or marked with --all.
 Exit codes: 0 done; 1 nothing fits; 2 wrong use, configuration or cluster file.
@@ -50,6 +50,7 @@ std::string seconds_text(double seconds) {
 std::vector<std::string> row_of(const LayoutPlan& plan, const ClusterConfig& cluster) {
   const Layout& layout = plan.layout;
   return {std::to_string(layout.data),
+          std::to_string(layout.parallel.pipeline),
           std::to_string(layout.parallel.tensor),
           layout.parallel.shard,
           std::to_string(layout.micro_batch),
@@ -70,6 +71,7 @@ std::vector<std::string> row_of(const LayoutPlan& plan, const ClusterConfig& clu
 nlohmann::json json_of(const LayoutPlan& plan, const ClusterConfig& cluster) {
   const Layout& layout = plan.layout;
   return {{"data", layout.data},
+          {"pipeline", layout.parallel.pipeline},
           {"tensor", layout.parallel.tensor},
           {"shard", layout.parallel.shard},
           {"micro_batch", layout.micro_batch},
@@ -86,6 +88,7 @@ nlohmann::json json_of(const LayoutPlan& plan, const ClusterConfig& cluster) {
            {{"gradients", plan.traffic.gradients},
             {"weights", plan.traffic.weights},
             {"activations", plan.traffic.activations},
+            {"messages", plan.traffic.messages},
             {"sums", plan.traffic.sums},
             {"total", plan.traffic.total()}}},
           {"compute_seconds", plan.compute_seconds},
@@ -104,13 +107,14 @@ void print_table(const std::vector<LayoutPlan>& plans, const RunConfig& config, 
   std::cout << cluster.name << ": " << cluster.nodes << " x " << cluster.gpus_per_node << " GPUs of " << cluster.memory
             << " GiB; " << count_parameters(config.model) << " parameters, " << config.train.precision << ", batch "
             << config.train.batch << " x " << config.model.context << " tokens\n\n";
-  std::vector<std::vector<std::string>> rows = {{"data", "tensor", "shard", "micro", "again", "weights", "gradients",
+  std::vector<std::vector<std::string>> rows = {{"data", "pipeline", "tensor", "shard", "micro", "again", "weights", "gradients",
                                                  "optimiser", "activations", "passing", "together", "sent", "step",
                                                  "waiting", "utilisation", ""}};
   for (const LayoutPlan& plan : plans) rows.push_back(row_of(plan, cluster));
   std::cout << text_table(rows);
   const Layout& best = plans.front().layout;
   std::cout << "\nthe first: --set parallel.shard=" << best.parallel.shard << " --set parallel.tensor=" << best.parallel.tensor
+            << (best.parallel.pipeline > 1 ? str(" --set parallel.pipeline=", best.parallel.pipeline) : "")
             << " --set train.micro_batch=" << best.micro_batch << " --set train.recompute=" << (best.recompute ? "true" : "false")
             << "\n";
 }

@@ -37,7 +37,8 @@ void print_plan(RunConfig config, int ranks) {
   if (ranks == 1) ranks = static_cast<int>(mesh.ranks());  // one rank may ask for the others
   Mesh::check(ranks, mesh);
   const Slice mine = slice_of(config.train.batch, 0, static_cast<int>(mesh.data(ranks)));
-  const MemoryPlan plan = memory_plan(config, 0, ranks);
+  MemoryPlan plan = memory_plan(config, 0, ranks);  // or of the last stage, which has the head
+  if (const MemoryPlan last = memory_plan(config, ranks - 1, ranks); last.total() > plan.total()) plan = last;
   const int64_t gists = config.gist.elements(config.model);
   const int64_t all = count_all(config.model, config.lora, config.memory) + gists;
   const int64_t trained = count_trainable(config.model, config.lora, config.memory) + gists;

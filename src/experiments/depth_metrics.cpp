@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "experiments/gain.h"
+#include "nn/depth_rows.h"
 #include "nn/precompiled.h"
 #include "parallel/gradient_reducer.h"
 
@@ -34,8 +35,13 @@ std::vector<double> numbers_of(const at::Tensor& tensor) {
 
 class DepthMetrics {
  public:
-  DepthMetrics(Transformer& model, const TrainRanks& ranks, int64_t every)
-      : model_(model), residual_(model.residual()), data_(ranks.data), every_(every) {
+  DepthMetrics(Transformer& model, const Mesh& mesh, int64_t every)
+      : model_(model),
+        residual_(model.residual()),
+        rows_(model.config(), residual_.sublayers_per_block()),
+        data_(mesh.data().data),
+        stages_(mesh.shape().pipeline > 1 ? &mesh.pipeline().data : nullptr),
+        every_(every) {
     model.observe_depth([this](int64_t depth, const at::Tensor& carried) { see(depth, carried); });
   }
   ~DepthMetrics() { model_.observe_depth({}); }
@@ -64,22 +70,28 @@ class DepthMetrics {
     if (by_token || looks_) {
       const auto options = at::TensorOptions(model_.device()).dtype(at::kDouble);
       const at::Tensor mixing =
-          by_token ? residual_.mixing().to(at::kDouble) * double(tokens_) : at::zeros({0}, options);
+          by_token ? whole_depth(residual_.mixing().to(at::kDouble) * double(tokens_)) : at::zeros({0}, options);
       at::Tensor all = at::cat({at::full({1}, double(tokens_), options), mixing.flatten(),
                                 looks_ ? sums_.flatten() : at::zeros({0}, options)});
       if (!counts) all.zero_();
       data_.all_reduce(buffer_of(all), ReduceOp::sum).wait();
+      if (!model_.config().holds_embedding()) all[0].zero_();  // all stages see the same tokens
+      add_stages(all);
       if (by_token) mixing_ = all.narrow(0, 1, mixing.numel()).view_as(mixing) / all[0];
       if (looks_) sums_ = all.narrow(0, 1 + mixing.numel(), sums_.numel()).view_as(sums_);
     }
     if (looks_ && trains_mixing()) gradient_norms_ = gradient_norms();
   }
 
+  // Where mixing matrices do not depend on tokens: those of the updated weights.
+  void after_update() {
+    if (residual_.mixes_by_token() || !has_streams()) return;
+    residual_.begin_step();
+    mixing_ = whole_depth(residual_.mixing());
+    add_stages(mixing_);
+  }
+
   double measure_gain() {
-    if (!residual_.mixes_by_token()) {
-      residual_.begin_step();  // coefficients of the updated weights
-      mixing_ = residual_.mixing();
-    }
     mixing_ = mixing_.to(at::kCPU, at::kDouble);
     gain_ = composite_gain(mixing_);
     return gain_.log10_max_entry;
@@ -100,10 +112,29 @@ class DepthMetrics {
  private:
   void see(int64_t depth, const at::Tensor& carried) {
     if (!watching_) return;  // an evaluation
-    if (depth == 0) tokens_ += carried.size(0) * carried.size(1);
+    if (depth == first_depth()) tokens_ += carried.size(0) * carried.size(1);
     if (!looks_) return;
     const at::Tensor X = carried.detach().flatten(0, 1);
     sums_[depth] += sums_of(X.dim() == 3 ? X : X.unsqueeze(1));
+  }
+
+  // The first that is seen here.
+  int64_t first_depth() const {
+    const int64_t sublayer = rows_.sublayers().front();
+    return sublayer == 0 ? 0 : sublayer + 1;
+  }
+
+  // [sublayers here, ...] as [sublayers, ...] with zeros for those of other stages.
+  at::Tensor whole_depth(const at::Tensor& here) const {
+    if (rows_.here() == rows_.all()) return here;
+    std::vector<int64_t> shape = here.sizes().vec();
+    shape[0] = rows_.all();
+    const at::Tensor places = at::tensor(rows_.sublayers(), at::kLong).to(here.device());
+    return at::zeros(shape, here.options()).index_copy(0, places, here);
+  }
+
+  void add_stages(const at::Tensor& sums) const {
+    if (stages_) stages_->all_reduce(buffer_of(sums), ReduceOp::sum).wait();
   }
 
   LayerRows stream_rows() const {
@@ -122,17 +153,20 @@ class DepthMetrics {
 
   // [mixing matrices]: 2-norm of the gradient of all parameters of a connection.
   at::Tensor gradient_norms() const {
-    at::Tensor squares = at::zeros({residual_.mixing_count()}, at::TensorOptions(model_.device()).dtype(at::kDouble));
+    at::Tensor here = at::zeros({rows_.here()}, at::TensorOptions(model_.device()).dtype(at::kDouble));
     for (const Parameter& parameter : model_.parameters().all()) {
-      if (!parameter.name.starts_with("mix.") || parameter.name.starts_with("mix.exit.")) continue;
-      squares += parameter.gradient.flatten(1).to(at::kDouble).square_().sum(1);
+      if (is_stacked(parameter)) here += parameter.gradient.flatten(1).to(at::kDouble).square_().sum(1);
     }
-    return squares.sqrt_();
+    const at::Tensor squares = whole_depth(here);
+    add_stages(squares);
+    return squares.sqrt();
   }
 
   Transformer& model_;
   ResidualConnection& residual_;
+  DepthRows rows_;
   Communicator& data_;
+  Communicator* stages_;  // null without
   int64_t every_;
   bool watching_ = false, looks_ = false;  // a step is under way; its layers are looked at
   int64_t tokens_ = 0;                     // this rank's of the step
@@ -187,12 +221,13 @@ std::vector<LayerMetric> layer_metrics_of(const DepthMetrics& m, Transformer& mo
 
 }  // namespace
 
-ExtraMetrics depth_metrics(Transformer& model, const TrainRanks& ranks, int64_t every) {
-  const auto metrics = std::make_shared<DepthMetrics>(model, ranks, every);
+ExtraMetrics depth_metrics(Transformer& model, const Mesh& mesh, int64_t every) {
+  const auto metrics = std::make_shared<DepthMetrics>(model, mesh, every);
   ExtraMetrics extra;
   extra.columns = columns_of(metrics);
   extra.before_step = [metrics](int64_t step) { metrics->before_step(step); };
   extra.after_backward = [metrics](bool counts) { metrics->after_backward(counts); };
+  extra.after_update = [metrics] { metrics->after_update(); };
   if (!metrics->has_layers()) return extra;
   extra.layers.metrics = layer_metrics_of(*metrics, model);
   extra.layers.measure = [metrics] { return metrics->rows(); };

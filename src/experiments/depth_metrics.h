@@ -11,7 +11,8 @@
 namespace braid {
 
 // Columns of /train and datasets of /layers, of which a model without streams has fewer. `every` 0: nothing by layer.
-// `model` and `ranks` must outlive it; the model's depth is observed from now on.
-ExtraMetrics depth_metrics(Transformer& model, const TrainRanks& ranks, int64_t every);
+// `model` and `mesh` must outlive it; the model's depth is observed from now on. Of a model that is a stage of a pipeline rank 0
+// learns of the other stages' layers in messages of their own, each step.
+ExtraMetrics depth_metrics(Transformer& model, const Mesh& mesh, int64_t every);
 
 }  // namespace braid

@@ -12,7 +12,7 @@
 namespace braid {
 
 struct Layout {
-  int64_t data = 1;       // ranks, or groups of `tensor` ranks, that share the batch
+  int64_t data = 1;       // ranks, or groups of `tensor` and `pipeline` ranks, that share the batch
   ParallelConfig parallel;
   int64_t micro_batch = 0;  // samples
   bool recompute = false;

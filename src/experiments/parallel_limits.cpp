@@ -9,6 +9,28 @@
 
 namespace braid {
 
+std::string problem_of_stages(const RunConfig& config) {
+  const Sharding sharding = config.parallel.sharding();
+  const bool interleaved = config.parallel.pipeline_shape().chunks > 1;
+  if (config.memory.enabled()) return "hash memory (memory.layers), whose rows every stage would fetch";
+  if (config.gist.enabled()) return "gist tokens (gist.count), whose passes depend on each other";
+  if (!config.lora.path.empty()) return "an adapter to begin with (lora.path)";
+  if (!config.lora.saved_modules.empty()) return "lora.saved_modules";
+  if (sharding == Sharding::parameters) {
+    return "parallel.shard = \"parameters\", which would gather a stage's weights again for each of its passes";
+  }
+  if (sharding == Sharding::gradients && interleaved) {
+    return "parallel.shard = \"gradients\" where a pass does not reach all of a stage's weights (parallel.schedule)";
+  }
+  if (sharding != Sharding::none && config.model.tie_embeddings) {
+    return "parallel.shard and model.tie_embeddings together: two stages hold the embedding";
+  }
+  if (config.optim.kind == "adamw8bit" && config.model.has_streams()) {
+    return "optim.kind = \"adamw8bit\", whose blocks of 256 would cross from stage to stage in the connections";
+  }
+  return "";
+}
+
 namespace {
 
 // Why adapters cannot be cut, "" where they can.
@@ -46,18 +68,36 @@ std::string problem_of(const RunConfig& config) {
   return of_adapters.empty() ? problem_of(config.model, config.parallel.tensor) : of_adapters;
 }
 
+void check_stages(const RunConfig& config) {
+  const PipelineShape shape = config.parallel.pipeline_shape();
+  const std::string problem = problem_of_stages(config);
+  if (!problem.empty()) throw UsageError(str("parallel.pipeline: expected 1 with ", problem, ", found ", shape.stages));
+  for (int64_t stage = 0; stage < shape.stages; ++stage) {
+    const ModelConfig share = stage_share(config.model, shape, stage);
+    if (!config.lora.enabled() || !lora_targets(share, config.lora).empty()) continue;
+    throw UsageError(str("parallel.pipeline: lora.layers leaves stage ", stage, " of ", shape.stages, " nothing to train"));
+  }
+}
+
+void refuse_at(const ConfigDocument& document, const char* key, const auto& check) {
+  try {
+    check();
+  } catch (const UsageError& problem) {
+    throw UsageError(str(document.where(key), ": ", problem.what()));
+  }
+}
+
 }  // namespace
 
 void check_parallel(const RunConfig& config, const ConfigDocument& document) {
+  if (config.parallel.pipeline > 1) refuse_at(document, "parallel.pipeline", [&] { check_stages(config); });
   const int64_t ranks = config.parallel.tensor;
   if (ranks == 1) return;
-  try {
+  refuse_at(document, "parallel.tensor", [&] {
     check_tensor_cut(config.model, ranks);
     const std::string problem = problem_of(config);
     if (!problem.empty()) throw UsageError(str("parallel.tensor: expected 1 with ", problem, ", found ", ranks));
-  } catch (const UsageError& problem) {
-    throw UsageError(str(document.where("parallel.tensor"), ": ", problem.what()));
-  }
+  });
 }
 
 }  // namespace braid

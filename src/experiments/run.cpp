@@ -184,7 +184,7 @@ RunOutcome train_only(RunRequest request, RunSite site) {
   const Mesh mesh(site.ranks, config.parallel.mesh());
   const RunModel made = make_model(config, data, start, mesh, device_of(site.world));
   Transformer& model = *made.model;
-  ExtraMetrics extra = depth_metrics(model, mesh.data(), config.train.layer_metrics_every);
+  ExtraMetrics extra = depth_metrics(model, mesh, config.train.layer_metrics_every);
   extra.columns.push_back(communicated_bytes(site.world));
   const RunRecord record = gather_run_record(site.world, host, start.session);
   const auto training = made.gists ? std::make_unique<GistTraining>(*made.gists, config, site.ranks) : nullptr;
@@ -210,6 +210,7 @@ RunOutcome train_only(RunRequest request, RunSite site) {
                  data.held_out.get(), config.train, config.optim, checkpoint, extra, request.limit,
                  [&] { site.world.watchdog().enter_steady_state(); }};
   task.sharding = config.parallel.sharding();
+  task.pipeline = made.pipeline.get();
   if (training) training->add_to(task);
   Trainer trainer(std::move(task), mesh, recorder, site.stop);
   if (!start.checkpoint.empty()) trainer.resume(start.checkpoint, start.manifest);

@@ -18,8 +18,9 @@ MemoryPlan memory_plan(const RunConfig& config, int rank, int ranks) {
   const MeshPlace place = place_in(shape, rank, ranks);
   const int64_t replicas = shape.data(ranks);
   const Slice mine = slice_of(config.train.batch, place.data, static_cast<int>(replicas));
-  return plan_memory(tensor_share(config.model, place.tensor, shape.tensor), config.lora, config.memory, config.optim,
-                     config.train, config.parallel, mine.count, static_cast<int>(replicas));
+  const ModelConfig stage = stage_share(config.model, config.parallel.pipeline_shape(), place.pipeline);
+  return plan_memory(tensor_share(stage, place.tensor, shape.tensor), config.lora, config.memory, config.optim,
+                     config.train, config.parallel, mine.count, static_cast<int>(replicas), place.pipeline);
 }
 
 namespace {

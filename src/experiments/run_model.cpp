@@ -28,18 +28,21 @@ RunModel make_model(const RunConfig& config, TaskData& data, const RunStart& sta
   const bool trains = trains_model(config.lora, config.memory);
   RunModel made;
   const RankGroup tensor = mesh.tensor();
-  made.model = std::make_unique<Transformer>(tensor_share(config.model, tensor.host.rank(), tensor.host.size()),
+  const PipelineShape stages = config.parallel.pipeline_shape();
+  const ModelConfig stage = stage_share(config.model, stages, mesh.place().pipeline);  // whole in width
+  made.model = std::make_unique<Transformer>(tensor_share(stage, tensor.host.rank(), tensor.host.size()),
                                              config.train.numeric(), device,
                                              trains ? Weights::trained : Weights::frozen);
-  join_tensor_parts(*made.model, config.model, tensor.data);
+  join_tensor_parts(*made.model, stage, tensor.data);
+  if (stages.stages > 1) made.pipeline = std::make_unique<Pipeline>(*made.model, stages, mesh.pipeline());
   made.model->residual().keep_streams_every(config.train.stream_interval);
   if (config.train.recompute) made.model->wrap_blocks(recompute_blocks());
   if (config.model.path.empty()) initialise(*made.model, config, data);
   // A checkpoint of adapters or a memory holds nothing of the frozen weights they are put on.
-  if (!config.model.path.empty() && (start.checkpoint.empty() || !trains)) load_pretrained(*made.model, config.model, host);
+  if (!config.model.path.empty() && (start.checkpoint.empty() || !trains)) load_pretrained(*made.model, stage, host);
   made.adapters = adapters_for(*made.model, config);
   if (made.adapters) {
-    made.adapter_parts = std::make_unique<TensorAdapters>(*made.adapters, *made.model, config.model,
+    made.adapter_parts = std::make_unique<TensorAdapters>(*made.adapters, *made.model, stage,
                                                           static_cast<uint64_t>(config.train.seed), tensor.data);
   }
   if (made.adapters && start.checkpoint.empty()) load_adapter(*made.adapters, host);
@@ -59,7 +62,10 @@ std::vector<TrainedSet> trained_sets(const RunModel& made, const RunConfig& conf
     const auto complete = [parts = made.adapter_parts.get()] { parts->sum_gradients(); };
     sets.push_back({made.adapters->parameters(), config.optim, false, complete});
   }
-  if (trains_model(config.lora, config.memory)) sets.push_back({made.model->parameters(), config.optim});
+  if (trains_model(config.lora, config.memory)) {
+    sets.push_back({made.model->parameters(), config.optim});
+    if (made.pipeline) sets.back().complete = [pipeline = made.pipeline.get()] { pipeline->sum_tied_gradient(); };
+  }
   if (!made.memory) return sets;
   OptimConfig table = config.optim;
   table.kind = "adamw";

@@ -12,6 +12,7 @@
 #include "nn/gist.h"
 #include "nn/hash_memory.h"
 #include "nn/lora_model.h"
+#include "parallel/pipeline.h"
 #include "parallel/tensor_adapters.h"
 #include "train/trained_sets.h"
 
@@ -23,6 +24,7 @@ struct RunModel {
   std::unique_ptr<TensorAdapters> adapter_parts;  // likewise
   std::unique_ptr<HashMemory> memory;             // likewise
   std::unique_ptr<GistModel> gists;               // likewise
+  std::unique_ptr<Pipeline> pipeline;             // null unless the model is a stage of one
 };
 
 // With first values, or those of the folder that the run begins with; a checkpoint's are loaded over them. Collective.

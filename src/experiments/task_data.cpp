@@ -106,7 +106,7 @@ void initialise(Transformer& model, const RunConfig& config, TaskData& data) {
   if (config.model.is_llama()) {
     initialise_llama(model, config.train.seed);
   } else {
-    initialise_poc(model, data.generator);
+    initialise_poc(model, data.generator, config.model);
   }
 }
 

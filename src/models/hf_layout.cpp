@@ -89,7 +89,10 @@ std::vector<HfTensor> hf_layout(const ModelConfig& config) {
   const std::vector<ProjectionShape> all = projection_shapes(config);
   const auto rows = rows_of_weights(all);
   std::vector<HfTensor> layout;
-  layout.push_back(whole_parameter("model.embed_tokens.weight", "embedding.weight", {config.vocabulary, config.width}));
+  const bool tied_head = config.tie_embeddings && config.holds_head();
+  if (config.holds_embedding() || tied_head) {
+    layout.push_back(whole_parameter("model.embed_tokens.weight", "embedding.weight", {config.vocabulary, config.width}));
+  }
   int64_t layer = -1;
   for (const ProjectionShape& p : all) {
     if (p.layer < 0) continue;  // the head comes last
@@ -106,6 +109,7 @@ std::vector<HfTensor> hf_layout(const ModelConfig& config) {
     tensor.first_row = p.first_row;
     layout.push_back(std::move(tensor));
   }
+  if (!config.holds_head()) return layout;
   layout.push_back(whole_parameter("model.norm.weight", "ln_f.weight", {config.width}));
   if (!config.tie_embeddings) {
     layout.push_back(whole_parameter("lm_head.weight", "head.weight", {config.vocabulary, config.width}));

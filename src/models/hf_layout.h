@@ -19,7 +19,8 @@ struct HfTensor {
   std::string projection;  // its published name where it is one: "model.layers.3.self_attn.k_proj"
 };
 
-// In the order of the layers: embedding, blocks, last norm, head; a tied head is not listed. UsageError: not llama.
+// What is here (ModelConfig::held), in the order of the layers: embedding, blocks, last norm, head; a tied head is not listed.
+// UsageError: not llama.
 std::vector<HfTensor> hf_layout(const ModelConfig& config);
 
 // The tensor of one projection, without the parameter that it is part of.

@@ -10,8 +10,8 @@ namespace braid {
 
 // UsageError names file, tensor and what was expected.
 void load_hf_model(const HfFiles& files, Transformer& model, const HfLoadOptions& options = {});
-// The same of a model whose parameters hold boxes of those of a `whole` one, which the folder has. What is made in 4 bits is
-// made of whole matrices.
+// The same of a model whose parameters hold boxes of those of a `whole` one, or of what is here of its depth; the folder has
+// all. What is made in 4 bits is made of whole matrices.
 void load_hf_part(const HfFiles& files, const ModelConfig& whole, Transformer& model, const HfLoadOptions& options = {});
 
 }  // namespace braid

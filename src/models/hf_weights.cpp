@@ -123,7 +123,9 @@ void read_hf_box(const HfFiles::Found& found, const Box& wanted, at::Tensor targ
 
 void load_hf_weights(const HfFiles& files, const ModelConfig& config, ParameterSet& parameters,
                      const HfLoadOptions& options) {
-  check_hf_tensors(files, config);
+  ModelConfig whole = config;
+  whole.held.clear();
+  check_hf_tensors(files, whole);
   const at::NoGradGuard no_gradient;
   for (const HfTensor& tensor : hf_layout(config)) {
     Parameter& parameter = parameters.named(tensor.parameter);

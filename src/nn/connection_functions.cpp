@@ -228,7 +228,7 @@ ResidualState FusedConnections::write_and_see(const ResidualState& state, const 
 
 int64_t stream_interval(const ModelConfig& config, int64_t wanted) {
   if (!has_fused_connections(config)) return 1;
-  const double n = double(config.streams), sublayers = 2 * double(config.layers);
+  const double n = double(config.streams), sublayers = 2 * double(config.held_layers());
   return wanted > 0 ? wanted : std::max<int64_t>(1, std::llround(std::sqrt(n * sublayers / (n + 2))));
 }
 

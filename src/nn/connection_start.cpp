@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "nn/initialise.h"
+#include "nn/depth_rows.h"
 #include "nn/manifold.h"
 #include "nn/precompiled.h"
 
@@ -18,12 +19,12 @@ void start_poc(ParameterSet& set, int64_t streams) {
   }
 }
 
-// bias [sublayers, S, 2 + S]: A_m, B, A_r.
-void start_hyper(at::Tensor bias, int64_t streams) {
+// bias [rows, S, 2 + S]: A_m, B, A_r.
+void start_hyper(at::Tensor bias, const std::vector<int64_t>& sublayers, int64_t streams) {
   bias.zero_();
   bias.select(2, 1).fill_(1.0);
   bias.narrow(2, 2, streams).copy_(at::eye(streams, bias.options()));
-  for (int64_t k = 0; k < bias.size(0); ++k) bias[k][k % streams][0] = 1.0;
+  for (int64_t row = 0; row < bias.size(0); ++row) bias[row][sublayers[size_t(row)] % streams][0] = 1.0;
 }
 
 // What mixes nearly nothing: Sinkhorn of 6 I - 3 has e^6 / (e^6 + S - 1) on its diagonal. An entry beside it is the sum of
@@ -36,15 +37,15 @@ at::Tensor hardly_mixing(const ModelConfig& config, const at::TensorOptions& opt
   return logits;
 }
 
-// bias [sublayers, 1, S + S + R]: of read, write, mixing.
-void start_manifold(at::Tensor bias, const ModelConfig& config) {
+// bias [rows, 1, S + S + R]: of read, write, mixing.
+void start_manifold(at::Tensor bias, const std::vector<int64_t>& sublayers, const ModelConfig& config) {
   const int64_t S = config.streams;
   bias.zero_();
   if (config.connection_start.starts_with("zeros")) return;
   bias.narrow(2, 2 * S, bias.size(2) - 2 * S).copy_(hardly_mixing(config, bias.options()));
   if (config.connection_start.starts_with("identity")) return;
   bias.narrow(2, 0, S).fill_(-3.0);
-  for (int64_t k = 0; k < bias.size(0); ++k) bias[k][0][k % S] = 3.0;
+  for (int64_t row = 0; row < bias.size(0); ++row) bias[row][0][sublayers[size_t(row)] % S] = 3.0;
 }
 
 // The norm before it makes of these numbers of deviation 1.
@@ -67,8 +68,9 @@ void start_connections(ParameterSet& set, const ModelConfig& config, int64_t see
   start_projections(set.named("mix.projection"), config, seed);
   set.named("mix.scale").master.fill_(0.01);
   const at::Tensor bias = set.named("mix.bias").master;
-  config.residual == "hc" ? start_hyper(bias, config.streams) : start_manifold(bias, config);
-  if (config.stream_exit == "learned") start_exit(set, config.streams);
+  const std::vector<int64_t> sublayers = DepthRows(config, 2).sublayers();
+  config.residual == "hc" ? start_hyper(bias, sublayers, config.streams) : start_manifold(bias, sublayers, config);
+  if (config.stream_exit == "learned" && config.holds_head()) start_exit(set, config.streams);
 }
 
 }  // namespace braid

@@ -42,13 +42,13 @@ void contribute(Parameter& parameter, const at::Tensor& gradient) {
 }  // namespace
 
 HyperConnection::HyperConnection(ParameterSet& set, const ModelConfig& config)
-    : layers_(config.layers),
+    : rows_(config, 1),
       streams_(config.streams),
       iterations_(config.sinkhorn_iterations),
       sinkhorn_(config.residual == "mhc"),
-      pre_(&set.add("mix.pre", {layers_, streams_, streams_})),
-      post_(&set.add("mix.post", {layers_, streams_, streams_})),
-      res_(&set.add("mix.res", {layers_, streams_, streams_})) {}
+      pre_(&rows_.add(set, "mix.pre", {streams_, streams_})),
+      post_(&rows_.add(set, "mix.post", {streams_, streams_})),
+      res_(&rows_.add(set, "mix.res", {streams_, streams_})) {}
 
 void HyperConnection::begin_step() {
   const at::NoGradGuard no_gradient;
@@ -69,23 +69,27 @@ void HyperConnection::end_backward() {
   contribute(*res_, sinkhorn_ ? sinkhorn_backward(res_->master, iterations_, gradients_.mix)
                               : gradients_.mix * coefficients_.mix);
   contribute(*post_, softmax_backward(post_->master, gradients_.write.unsqueeze(1).expand(shape)));
-  const at::Tensor dread = gradients_.read.narrow(0, 0, layers_) / double(streams_);
+  const at::Tensor dread = gradients_.read.narrow(0, 0, rows_.here()) / double(streams_);
   contribute(*pre_, softmax_backward(pre_->master, dread.unsqueeze(1).expand(shape)));
 }
 
-ResidualState HyperConnection::enter(const at::Tensor& h) {
-  const at::Tensor streams = h.unsqueeze(2).expand({h.size(0), h.size(1), streams_, h.size(2)}).contiguous();
-  return {streams, read_streams(streams, {&coefficients_, &gradients_, 0})};
+at::Tensor HyperConnection::spread(const at::Tensor& h) {
+  return h.unsqueeze(2).expand({h.size(0), h.size(1), streams_, h.size(2)}).contiguous();
 }
 
+ResidualState HyperConnection::resume(const at::Tensor& carried, int64_t sublayer) {
+  return {carried, read_streams(carried, handle(sublayer))};
+}
+
+// Behind a run of layers that are here, what the next row of coefficients reads is read for nobody.
 ResidualState HyperConnection::advance(const ResidualState& state, const at::Tensor& output, int64_t sublayer) {
-  auto [streams, input] = write_and_read_streams(state.streams, output, {&coefficients_, &gradients_, sublayer});
+  auto [streams, input] = write_and_read_streams(state.streams, output, handle(sublayer));
   return {streams, input};
 }
 
 // The last write has read the streams already, and a read is linear: that of y alone is missing.
 ResidualState HyperConnection::add(const ResidualState& state, const at::Tensor& y, int64_t sublayer) {
-  return {state.streams + y, state.input + read_streams(y, {&coefficients_, &gradients_, sublayer})};
+  return {state.streams + y, state.input + read_streams(y, handle(sublayer))};
 }
 
 }  // namespace braid

@@ -9,6 +9,7 @@
 // softmax and Sinkhorn once.
 #pragma once
 
+#include "nn/depth_rows.h"
 #include "nn/residual.h"
 #include "nn/stream_functions.h"
 
@@ -20,17 +21,21 @@ class HyperConnection final : public ResidualConnection {
 
   void begin_step() override;
   void end_backward() override;
-  ResidualState enter(const at::Tensor& h) override;
+  at::Tensor spread(const at::Tensor& h) override;
+  ResidualState resume(const at::Tensor& carried, int64_t sublayer) override;
   ResidualState advance(const ResidualState& state, const at::Tensor& output, int64_t sublayer) override;
   at::Tensor leave(const ResidualState& state) override { return state.input; }
   ResidualState add(const ResidualState& state, const at::Tensor& y, int64_t sublayer) override;
   at::Tensor mixing() const override { return coefficients_.mix; }
-  int64_t mixing_count() const override { return layers_; }
+  int64_t mixing_count() const override { return rows_.all(); }
 
  private:
-  int64_t layers_, streams_, iterations_;
+  StreamHandle handle(int64_t sublayer) { return {&coefficients_, &gradients_, rows_.row_of(sublayer)}; }
+
+  DepthRows rows_;
+  int64_t streams_, iterations_;
   bool sinkhorn_;
-  Parameter *pre_, *post_, *res_;  // logits [L, S, S]
+  Parameter *pre_, *post_, *res_;  // logits [L, S, S], of the layers that are here
   StreamCoefficients coefficients_, gradients_;
 };
 

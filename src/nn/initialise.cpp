@@ -3,6 +3,7 @@
 
 #include <ATen/CPUGeneratorImpl.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/philox.h"
@@ -20,13 +21,17 @@ namespace {
 // Draws on the CPU in fp32, as PyTorch's modules do before a model is moved, then into the parameter.
 class PocInitialiser {
  public:
-  PocInitialiser(ParameterSet& set, at::Generator& generator) : set_(set), generator_(generator) {}
+  // What is drawn has the shapes of `whole`, and goes to parameters of the same name in `set`, if there are.
+  PocInitialiser(ParameterSet& set, ParameterSet& whole, at::Generator& generator)
+      : set_(set), whole_(whole), generator_(generator) {}
 
   void normal(const std::string& name, double scale) {
     store(name, at::empty(shape(name), at::kFloat).normal_(0.0, 1.0, generator_) * scale);
   }
   void uniform(const std::string& name, double bound) { store(name, drawn(shape(name), bound)); }
-  void constant(const std::string& name, double value) { set_.named(name).master.fill_(value); }
+  void constant(const std::string& name, double value) {
+    if (Parameter* parameter = find(name)) parameter->master.fill_(value);
+  }
   // torch.nn.Linear's default for weight and bias: kaiming_uniform(a = sqrt(5)), written as torch writes it so that the
   // bound is the same double.
   static double linear_weight_bound(int64_t fan_in) {
@@ -42,11 +47,18 @@ class PocInitialiser {
   at::Tensor drawn(const std::vector<int64_t>& shape, double bound) {
     return at::empty(shape, at::kFloat).uniform_(-bound, bound, generator_);
   }
-  void store(const std::string& name, const at::Tensor& values) { take_values(set_.named(name), values); }
-  const std::vector<int64_t>& shape(const std::string& name) { return set_.named(name).shape; }
+  void store(const std::string& name, const at::Tensor& values) {
+    if (Parameter* parameter = find(name)) take_values(*parameter, values);
+  }
+  const std::vector<int64_t>& shape(const std::string& name) { return whole_.named(name).shape; }
 
  private:
-  ParameterSet& set_;
+  Parameter* find(const std::string& name) {
+    const auto found = std::find_if(set_.all().begin(), set_.all().end(), [&](const Parameter& p) { return p.name == name; });
+    return found == set_.all().end() ? nullptr : &*found;
+  }
+
+  ParameterSet &set_, &whole_;
   at::Generator& generator_;
 };
 
@@ -77,36 +89,43 @@ void linear_layer(PocInitialiser& init, const std::string& name, int64_t fan_in)
   init.uniform(name + ".bias", PocInitialiser::linear_bias_bound(fan_in));
 }
 
-void unit_norm(ParameterSet& set, const std::string& name) { set.named(name + ".weight").master.fill_(1.0); }
+void unit_norm(PocInitialiser& init, const std::string& name) { init.constant(name + ".weight", 1.0); }
 
-void poc_block(PocInitialiser& init, ParameterSet& set, const std::string& name, const ModelConfig& config) {
+void poc_block(PocInitialiser& init, const std::string& name, const ModelConfig& config) {
   const std::string& kind = config.attention_start == "own" ? config.attention : config.attention_start;
   const bool packed = kind == "standard";
   (packed ? packed_attention : separate_attention)(init, name + ".attn", config.width);
   linear_layer(init, name + ".ff1", config.width);
   linear_layer(init, name + ".ff2", init.shape(name + ".ff2.weight")[1]);
-  unit_norm(set, name + ".ln1");
-  unit_norm(set, name + ".ln2");
+  unit_norm(init, name + ".ln1");
+  unit_norm(init, name + ".ln2");
 }
 
 std::string block_name(int64_t layer) { return "blocks." + std::to_string(layer); }
 
-}  // namespace
-
-void initialise_poc(Transformer& model, at::Generator& generator) {
+void draw_poc(Transformer& model, ParameterSet& whole, at::Generator& generator) {
   const at::NoGradGuard no_gradient;
   const ModelConfig& config = model.config();
   ParameterSet& set = model.parameters();
-  PocInitialiser init(set, generator);
+  PocInitialiser init(set, whole, generator);
   init.normal("embedding.weight", 1.0);
   init.normal("positions", 0.01);
-  for (int64_t layer = 0; layer < config.layers; ++layer) poc_block(init, set, block_name(layer), config);
+  for (int64_t layer = 0; layer < config.layers; ++layer) poc_block(init, block_name(layer), config);
   if (!config.tie_embeddings) {
     init.uniform("head.weight", PocInitialiser::linear_weight_bound(config.width));
   }
-  unit_norm(set, "ln_f");
+  unit_norm(init, "ln_f");
   if (config.has_streams()) start_connections(set, config, static_cast<int64_t>(generator.current_seed()));
   set.refresh_compute();
+}
+
+}  // namespace
+
+void initialise_poc(Transformer& model, at::Generator& generator) { draw_poc(model, model.parameters(), generator); }
+
+void initialise_poc(Transformer& model, at::Generator& generator, const ModelConfig& whole) {
+  Transformer shapes(whole, Precision::fp32, at::kMeta);
+  draw_poc(model, shapes.parameters(), generator);
 }
 
 namespace {

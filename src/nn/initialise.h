@@ -12,8 +12,10 @@ namespace braid {
 at::Generator seeded_generator(int64_t seed);
 
 // PyTorch's own defaults, drawn in the order in which softwarewrighter/mHC-poc draws them, so that the same seed gives
-// bit-equal tensors. The generator is left where that program's data stream begins.
+// bit-equal tensors. The generator is left where that program's data stream begins. Of a model whose depth is cut all is
+// drawn, by the shapes of the `whole` one, and what is here kept.
 void initialise_poc(Transformer& model, at::Generator& generator);
+void initialise_poc(Transformer& model, at::Generator& generator, const ModelConfig& whole);
 
 // Normal(0, 0.02) matrices, the ones that write into the residual stream divided by sqrt(2 L) (GPT-2); norms 1. Each
 // element is a pure function of (seed, parameter name, global element index).

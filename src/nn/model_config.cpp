@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "nn/model_config.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 
 namespace braid {
@@ -20,6 +22,19 @@ void RopeScaling::describe(ConfigSection& s) {
   s.value("rope_beta_slow", beta_slow, "yarn: pairs that turn less often than this are stretched in full [turns]", 0.0);
   s.value("rope_attention", attention,
           "yarn: what queries and keys are multiplied by; 0: 0.1 ln(rope_factor) + 1 [1]", 0.0);
+}
+
+std::vector<LayerRange> ModelConfig::held_ranges() const { return held.empty() ? std::vector<LayerRange>{{0, layers}} : held; }
+
+bool ModelConfig::holds(int64_t layer) const {
+  const std::vector<LayerRange> ranges = held_ranges();
+  return std::any_of(ranges.begin(), ranges.end(), [&](const LayerRange& range) { return range.has(layer); });
+}
+
+int64_t ModelConfig::held_layers() const {
+  int64_t count = 0;
+  for (const LayerRange& range : held_ranges()) count += range.count;
+  return count;
 }
 
 void ModelConfig::describe(ConfigSection& s) {

@@ -21,6 +21,13 @@ struct RopeScaling {
   void describe(ConfigSection& section);
 };
 
+// Neighbouring blocks of a model.
+struct LayerRange {
+  int64_t first = 0, count = 0;
+  int64_t end() const { return first + count; }
+  bool has(int64_t layer) const { return layer >= first && layer < end(); }
+};
+
 struct ModelConfig {
   std::string path;  // folder of a Hugging Face model that a run begins with (experiments/pretrained.h), "" for none
   // poc: LayerNorm, learned positions, GELU, biases (softwarewrighter/mHC-poc).
@@ -43,6 +50,9 @@ struct ModelConfig {
   std::string quantise = "none";  // none | nf4: frozen projections in 4 bits (nn/quantised_weight.h)
   bool double_quantise = true;    // their absmax in 8 bits
   std::vector<std::string> dense_modules = {"lm_head"};  // projections that stay as they are (QuantisedProjections)
+  // Of a model whose depth is cut the layers that are here, in order; empty: all. Embedding and positions are where the first
+  // layer is, the last norm and the head (a tied one as well) where the last is.
+  std::vector<LayerRange> held;
 
   bool is_llama() const { return dialect == "llama"; }
   int64_t head_width() const { return own_head_width > 0 ? own_head_width : width / heads; }
@@ -53,6 +63,12 @@ struct ModelConfig {
   bool is_paper_form() const { return connection_form == "paper"; }
   // The paper's form of one stream is the plain residual.
   bool has_streams() const { return residual != "residual" && !(is_paper_form() && streams == 1); }
+
+  bool holds(int64_t layer) const;
+  bool holds_embedding() const { return holds(0); }
+  bool holds_head() const { return holds(layers - 1); }
+  std::vector<LayerRange> held_ranges() const;
+  int64_t held_layers() const;
 
   // Matrices that are made doubly stochastic in one of several ways, and those that iterations of Sinkhorn make.
   bool has_manifold() const { return residual == "mhc" && is_paper_form(); }

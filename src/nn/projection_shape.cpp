@@ -33,7 +33,10 @@ std::vector<ProjectionShape> projection_shapes(const ModelConfig& config) {
     throw UsageError(str("model.dialect is ", config.dialect, ": only llama has named projections"));
   }
   std::vector<ProjectionShape> all;
-  for (int64_t layer = 0; layer < config.layers; ++layer) add_layer(all, config, layer);
+  for (const LayerRange& range : config.held_ranges()) {
+    for (int64_t layer = range.first; layer < range.end(); ++layer) add_layer(all, config, layer);
+  }
+  if (!config.holds_head()) return all;
   const char* weight = config.tie_embeddings ? "embedding.weight" : "head.weight";
   all.push_back({"lm_head", "lm_head", -1, weight, 0, config.vocabulary, config.width});
   return all;

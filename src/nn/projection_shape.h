@@ -25,7 +25,7 @@ struct ProjectionShape {
   std::string published() const { return (layer < 0 ? "" : "model.") + module; }
 };
 
-// All projections in the order of the layers; lm_head last, also where it is the embedding. UsageError: another
+// All projections that are here in the order of the layers; lm_head last, also where it is the embedding. UsageError: another
 // dialect.
 std::vector<ProjectionShape> projection_shapes(const ModelConfig& config);
 

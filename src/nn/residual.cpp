@@ -11,7 +11,8 @@ namespace {
 
 class PlainResidual final : public ResidualConnection {
  public:
-  ResidualState enter(const at::Tensor& h) override { return {{}, h}; }
+  at::Tensor spread(const at::Tensor& h) override { return h; }
+  ResidualState resume(const at::Tensor& carried, int64_t) override { return {{}, carried}; }
   ResidualState advance(const ResidualState&, const at::Tensor& output, int64_t) override { return {{}, output}; }
   at::Tensor leave(const ResidualState& state) override { return state.input; }
   ResidualState add(const ResidualState& state, const at::Tensor& y, int64_t) override { return {{}, state.input + y}; }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // How sublayers are joined along depth. The transformer sees only this interface:
 //   state = enter(h); for each sublayer i: state = advance(state, F_i(state.input), i); h = leave(state)
+// or, where only some of the layers are here (ModelConfig::held), of each run of them: state = resume(carried, first), advance
+// as above, and what is carried on,
 // so that a connection may keep several streams, and may fuse the write of sublayer i with the read of i + 1. A sublayer
 // is a whole block with its inner skips, or one of a block's two parts without (sublayers_per_block).
 #pragma once
@@ -34,7 +36,12 @@ class ResidualConnection {
 
   virtual int64_t sublayers_per_block() const { return 1; }
 
-  virtual ResidualState enter(const at::Tensor& h) = 0;
+  ResidualState enter(const at::Tensor& h) { return resume(spread(h), 0); }
+  // h [B, T, D] as it begins to go along depth (ResidualState::carried).
+  virtual at::Tensor spread(const at::Tensor& h) = 0;
+  // What the sublayer reads of what goes along depth.
+  virtual ResidualState resume(const at::Tensor& carried, int64_t sublayer) = 0;
+  // Behind the last sublayer of a run the state has no more than what is carried on.
   virtual ResidualState advance(const ResidualState& state, const at::Tensor& output, int64_t sublayer) = 0;
   virtual at::Tensor leave(const ResidualState& state) = 0;
   // Adds y, of the shape of state.carried(), before sublayer i reads: where y is zero, the same state to the bit.
@@ -44,11 +51,11 @@ class ResidualConnection {
   // keeps all, 0 takes the interval of the least memory (nn/connection_functions.h). Changes nothing without streams.
   virtual void keep_streams_every(int64_t) {}
 
-  // [sublayers, S, S], fp32 or double: how the streams are mixed at each sublayer; undefined without streams. Where that depends
+  // [sublayers, S, S], fp32 or double: how the streams are mixed at each sublayer that is here; undefined without streams. Where that depends
   // on the token: the mean over the tokens seen since begin_step, NaN before the first.
   virtual at::Tensor mixing() const { return {}; }
   virtual bool mixes_by_token() const { return false; }
-  virtual int64_t mixing_count() const { return 0; }  // sublayers
+  virtual int64_t mixing_count() const { return 0; }  // sublayers of the model
 };
 
 // One stream: the next input is the sublayer's output (blocks have their own inner skips).

@@ -88,10 +88,10 @@ CoefficientShapes coefficient_shapes(const ModelConfig& config) {
 int64_t connection_elements(const ModelConfig& config) {
   if (!config.has_streams()) return 0;
   const int64_t S = config.streams;
-  if (!config.is_paper_form()) return config.layers * 3 * S * S;
+  if (!config.is_paper_form()) return config.held_layers() * 3 * S * S;
   const CoefficientShapes one = coefficient_shapes(config);
-  const int64_t exit = config.stream_exit == "learned" ? S * config.width * S + 1 + S : 0;
-  return 2 * config.layers * (product_of(one.projection) + product_of(one.scale) + product_of(one.bias)) + exit;
+  const int64_t exit = config.stream_exit == "learned" && config.holds_head() ? S * config.width * S + 1 + S : 0;
+  return 2 * config.held_layers() * (product_of(one.projection) + product_of(one.scale) + product_of(one.bias)) + exit;
 }
 
 TokenCoefficients token_coefficients(const at::Tensor& X, const CoefficientWeights& weights, const ModelConfig& config) {

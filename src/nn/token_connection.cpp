@@ -8,11 +8,6 @@ namespace braid {
 
 namespace {
 
-std::vector<int64_t> stacked_shape(int64_t count, std::vector<int64_t> shape) {
-  shape.insert(shape.begin(), count);
-  return shape;
-}
-
 // Autograd adds to the parameter's own slot.
 at::Tensor leaf_of(Parameter& parameter, int64_t index) {
   at::Tensor leaf = parameter.master.select(0, index).detach();
@@ -24,17 +19,9 @@ at::Tensor leaf_of(Parameter& parameter, int64_t index) {
 
 }  // namespace
 
-TokenConnection::Stacked TokenConnection::add_stacked(ParameterSet& set, const std::string& name, int64_t count,
-                                                      const CoefficientShapes& shapes) {
-  const auto add = [&](const char* part, const std::vector<int64_t>& shape) {
-    return &set.add(name + part, stacked_shape(count, shape));
-  };
-  return {add("projection", shapes.projection), add("scale", shapes.scale), add("bias", shapes.bias)};
-}
-
 std::vector<CoefficientWeights> TokenConnection::leaves_of(const Stacked& stacked) {
   std::vector<CoefficientWeights> all;
-  for (int64_t i = 0; i < stacked.bias->shape.front(); ++i) {
+  for (int64_t i = 0; i < stacked.bias->slice.shape.front(); ++i) {
     all.push_back({leaf_of(*stacked.projection, i), leaf_of(*stacked.scale, i), leaf_of(*stacked.bias, i)});
   }
   return all;
@@ -42,12 +29,15 @@ std::vector<CoefficientWeights> TokenConnection::leaves_of(const Stacked& stacke
 
 TokenConnection::TokenConnection(ParameterSet& set, const ModelConfig& config)
     : config_(config),
-      sublayers_(2 * config.layers),
-      stacked_(add_stacked(set, "mix.", sublayers_, coefficient_shapes(config))) {
+      rows_(config, 2) {
   const int64_t S = config.streams;
+  const CoefficientShapes one = coefficient_shapes(config);
+  stacked_ = {&rows_.add(set, "mix.projection", one.projection), &rows_.add(set, "mix.scale", one.scale),
+              &rows_.add(set, "mix.bias", one.bias)};
   if (has_fused_connections(config)) fused_.emplace(config);
-  if (config.stream_exit == "learned")
-    exit_ = add_stacked(set, "mix.exit.", 1, {{S * config.width, S}, {1, 1}, {1, S}});
+  if (config.stream_exit != "learned" || !config.holds_head()) return;
+  exit_ = {&set.add("mix.exit.projection", {1, S * config.width, S}), &set.add("mix.exit.scale", {1, 1, 1}),
+           &set.add("mix.exit.bias", {1, 1, S})};
 }
 
 void TokenConnection::begin_step() {
@@ -55,7 +45,7 @@ void TokenConnection::begin_step() {
   weights_ = leaves_of(stacked_);
   if (exit_.bias) exit_weights_ = leaves_of(exit_);
   mixing_sum_ =
-      at::zeros({sublayers_, config_.streams, config_.streams}, stacked_.bias->master.options().dtype(at::kDouble));
+      at::zeros({rows_.here(), config_.streams, config_.streams}, stacked_.bias->master.options().dtype(at::kDouble));
   tokens_ = 0;
 }
 
@@ -70,16 +60,21 @@ void TokenConnection::keep_streams_every(int64_t interval) {
   if (fused_) fused_->keep_every(stream_interval(config_, interval));
 }
 
-ResidualState TokenConnection::enter(const at::Tensor& h) {
-  tokens_ += h.size(0) * h.size(1);
-  return seen(h.unsqueeze(2).expand({h.size(0), h.size(1), config_.streams, h.size(2)}).contiguous(), 0);
+at::Tensor TokenConnection::spread(const at::Tensor& h) {
+  return h.unsqueeze(2).expand({h.size(0), h.size(1), config_.streams, h.size(2)}).contiguous();
 }
 
-// The streams and what `sublayer` reads of them; behind the last one, what leaves.
+ResidualState TokenConnection::resume(const at::Tensor& carried, int64_t sublayer) {
+  if (rows_.row_of(sublayer) == 0) tokens_ += carried.size(0) * carried.size(1);
+  return seen(carried, sublayer);
+}
+
+// The streams and what `sublayer` reads of them, where it is here; behind the last one, what leaves.
 ResidualState TokenConnection::seen(const at::Tensor& streams, int64_t sublayer) {
-  if (sublayer == sublayers_) return {streams, leaving(streams)};
-  if (fused_) return fused_->see(streams, weights_[size_t(sublayer)]);
-  const TokenCoefficients c = token_coefficients(streams, weights_[size_t(sublayer)], config_);
+  if (sublayer == rows_.all()) return {streams, leaving(streams)};
+  if (!rows_.has(sublayer)) return {streams, {}};
+  if (fused_) return fused_->see(streams, weights_of(sublayer));
+  const TokenCoefficients c = token_coefficients(streams, weights_of(sublayer), config_);
   return {streams, read_streams(streams, c.read), c.write, c.mix};
 }
 
@@ -91,8 +86,8 @@ at::Tensor TokenConnection::leaving(const at::Tensor& streams) const {
 
 ResidualState TokenConnection::advance(const ResidualState& state, const at::Tensor& output, int64_t sublayer) {
   const at::Tensor f = output.to(state.streams.scalar_type());
-  mixing_sum_.select(0, sublayer).add_(state.mix.detach().flatten(0, 1).sum(0, false, at::kDouble));
-  if (fused_ && sublayer + 1 < sublayers_) return fused_->write_and_see(state, f, weights_[size_t(sublayer) + 1]);
+  mixing_sum_.select(0, rows_.row_of(sublayer)).add_(state.mix.detach().flatten(0, 1).sum(0, false, at::kDouble));
+  if (fused_ && rows_.has(sublayer + 1)) return fused_->write_and_see(state, f, weights_of(sublayer + 1));
   return seen(write_streams(state.streams, state.mix, state.write, f), sublayer + 1);
 }
 

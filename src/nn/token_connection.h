@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "nn/connection_functions.h"
+#include "nn/depth_rows.h"
 #include "nn/residual.h"
 #include "nn/token_coefficients.h"
 
@@ -23,30 +24,31 @@ class TokenConnection final : public ResidualConnection {
   void begin_step() override;
   void end_backward() override;
   int64_t sublayers_per_block() const override { return 2; }
-  ResidualState enter(const at::Tensor& h) override;
+  at::Tensor spread(const at::Tensor& h) override;
+  ResidualState resume(const at::Tensor& carried, int64_t sublayer) override;
   ResidualState advance(const ResidualState& state, const at::Tensor& output, int64_t sublayer) override;
   at::Tensor leave(const ResidualState& state) override { return state.input; }
   ResidualState add(const ResidualState& state, const at::Tensor& y, int64_t sublayer) override;
   at::Tensor mixing() const override { return mixing_sum_ / double(tokens_); }
   bool mixes_by_token() const override { return true; }
-  int64_t mixing_count() const override { return sublayers_; }
+  int64_t mixing_count() const override { return rows_.all(); }
   void keep_streams_every(int64_t interval) override;
 
  private:
   struct Stacked {
-    Parameter *projection, *scale, *bias;  // [sublayers, ...]
+    Parameter *projection, *scale, *bias;  // [sublayers, ...], of those that are here
   };
-  static Stacked add_stacked(ParameterSet& set, const std::string& name, int64_t count, const CoefficientShapes& shapes);
   static std::vector<CoefficientWeights> leaves_of(const Stacked& stacked);
+  const CoefficientWeights& weights_of(int64_t sublayer) const { return weights_[size_t(rows_.row_of(sublayer))]; }
   ResidualState seen(const at::Tensor& streams, int64_t sublayer);
   at::Tensor leaving(const at::Tensor& streams) const;
 
   ModelConfig config_;
-  int64_t sublayers_;
+  DepthRows rows_;
   Stacked stacked_, exit_{};
   std::vector<CoefficientWeights> weights_, exit_weights_;  // autograd leaves, whose gradients are the parameters'
   std::optional<FusedConnections> fused_;
-  at::Tensor mixing_sum_;  // [sublayers, S, S] over tokens, double: each rounding of a sum would be the same one
+  at::Tensor mixing_sum_;  // [rows, S, S] over tokens, double: each rounding of a sum would be the same one
   int64_t tokens_ = 0;
 };
 

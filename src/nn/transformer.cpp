@@ -17,25 +17,36 @@ void assign_groups(ParameterSet& set) {
 
 Transformer::Transformer(const ModelConfig& config, Precision precision, const at::Device& device, Weights weights)
     : config_(config), device_(device) {
-  if (!config.is_llama()) embedding_.positions = &parameters_.add("positions", {config.context, config.width});
-  embedding_.tokens = &parameters_.add("embedding.weight", {config.vocabulary, config.width});
+  if (config.holds_embedding()) add_embedding();
   for (int64_t layer = 0; layer < config.layers; ++layer) {
-    blocks_.push_back(make_block(parameters_, "blocks." + std::to_string(layer), config));
+    const bool here = config.holds(layer);
+    blocks_.push_back(here ? make_block(parameters_, "blocks." + std::to_string(layer), config) : Block());
   }
   residual_ = make_residual(parameters_, config);
-  final_norm_ = config.is_llama() ? make_rms_norm(parameters_, "ln_f", config.width, config.norm_epsilon)
-                                  : make_layer_norm(parameters_, "ln_f", config.width, config.norm_epsilon);
-  if (config.tie_embeddings) {
-    embedding_.tokens->contributions = 2;
-    head_.source = std::make_shared<DenseWeight>(*embedding_.tokens);
-  } else {
-    head_ = make_linear(parameters_, "head", config.width, config.vocabulary, false);
-  }
+  if (config.holds_head()) add_head();
   assign_groups(parameters_);
   if (config.is_quantised() && weights != Weights::frozen) throw Error("a quantised model is not trained itself");
   if (config.is_quantised()) leave_out_quantised();
   weights == Weights::frozen ? parameters_.allocate_frozen(precision, device) : parameters_.allocate(precision, device);
   set_output_types(precision);
+}
+
+void Transformer::add_embedding() {
+  if (!config_.is_llama()) embedding_.positions = &parameters_.add("positions", {config_.context, config_.width});
+  embedding_.tokens = &parameters_.add("embedding.weight", {config_.vocabulary, config_.width});
+}
+
+void Transformer::add_head() {
+  final_norm_ = config_.is_llama() ? make_rms_norm(parameters_, "ln_f", config_.width, config_.norm_epsilon)
+                                   : make_layer_norm(parameters_, "ln_f", config_.width, config_.norm_epsilon);
+  if (!config_.tie_embeddings) {
+    head_ = make_linear(parameters_, "head", config_.width, config_.vocabulary, false);
+    return;
+  }
+  Parameter* weight = embedding_.tokens;
+  if (!weight) weight = &parameters_.add("embedding.weight", {config_.vocabulary, config_.width});
+  weight->contributions = embedding_.tokens ? 2 : 1;
+  head_.source = std::make_shared<DenseWeight>(*weight);
 }
 
 // A packed weight is stored as a whole or not at all.
@@ -61,7 +72,7 @@ void Transformer::begin_step() {
 void Transformer::end_backward() { residual_->end_backward(); }
 
 std::string Transformer::attention_backend(int64_t batch) const {
-  const Attention& attention = blocks_.front().attention;
+  const Attention& attention = blocks_[size_t(config_.held_ranges().front().first)].attention;
   const auto options = at::TensorOptions().device(device_).dtype(compute_type(parameters_.precision()));
   return braid::attention_backend(
       attention.kind, at::empty({batch, attention.heads, config_.context, attention.head_width}, options));
@@ -71,10 +82,8 @@ void Transformer::show(int64_t depth, const ResidualState& state) const {
   if (observer_) observer_(depth, state.carried());
 }
 
-at::Tensor Transformer::run_blocks(const at::Tensor& h, const AttentionContext& context) {
-  ResidualState state = residual_->enter(h);
-  show(0, state);
-  for (int64_t layer = 0; layer < config_.layers; ++layer) {
+ResidualState Transformer::run_blocks(ResidualState state, const LayerRange& layers, const AttentionContext& context) {
+  for (int64_t layer = layers.first; layer < layers.end(); ++layer) {
     const Block& block = blocks_[layer];
     state = with_addition(*residual_, state, block_input_, layer, nullptr);
     const auto pass = [&](int64_t sublayer, const BlockBody& body) {
@@ -91,18 +100,31 @@ at::Tensor Transformer::run_blocks(const at::Tensor& h, const AttentionContext& 
            [&block, which, context](const at::Tensor& x) { return run_sublayer(x, block, which, context); });
     }
   }
-  return residual_->leave(state);
+  return state;
 }
 
-at::Tensor Transformer::hidden(const at::Tensor& ids, const AttentionContext& given) {
+at::Tensor Transformer::run_layers(const at::Tensor& input, const LayerRange& layers, const AttentionContext& given) {
+  const bool first = layers.first == 0, last = layers.end() == config_.layers;
   AttentionContext context = given;
-  if (!context.position_ids.defined()) context.position_ids = at::arange(ids.size(1), ids.options());
+  if (!context.position_ids.defined()) context.position_ids = at::arange(input.size(1), input.options().dtype(at::kLong));
   if (config_.is_llama()) {
     context.rotary = rotary_table(context.position_ids, config_, master_type(parameters_.precision()));
   }
-  if (block_input_) block_input_->enter(tokens_of(ids, context.segments), nullptr);
-  const at::Tensor h = embed(ids, embedding_, context.position_ids);
-  return normalise(run_blocks(h, context), final_norm_);
+  if (first && block_input_) block_input_->enter(tokens_of(input, context.segments), nullptr);
+  ResidualState state = first ? residual_->enter(embed(input, embedding_, context.position_ids))
+                              : residual_->resume(input, layers.first * residual_->sublayers_per_block());
+  if (first) show(0, state);
+  state = run_blocks(std::move(state), layers, context);
+  return last ? normalise(residual_->leave(state), final_norm_) : state.carried();
+}
+
+std::vector<int64_t> Transformer::carried_shape(int64_t samples, int64_t tokens) const {
+  if (!config_.has_streams()) return {samples, tokens, config_.width};
+  return {samples, tokens, config_.streams, config_.width};
+}
+
+at::Tensor Transformer::hidden(const at::Tensor& ids, const AttentionContext& context) {
+  return run_layers(ids, {0, config_.layers}, context);
 }
 
 at::Tensor Transformer::logits(const at::Tensor& ids, const AttentionContext& context) {
@@ -111,7 +133,11 @@ at::Tensor Transformer::logits(const at::Tensor& ids, const AttentionContext& co
 
 at::Tensor Transformer::loss(const at::Tensor& ids, const at::Tensor& targets, double scale, LossTotals& totals,
                              const AttentionContext& context) {
-  const at::Tensor rows = logits(ids, context).view({-1, config_.vocabulary});
+  return loss_of(hidden(ids, context), targets, scale, totals);
+}
+
+at::Tensor Transformer::loss_of(const at::Tensor& hidden, const at::Tensor& targets, double scale, LossTotals& totals) {
+  const at::Tensor rows = linear(hidden, head_).view({-1, config_.vocabulary});
   if (logit_loss_) return logit_loss_(rows, targets.reshape(-1), scale, totals);
   return cross_entropy(rows, targets.reshape(-1), scale, totals);
 }

@@ -38,6 +38,15 @@ class Transformer {
   void begin_step();
   void end_backward();
 
+  // Some neighbouring layers of a pass: from ids [B, T] int64, where `layers` begins with the first one, or from what goes along
+  // depth before them (ResidualState::carried), in master type; to what goes along behind them or, behind the last one, to the
+  // last norm's output [B, T, D] in compute type.
+  at::Tensor run_layers(const at::Tensor& input, const LayerRange& layers, const AttentionContext& context = {});
+  // What run_layers asks for and gives between layers, for so many samples.
+  std::vector<int64_t> carried_shape(int64_t samples, int64_t tokens) const;
+  // Of the last norm's output.
+  at::Tensor loss_of(const at::Tensor& hidden, const at::Tensor& targets, double scale, LossTotals& totals);
+
   // ids [B, T] int64 to the last norm's output [B, T, D] in compute type.
   at::Tensor hidden(const at::Tensor& ids, const AttentionContext& context = {});
   // ids [B, T] to logits [B, T, V] in compute type.
@@ -51,7 +60,7 @@ class Transformer {
   ResidualConnection& residual() { return *residual_; }
   // For what attaches to layers from outside: adapters, other sources of weights.
   Embedding& embedding() { return embedding_; }
-  std::vector<Block>& blocks() { return blocks_; }
+  std::vector<Block>& blocks() { return blocks_; }  // of every layer; empty ones of those that are not here
   Linear& head() { return head_; }
   const Norm& final_norm() const { return final_norm_; }
   // What computes attention for `batch` samples of the configured length (attention_backend).
@@ -68,8 +77,10 @@ class Transformer {
   int64_t depths() const { return config_.layers * residual_->sublayers_per_block() + 1; }  // places it is shown
 
  private:
-  at::Tensor run_blocks(const at::Tensor& h, const AttentionContext& context);
+  ResidualState run_blocks(ResidualState state, const LayerRange& layers, const AttentionContext& context);
   void show(int64_t depth, const ResidualState& state) const;
+  void add_embedding();
+  void add_head();
   void leave_out_quantised();
   void set_output_types(Precision precision);
 

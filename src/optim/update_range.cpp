@@ -24,11 +24,11 @@ std::vector<UpdateRange> whole_ranges(ParameterSet& parameters) {
 
 namespace {
 
-// All of a range's gradient where its parts are all of that kind, else of one part after the other.
-std::vector<at::Tensor> gradients_of(const UpdateRange& range, bool cut) {
+// All of a range's gradient where its parts are all wanted, else of one part after the other.
+std::vector<at::Tensor> gradients_of(const UpdateRange& range, const ParameterFilter& wanted) {
   std::vector<at::Tensor> gradients;
   for (const ParameterPart& part : range.parts) {
-    if (part.parameter->is_whole() != cut) gradients.push_back(range.gradient.narrow(0, part.offset, part.count));
+    if (wanted(*part.parameter)) gradients.push_back(range.gradient.narrow(0, part.offset, part.count));
   }
   if (gradients.size() == range.parts.size()) return {range.gradient};
   return gradients;
@@ -36,10 +36,10 @@ std::vector<at::Tensor> gradients_of(const UpdateRange& range, bool cut) {
 
 }  // namespace
 
-at::Tensor gradient_squares(const std::vector<UpdateRange>& ranges, bool cut) {
+at::Tensor gradient_squares(const std::vector<UpdateRange>& ranges, const ParameterFilter& wanted) {
   std::vector<at::Tensor> gradients;
   for (const UpdateRange& range : ranges) {
-    for (at::Tensor& gradient : gradients_of(range, cut)) gradients.push_back(std::move(gradient));
+    for (at::Tensor& gradient : gradients_of(range, wanted)) gradients.push_back(std::move(gradient));
   }
   if (!gradients.empty() && gradients.front().is_cuda()) {
     std::vector<at::Tensor> norms;

@@ -4,6 +4,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <functional>
 #include <vector>
 
 #include "nn/parameter.h"
@@ -29,8 +30,8 @@ struct UpdateRange {
 // All of a set that holds its flat buffers, a range for each group.
 std::vector<UpdateRange> whole_ranges(ParameterSet& parameters);
 
-// The sum of the gradients' squares of parameters that are cut over ranks, or of those that are whole, a scalar in double
-// on the device.
-at::Tensor gradient_squares(const std::vector<UpdateRange>& ranges, bool cut);
+// The sum of the gradients' squares of parameters that `wanted` says, a scalar in double on the device.
+using ParameterFilter = std::function<bool(const Parameter&)>;
+at::Tensor gradient_squares(const std::vector<UpdateRange>& ranges, const ParameterFilter& wanted);
 
 }  // namespace braid

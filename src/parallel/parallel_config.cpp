@@ -14,6 +14,11 @@ void ParallelConfig::describe(ConfigSection& s) {
           "stages: so many ranks hold one copy of the model between them, each some of its blocks, and hand activations on; 1: "
           "each holds all blocks [ranks]",
           1, 4096);
+  s.choice("schedule", schedule, {"gpipe", "1f1b", "interleaved"},
+           "in which order stages pass micro-batches (train.micro_batch) on: all forward, then all backward; a backward pass "
+           "after each forward pass once all stages work, which keeps fewer; the same with several runs of blocks to a stage, "
+           "which waits less and sends more");
+  s.value("virtual_stages", virtual_stages, "interleaved: runs of blocks of each stage [runs]", 2, 1024);
   s.value("context", context,
           "so many ranks share the tokens of every sample, and keys and values go round them; 1: each sees whole samples "
           "[ranks]",

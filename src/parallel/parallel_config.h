@@ -7,6 +7,7 @@
 
 #include "base/config.h"
 #include "comm/mesh.h"
+#include "parallel/pipeline_schedule.h"
 
 namespace braid {
 
@@ -18,10 +19,15 @@ struct ParallelConfig {
   // Ranks that hold one copy of the model between them: stages of blocks, parts of each sample's tokens, parts of each
   // block (tensor_parallel.h).
   int64_t pipeline = 1, context = 1, tensor = 1;
+  std::string schedule = "1f1b";  // gpipe | 1f1b | interleaved
+  int64_t virtual_stages = 2;     // interleaved: runs of layers to a stage
   std::string shard = "none";  // none | optimizer | gradients | parameters
 
   Sharding sharding() const;
   MeshShape mesh() const { return {pipeline, context, tensor}; }
+  PipelineShape pipeline_shape() const {
+    return {pipeline, schedule, pipeline > 1 && schedule == "interleaved" ? virtual_stages : 1};
+  }
   void describe(ConfigSection& section);
 };
 

@@ -98,12 +98,13 @@ void cut_block(Block& block, const ModelConfig& whole, const Cut& cut, Communica
 
 void cut_vocabulary(Transformer& model, const ModelConfig& whole, const Cut& cut, Communicator& comm) {
   Embedding& embedding = model.embedding();
-  cut.rows(*embedding.tokens, whole.vocabulary);
+  if (embedding.tokens) cut.rows(*embedding.tokens, whole.vocabulary);
   embedding.complete = [&comm](at::Tensor& rows) { comm.all_reduce(buffer_of(rows), ReduceOp::sum).wait(); };
+  if (!whole.holds_head()) return;
   Linear& head = model.head();
-  if (!whole.tie_embeddings) cut.rows(weight_of(head), whole.vocabulary);
+  if (&weight_of(head) != embedding.tokens) cut.rows(weight_of(head), whole.vocabulary);
   head.partition.enter = [&comm](const at::Tensor& x) { return sum_backward(x, comm); };
-  const VocabularyPart part{embedding.tokens->slice.origin[0], whole.vocabulary};
+  const VocabularyPart part{weight_of(head).slice.origin[0], whole.vocabulary};
   model.judge_logits([part, &comm](const at::Tensor& logits, const at::Tensor& targets, double scale, LossTotals& totals) {
     return vocabulary_cross_entropy(logits, part, targets, scale, totals, comm);
   });
@@ -114,7 +115,9 @@ void cut_vocabulary(Transformer& model, const ModelConfig& whole, const Cut& cut
 void join_tensor_parts(Transformer& model, const ModelConfig& whole, Communicator& comm) {
   if (comm.size() == 1) return;
   const Cut cut(comm.rank(), comm.size());
-  for (Block& block : model.blocks()) cut_block(block, whole, cut, comm);
+  for (const LayerRange& range : whole.held_ranges()) {
+    for (int64_t layer = range.first; layer < range.end(); ++layer) cut_block(model.blocks()[size_t(layer)], whole, cut, comm);
+  }
   cut_vocabulary(model, whole, cut, comm);
 }
 

@@ -42,20 +42,35 @@ void add_sharded(Traffic& traffic, ParameterSet& parameters, Sharding sharding, 
 }
 
 // Each block sums behind attention and MLP in forward, before them in backward; the embedding fills its rows in, the head
-// sums in backward, the loss exchanges a maximum and, in double, three sums a row and one a pass.
+// sums in backward, the loss exchanges a maximum and, in double, three sums a row and one a pass; where they are.
 int64_t tensor_bytes(const ModelConfig& m, Precision precision, const StepShape& step) {
   const int64_t rows = step.samples * m.context, stream = bytes_of(master_type(precision));
   const int64_t compute = bytes_of(compute_type(precision));
-  const int64_t forward = 2 * m.layers * (step.recompute ? 2 : 1), backward = 2 * m.layers + 1;
-  const int64_t loss = rows * (stream + 3 * 8) + step.passes * 8;
-  return rows * m.width * ((forward + backward) * compute + stream) + loss;
+  const int64_t forward = 2 * m.held_layers() * (step.recompute ? 2 : 1), backward = 2 * m.held_layers() + (m.holds_head() ? 1 : 0);
+  const int64_t loss = m.holds_head() ? rows * (stream + 3 * 8) + step.passes * 8 : 0;
+  return rows * m.width * ((forward + backward) * compute + (m.holds_embedding() ? stream : 0)) + loss;
+}
+
+// To and from the stage behind each run of layers but the last, and that before each but the first.
+int64_t message_bytes(const ModelConfig& m, Precision precision, const StepShape& step) {
+  int64_t messages = 0;
+  for (const LayerRange& run : m.held_ranges()) messages += (run.first > 0 ? 2 : 0) + (run.end() < m.layers ? 2 : 0);
+  return messages * step.samples * m.context * m.width * (m.has_streams() ? m.streams : 1) * bytes_of(master_type(precision));
+}
+
+// An embedding that is the head as well, there and back between the first stage and the last.
+int64_t tied_bytes(ParameterSet& parameters, const ModelConfig& m) {
+  if (!m.tie_embeddings || !(m.holds_embedding() || m.holds_head())) return 0;
+  return 2 * parameters.named("embedding.weight").elements() * bytes_of(master_type(parameters.precision()));
 }
 
 // The step's losses, flags and norm, of all ranks. Of those that share the batch how many targets there are; where mixing
-// matrices differ between tokens, their mean and how many tokens it is of.
-int64_t sum_bytes(const ModelConfig& m, int64_t data_ranks) {
-  const int64_t mixing = m.has_streams() && m.is_paper_form() ? 1 + 2 * m.layers * m.streams * m.streams : 0;
-  return 8 * (8 + (data_ranks > 1 ? 1 + mixing : 0));
+// matrices differ between tokens, their mean and how many tokens it is of. Stages tell each other of their mixing matrices.
+int64_t sum_bytes(const ModelConfig& m, Precision precision, int64_t data_ranks, int64_t stages) {
+  const int64_t matrix = m.has_streams() ? m.streams * m.streams : 0;
+  const int64_t mixing = matrix > 0 && m.is_paper_form() ? 8 * (1 + 2 * m.layers * matrix) : 0;
+  const int64_t of_stages = m.is_paper_form() ? mixing : m.layers * matrix * bytes_of(master_type(precision));
+  return 8 * 8 + (data_ranks > 1 ? 8 + mixing : 0) + (stages > 1 ? of_stages : 0);
 }
 
 }  // namespace
@@ -68,8 +83,16 @@ Traffic step_traffic(ParameterSet& parameters, const ModelConfig& whole, const P
   } else if (data_ranks > 1) {
     add_sharded(traffic, parameters, parallel.sharding(), data_ranks, whole.layers, step.passes);
   }
-  if (parallel.tensor > 1) traffic.activations = tensor_bytes(whole, parameters.precision(), step);
-  if (data_ranks * parallel.tensor > 1) traffic.sums = sum_bytes(whole, data_ranks);
+  const Precision precision = parameters.precision();
+  const ModelConfig stage = stage_share(whole, parallel.pipeline_shape(), step.stage);
+  if (parallel.tensor > 1) traffic.activations = tensor_bytes(stage, precision, step);
+  if (parallel.pipeline > 1) {
+    traffic.messages = message_bytes(stage, precision, step);
+    traffic.gradients += tied_bytes(parameters, stage);
+  }
+  if (data_ranks * parallel.tensor * parallel.pipeline > 1) {
+    traffic.sums = sum_bytes(whole, precision, data_ranks, parallel.pipeline);
+  }
   return traffic;
 }
 

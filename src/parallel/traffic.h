@@ -17,18 +17,20 @@ struct Traffic {
   int64_t gradients = 0;    // summed over data-parallel ranks
   int64_t weights = 0;      // gathered from data-parallel ranks, or sent to them
   int64_t activations = 0;  // summed over tensor-parallel ranks, the loss's sums among them
+  int64_t messages = 0;     // to and from other stages of a pipeline: what goes along depth, and gradients of it
   int64_t sums = 0;         // losses, counts, norms, flags
-  int64_t total() const { return gradients + weights + activations + sums; }
+  int64_t total() const { return gradients + weights + activations + messages + sums; }
 };
 
 struct StepShape {
   int64_t passes = 1;   // micro-batches of the rank with the most samples
   int64_t samples = 1;  // of all of them
   bool recompute = false;
+  int64_t stage = 0;  // of a pipeline
 };
 
 // Of a step without evaluation, checkpoint or layer metrics, of a model whose own weights are all trained. `parameters` are
-// those that one rank holds (tensor_parallel.h), `whole` is the model that they are of.
+// those that one rank holds (tensor_parallel.h, pipeline_schedule.h), `whole` is the model that they are of.
 Traffic step_traffic(ParameterSet& parameters, const ModelConfig& whole, const ParallelConfig& parallel, int64_t data_ranks,
                      const StepShape& step);
 

@@ -25,19 +25,24 @@ void fetch_block_inputs(Transformer& model, const Batch& batch, int64_t first, i
       tokens_of(tensor(batch.tokens), batch.segments.empty() ? at::Tensor() : tensor(batch.segments)));
 }
 
+PipelinePass pass_of(const Transformer& model, const Batch& batch, int64_t first, int64_t count, double scale,
+                     LossTotals& totals) {
+  const auto tensor = [&](const std::vector<int64_t>& ids) { return token_tensor(ids, batch, first, count, model.device()); };
+  PipelinePass pass{tensor(batch.tokens), tensor(batch.targets), {}, scale, &totals};
+  if (batch.segments.empty()) return pass;
+  pass.context.segments = tensor(batch.segments);
+  pass.context.position_ids = tensor(positions_in_segments(batch.segments, batch.length));
+  return pass;
+}
+
 at::Tensor batch_loss(Transformer& model, const Batch& batch, int64_t first, int64_t count, double scale,
                       LossTotals& totals) {
-  const auto tensor = [&](const std::vector<int64_t>& ids) { return token_tensor(ids, batch, first, count, model.device()); };
-  AttentionContext context;
-  if (!batch.segments.empty()) {
-    context.segments = tensor(batch.segments);
-    context.position_ids = tensor(positions_in_segments(batch.segments, batch.length));
-  }
-  return model.loss(tensor(batch.tokens), tensor(batch.targets), scale, totals, context);
+  const PipelinePass pass = pass_of(model, batch, first, count, scale, totals);
+  return model.loss(pass.ids, pass.targets, scale, totals, pass.context);
 }
 
 Evaluation evaluate(Transformer& model, const Dataset& data, int64_t samples, int64_t micro_batch, Communicator& comm,
-                    const BatchLoss& loss) {
+                    const BatchLoss& loss, Pipeline* pipeline) {
   const at::NoGradGuard no_gradient;
   if (data.epoch_size() > 0) samples = std::min(samples, data.epoch_size());
   const Slice mine = slice_of(samples, comm.rank(), comm.size());
@@ -52,8 +57,13 @@ Evaluation evaluate(Transformer& model, const Dataset& data, int64_t samples, in
     const Batch batch = gather(data, idle ? 0 : mine.first + done, count);
     fetch_block_inputs(model, batch, 0, count);
     LossTotals& sums = idle ? nobody : totals;
-    loss ? loss(batch, 0, count, 1.0, sums) : batch_loss(model, batch, 0, count, 1.0, sums);
+    if (pipeline) {
+      pipeline->forward(pass_of(model, batch, 0, count, 1.0, sums));
+    } else {
+      loss ? loss(batch, 0, count, 1.0, sums) : batch_loss(model, batch, 0, count, 1.0, sums);
+    }
   }
+  if (pipeline) pipeline->share(totals);
   if (model.block_input()) model.block_input()->release();
   comm.all_reduce(buffer_of(totals.values), ReduceOp::sum).wait();
   const at::Tensor sums = totals.values.cpu();

@@ -5,6 +5,7 @@
 #include "comm/communicator.h"
 #include "data/dataset.h"
 #include "nn/transformer.h"
+#include "parallel/pipeline.h"
 #include "train/curriculum.h"
 
 namespace braid {
@@ -16,9 +17,9 @@ struct Evaluation {
 };
 
 // Every rank calls it and gets the same answer. `micro_batch` samples at a time, as many on every rank. `loss` instead of
-// batch_loss, where there is one.
+// batch_loss, where there is one; or `pipeline`, of which `model` is a stage.
 Evaluation evaluate(Transformer& model, const Dataset& data, int64_t samples, int64_t micro_batch, Communicator& comm,
-                    const BatchLoss& loss = {});
+                    const BatchLoss& loss = {}, Pipeline* pipeline = nullptr);
 
 // Fetches what the model's blocks read besides their inputs for samples [first, first + count) of a batch, which may be
 // none; nothing where there is no such thing. Collective, until release() of Transformer::block_input.
@@ -27,6 +28,10 @@ void fetch_block_inputs(Transformer& model, const Batch& batch, int64_t first, i
 // tokens or targets of samples [first, first + count) of a batch as a tensor [count, T] on the device.
 at::Tensor token_tensor(const std::vector<int64_t>& ids, const Batch& batch, int64_t first, int64_t count,
                         const at::Device& device);
+
+// Samples [first, first + count) of a batch, which adds to `totals`; see Transformer::loss.
+PipelinePass pass_of(const Transformer& model, const Batch& batch, int64_t first, int64_t count, double scale,
+                     LossTotals& totals);
 
 // Forward and loss of samples [first, first + count) of a batch; see Transformer::loss.
 at::Tensor batch_loss(Transformer& model, const Batch& batch, int64_t first, int64_t count, double scale,

@@ -17,7 +17,9 @@ namespace braid {
 namespace {
 
 int64_t embedding_elements(const ModelConfig& m) {
-  return m.vocabulary * m.width * (m.tie_embeddings ? 1 : 2) + (m.is_llama() ? 0 : m.context * m.width);
+  const int64_t table = m.vocabulary * m.width, positions = m.is_llama() ? 0 : m.context * m.width;
+  const bool own_head = m.holds_head() && !(m.tie_embeddings && m.holds_embedding());
+  return (m.holds_embedding() ? table + positions : 0) + (own_head ? table : 0);
 }
 
 // Norms, biases and connections: all that is no matrix.
@@ -25,7 +27,7 @@ int64_t vector_elements(const ModelConfig& m) {
   const int64_t D = m.width, q = m.query_width(), kv = m.key_value_width();
   const int64_t biases = m.is_llama() ? 0 : (q + 2 * kv) + D + m.mlp_width + D;
   const int64_t norms = m.is_llama() ? 2 * D : 4 * D;
-  return m.layers * (biases + norms) + connection_elements(m) + norms / 2;
+  return m.held_layers() * (biases + norms) + connection_elements(m) + (m.holds_head() ? norms / 2 : 0);
 }
 
 }  // namespace
@@ -33,7 +35,7 @@ int64_t vector_elements(const ModelConfig& m) {
 int64_t count_parameters(const ModelConfig& m) {
   const int64_t D = m.width, q = m.query_width(), kv = m.key_value_width();
   const int64_t attention = (q + 2 * kv) * D + D * q, mlp = (m.is_llama() ? 3 : 2) * D * m.mlp_width;
-  return m.layers * (attention + mlp) + embedding_elements(m) + vector_elements(m);
+  return m.held_layers() * (attention + mlp) + embedding_elements(m) + vector_elements(m);
 }
 
 namespace {
@@ -41,22 +43,24 @@ namespace {
 // In the paper's form each sublayer's streams where they are kept, a segment of them while it is computed again, what the
 // sublayer reads and writes, and a few copies of its mixing matrices.
 int64_t stream_bytes_per_token(const ModelConfig& m, int64_t wanted_interval) {
-  const int64_t streams = m.streams * m.width, sublayers = 2 * m.layers;
+  const int64_t streams = m.streams * m.width, sublayers = 2 * m.held_layers();
   if (!m.has_streams()) return 0;
-  if (!m.is_paper_form()) return m.layers * 4 * 2 * streams;
+  if (!m.is_paper_form()) return m.held_layers() * 4 * 2 * streams;
   const int64_t interval = stream_interval(m, wanted_interval);
   const int64_t kept = (sublayers + interval - 1) / interval, again = interval > 1 ? interval : 0;
   return 4 * ((kept + again) * streams + sublayers * (2 * m.width + 4 * m.streams * m.streams));
 }
 
-// Bytes that autograd keeps for one token: inputs of products in compute type, norms and residuals in fp32.
-int64_t activation_bytes_per_token(const ModelConfig& m, const TrainConfig& train, int64_t compute) {
+// Bytes that autograd keeps for one token: inputs of products in compute type, norms and residuals in fp32. Of so many
+// micro-batches at a time, of which a stage of several runs of layers has parts.
+int64_t activation_bytes_per_token(const ModelConfig& m, const TrainConfig& train, int64_t compute, double at_a_time) {
   const int64_t D = m.width, q = m.query_width(), kv = m.key_value_width();
   const int64_t products = D + q + (q + 2 * kv) + (m.is_llama() ? 4 : 2) * m.mlp_width;
   const int64_t scores = m.attention == "standard" ? 3 * m.heads * m.context : 0;
   const int64_t block = compute * products + 4 * scores + 4 * 4 * D, input = 4 * D;
-  const int64_t blocks = train.recompute ? m.layers * input + block : m.layers * block;
-  return blocks + stream_bytes_per_token(m, train.stream_interval) + 2 * compute * m.vocabulary;
+  const int64_t blocks = m.held_layers() * (train.recompute ? input : block), logits = m.holds_head() ? m.vocabulary : 0;
+  const int64_t kept = blocks + stream_bytes_per_token(m, train.stream_interval) + 2 * compute * logits;
+  return int64_t(double(kept) * at_a_time) + (train.recompute ? block : 0);
 }
 
 // The same of a hash memory: rows and a value for each layer; for each stream what it reads, key, both norms' results,
@@ -98,7 +102,7 @@ TrainedElements trained_elements(const ModelConfig& m, const LoraConfig& lora, c
   const int64_t added = added_elements(m, lora, memory), dense = hash_memory_dense_elements(m, memory);
   TrainedElements e{added, lora.dora ? added : dense, dense, 0};
   if (!trains_model(lora, memory)) return e;
-  const int64_t embeddings = embedding_elements(m), head = m.tie_embeddings ? 0 : m.vocabulary * m.width;
+  const int64_t embeddings = embedding_elements(m), head = m.tie_embeddings || !m.holds_head() ? 0 : m.vocabulary * m.width;
   e.whole = vector_elements(m);
   e.spread += count_parameters(m) - e.whole;
   e.wide += embeddings - head;
@@ -120,7 +124,7 @@ void plan_spread(MemoryPlan& plan, const TrainedElements& e, const ModelConfig& 
   const bool copies = compute == 2;
   if (sharding == Sharding::parameters) {
     plan.weights += part * 4;
-    const int64_t blocks = std::min<int64_t>(2, m.layers) * (e.spread - e.lasting) / m.layers;
+    const int64_t blocks = std::min<int64_t>(2, m.held_layers()) * (e.spread - e.lasting) / m.held_layers();
     plan.passing += (e.lasting + blocks) * compute + (copies ? std::min(e.wide, e.lasting) * 4 : 0);
   } else {
     plan.weights += copies ? e.spread * 2 + e.wide * 4 + (e.spread - e.wide) * 4 / ranks : e.spread * 4;
@@ -138,12 +142,15 @@ void plan_spread(MemoryPlan& plan, const TrainedElements& e, const ModelConfig& 
 
 MemoryPlan plan_memory(const ModelConfig& model, const LoraConfig& lora, const HashMemoryConfig& memory,
                        const OptimConfig& optim, const TrainConfig& train, const ParallelConfig& parallel,
-                       int64_t samples, int ranks) {
+                       int64_t samples, int ranks, int64_t stage) {
   const int64_t table = hash_memory_table_elements(memory), rows = (table + ranks - 1) / ranks;
   const int64_t trained = count_trainable(model, lora, memory) - table;
   const int64_t frozen = count_all(model, lora, memory) - table - trained;
   const int64_t compute = train.numeric() == Precision::bf16 ? 2 : 4, master_and_copy = compute == 2 ? 6 : 4;
   const int64_t micro = train.micro_batch > 0 ? std::min(train.micro_batch, samples) : samples;
+  const PipelineShape stages = parallel.pipeline_shape();
+  const int64_t passes = micro > 0 ? (samples + micro - 1) / micro : 0;
+  const double kept = stages.stages > 1 ? double(passes_kept(stages, stage, passes)) / double(stages.chunks) : 1;
   TrainedElements e{0, 0, 0, trained};
   MemoryPlan plan;
   if (ranks > 1 && parallel.sharding() != Sharding::none) {
@@ -157,7 +164,7 @@ MemoryPlan plan_memory(const ModelConfig& model, const LoraConfig& lora, const H
   plan.optimiser = optimiser_bytes(e.whole + (e.spread + ranks - 1) / ranks, optim) + rows * 8;
   plan.activations =
       micro * model.context *
-      (activation_bytes_per_token(model, train, compute) + memory_bytes_per_token(model, memory, compute));
+      (activation_bytes_per_token(model, train, compute, kept) + memory_bytes_per_token(model, memory, compute));
   return plan;
 }
 

@@ -22,15 +22,16 @@ struct MemoryPlan {
   int64_t total() const { return weights + gradients + optimiser + activations + passing; }
 };
 
-// Elements of all weights, without building the model.
+// Elements of all weights that are here (ModelConfig::held), without building the model.
 int64_t count_parameters(const ModelConfig& model);
 // Activations are an estimate of what autograd keeps for one micro-batch of `samples`.
 // Where the model's own weights are frozen: no gradients, no moments, matrices in the compute type alone, or in NF4. With
 // recomputation of every block the input is kept, and all activations of one block. The table of a hash memory is
-// spread over `ranks`, and of trained matrices what `parallel` says (parallel/shard_plan.h).
+// spread over `ranks`, and of trained matrices what `parallel` says (parallel/shard_plan.h). A `model` that is a stage of a
+// pipeline (parallel/pipeline_schedule.h) keeps several micro-batches at a time.
 MemoryPlan plan_memory(const ModelConfig& model, const LoraConfig& lora, const HashMemoryConfig& memory,
                        const OptimConfig& optim, const TrainConfig& train, const ParallelConfig& parallel,
-                       int64_t samples, int ranks);
+                       int64_t samples, int ranks, int64_t stage = 0);
 // Whether the model's own weights are trained, or only what is put on it.
 bool trains_model(const LoraConfig& lora, const HashMemoryConfig& memory);
 // Elements that are trained, and all: the model's, the adapters' and the hash memory's.

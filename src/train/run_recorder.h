@@ -32,10 +32,11 @@ struct ExtraLayers {
 struct ExtraMetrics {
   std::vector<ExtraColumn> columns;
   ExtraLayers layers;
-  // For what is seen while a step is computed; empty: nothing. Every rank calls both, before the step's first forward pass
-  // and when its gradients are reduced; `counts` is false where the rank had no sample of its own.
+  // For what is seen while a step is computed; empty: nothing. Every rank calls them, before the step's first forward pass,
+  // when its gradients are reduced and when all is updated; `counts` is false where the rank had no sample of its own.
   std::function<void(int64_t step)> before_step = {};
   std::function<void(bool counts)> after_backward = {};
+  std::function<void()> after_update = {};
 };
 
 // A table of its own, with a row for each evaluation.

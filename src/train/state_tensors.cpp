@@ -35,6 +35,7 @@ void describe(const std::string& name, const ParameterPart& part, const at::Tens
       const TensorBox place{box.origin, box.shape};
       all.push_back({{name, stored_element(values), part.parameter->shape, place, first - begin, last - first},
                      values.narrow(0, first - part.first, last - first)});
+      all.back().parameter = part.parameter;
     }
     begin = end;
   }
@@ -46,7 +47,9 @@ StateTensor describe_blocks(const std::string& name, const OptimizerTensor& tens
   TensorSlice slice = whole_tensor(name, stored_element(tensor.values), {blocks});
   slice.first = tensor.part.first / tensor.block;
   slice.count = tensor.values.numel();
-  return {slice, tensor.values};
+  StateTensor state{slice, tensor.values};
+  state.parameter = tensor.part.parameter;
+  return state;
 }
 
 }  // namespace
@@ -99,13 +102,13 @@ std::vector<StateTensor> share_of(const std::vector<StateTensor>& tensors, int r
   std::vector<const StateTensor*> of_all;
   std::map<std::tuple<HolderAxis, int, int>, std::vector<const StateTensor*>> of_some;
   for (const StateTensor& tensor : tensors) {
-    if (tensor.own) continue;
+    if (tensor.own || !tensor.stored) continue;
     (tensor.holders.ranks == 0 ? of_all : of_some[tensor.holders.place()]).push_back(&tensor);
   }
   add_share(of_all, rank, ranks, share);
   for (const auto& [place, some] : of_some) add_share(some, std::get<1>(place), std::get<2>(place), share);
   for (const StateTensor& tensor : tensors) {
-    if (tensor.own) share.push_back(tensor);
+    if (tensor.own && tensor.stored) share.push_back(tensor);
   }
   return share;
 }

@@ -15,7 +15,7 @@
 namespace braid {
 
 // Where some ranks hold the same, along which axis of the mesh, and which of how many this one is; of 0: all ranks do.
-enum class HolderAxis { all, data, tensor };
+enum class HolderAxis { all, data, tensor, stage };
 struct Holders {
   HolderAxis axis = HolderAxis::all;
   int rank = 0, ranks = 0;
@@ -27,6 +27,8 @@ struct StateTensor {
   at::Tensor values;  // contiguous, on the device; slice.count elements
   bool own = false;   // no other rank has it
   Holders holders = {};
+  const Parameter* parameter = nullptr;  // that it belongs to
+  bool stored = true;                    // false: loaded here, but stored by another stage of the pipeline
 };
 
 // Of the masters in `ranges` and of what `optimizer` keeps for them.

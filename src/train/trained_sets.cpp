@@ -1,9 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train/trained_sets.h"
 
+#include "nn/depth_rows.h"
 #include "nn/precompiled.h"
 
 namespace braid {
+
+namespace {
+
+// Over the ranks that hold a block between them.
+bool is_cut(const Parameter& parameter) { return !parameter.is_whole() && !is_stacked(parameter); }
+
+}  // namespace
 
 TrainedSets::TrainedSets(const std::vector<TrainedSet>& sets, const TrainedPlace& place, Sharding sharding)
     : place_(place),
@@ -72,22 +80,27 @@ void TrainedSets::finish() {
   }
 }
 
-// [1], of what is cut over tensor ranks, or not
+// [1], of what is cut over tensor ranks, or not; a copy counts where it was before.
 at::Tensor TrainedSets::squares(bool own, bool cut) const {
   at::Tensor sum = at::zeros({1}, at::TensorOptions(device_).dtype(at::kDouble));
   for (const Updated& updated : updated_) {
-    if (updated.own == own) sum.add_(gradient_squares(updated.ranges, cut));
+    if (updated.own != own) continue;
+    sum.add_(gradient_squares(updated.ranges, [&](const Parameter& p) { return is_cut(p) == cut && !is_copy(p); }));
   }
   return sum;
 }
 
-// All replicas have what is not a rank's own, all tensor ranks what is not cut.
+// All replicas have what is not a rank's own, all tensor ranks what is not cut; no other stage has either.
 at::Tensor TrainedSets::own_squares() const {
   const double replicas = place_.replicas.host.size(), tensor_ranks = place_.tensor_ranks;
-  return squares(true, true) + squares(true, false) / tensor_ranks + squares(false, true) / replicas;
+  at::Tensor sum = squares(true, true) + squares(true, false) / tensor_ranks + squares(false, true) / replicas;
+  return place_.stages == 1 ? sum : sum + squares(false, false) / (replicas * tensor_ranks);
 }
 
-at::Tensor TrainedSets::shared_norm() const { return squares(false, false).sqrt_(); }
+at::Tensor TrainedSets::shared_norm() const {
+  const at::Tensor squares_of_all = squares(false, false);
+  return place_.stages == 1 ? squares_of_all.sqrt() : at::zeros_like(squares_of_all);
+}
 
 void TrainedSets::step(double learning_rate, double divisor) {
   for (Updated& updated : updated_) updated.optimizer->step(learning_rate, divisor);
@@ -105,14 +118,18 @@ void TrainedSets::resume_at(int64_t updates) {
 }
 
 void TrainedSets::say_who_holds(StateTensor& tensor, bool own) const {
-  const bool cut = tensor.slice.box.extent != tensor.slice.shape;
+  const bool cut = is_cut(*tensor.parameter);
   const Communicator& replicas = place_.replicas.host;
+  tensor.stored = !is_copy(*tensor.parameter);
   if (own && !cut && place_.tensor_ranks > 1) {
     tensor.holders = {HolderAxis::tensor, place_.tensor_rank, place_.tensor_ranks};
   } else if (own) {
     tensor.own = true;
   } else if (cut) {
     tensor.holders = {HolderAxis::data, replicas.rank(), replicas.size()};
+  } else if (place_.stages > 1) {
+    const int rank = replicas.rank() * place_.tensor_ranks + place_.tensor_rank;
+    tensor.holders = {HolderAxis::stage, rank, replicas.size() * place_.tensor_ranks};
   }
 }
 

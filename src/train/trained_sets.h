@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "comm/mesh.h"
@@ -21,6 +22,8 @@ using TrainRanks = RankGroup;
 struct TrainedPlace {
   TrainRanks replicas;
   int tensor_rank = 0, tensor_ranks = 1;
+  int stages = 1;           // of a pipeline, each with parameters of its own
+  std::string also_before;  // but for the one of this name, which a stage before this one has, too; "": none
 };
 
 struct TrainedSet {
@@ -74,6 +77,7 @@ class TrainedSets {
   void add(const TrainedSet& set);
   void update_with(std::vector<UpdateRange> ranges, const OptimConfig& optim, bool own);
   at::Tensor squares(bool own, bool cut) const;
+  bool is_copy(const Parameter& parameter) const { return parameter.name == place_.also_before; }
   void say_who_holds(StateTensor& tensor, bool own) const;
   void publish();
 

@@ -21,13 +21,26 @@
 
 namespace braid {
 
+namespace {
+
+// An embedding that is the head as well is on the first and on the last stage.
+TrainedPlace place_of(const Transformer& model, const Mesh& mesh) {
+  const ModelConfig& config = model.config();
+  const bool copy = config.tie_embeddings && config.holds_head() && !config.holds_embedding();
+  return {mesh.replicas(), mesh.place().tensor, static_cast<int>(mesh.shape().tensor), static_cast<int>(mesh.shape().pipeline),
+          copy ? "embedding.weight" : ""};
+}
+
+}  // namespace
+
 Trainer::Trainer(TrainTask task, const Mesh& mesh, RunRecorder& recorder, StopRequest& stop_request)
     : task_(std::move(task)),
       ranks_(mesh.world()),
       replicas_(mesh.data()),
       recorder_(recorder),
       stop_request_(stop_request),
-      sets_(task_.trained, {mesh.replicas(), mesh.place().tensor, static_cast<int>(mesh.shape().tensor)}, task_.sharding),
+      stages_(mesh.shape().pipeline),
+      sets_(task_.trained, place_of(task_.model, mesh), task_.sharding),
       checkpointer_(task_.checkpoint, sets_.state_tensors(), ranks_.host),
       totals_(make_loss_totals(task_.model.device())),
       position_(task_.train) {
@@ -137,13 +150,12 @@ void Trainer::forward_backward(const Batch& batch, double targets) {
   model.residual().begin_step();
   sets_.zero_gradients();
   fetch_block_inputs(model, batch, 0, batch.samples);
-  const std::vector<MicroBatch> passes = micro_batches(batch);
+  const std::vector<MicroBatch> passes = task_.pipeline ? std::vector<MicroBatch>() : micro_batches(batch);
+  if (task_.pipeline) run_pipeline(batch, targets);
   for (const MicroBatch& pass : passes) {
     sets_.arm(&pass == &passes.back());
     sets_.start_backward();
-    if (task_.adapters) {
-      task_.adapters->set_position({uint32_t(position_.step), uint64_t((mine().first + pass.first) * batch.length)});
-    }
+    set_dropout(batch, pass);
     plan_.loss(batch, pass.first, pass.count, pass.counts ? 1 / targets : 0, pass.counts ? totals_ : nobody).backward();
   }
   model.end_backward();
@@ -154,10 +166,17 @@ void Trainer::forward_backward(const Batch& batch, double targets) {
   if (task_.extra.after_backward) task_.extra.after_backward(!is_idle());
 }
 
+// Masks are functions of the place of a sample, wherever and however often they are drawn.
+void Trainer::set_dropout(const Batch& batch, const MicroBatch& pass) {
+  if (!task_.adapters) return;
+  task_.adapters->set_position({uint32_t(position_.step), uint64_t((mine().first + pass.first) * batch.length)});
+}
+
 // The step's only host-device synchronisation: loss sums of all ranks, what they want to agree on and the gradient norm
-// in one copy. Ranks that saw the same samples have the same sums, and each brings its part of them.
+// in one copy. Ranks that saw the same samples have the same sums, and each brings its part of them; of a pipeline only
+// the last stage's are not zero.
 StepNumbers Trainer::read_numbers(double targets) {
-  const double copies = double(ranks_.host.size() / replicas_.host.size());
+  const double copies = double(ranks_.host.size() / replicas_.host.size() / stages_);
   at::Tensor sums = at::cat({totals_.values / copies, my_flags().to(totals_.values.device(), true), sets_.own_squares()});
   ranks_.data.all_reduce(buffer_of(sums), ReduceOp::sum).wait();
   const at::Tensor all = at::cat({sums, sets_.shared_norm()}).cpu();
@@ -195,6 +214,7 @@ void Trainer::finish_step(const StepNumbers& numbers, const Verdict& verdict, do
   maybe_evaluate();
   const bool save = save_is_due(verdict);
   const double blocked = save ? checkpointer_.stage(position_) : 0;
+  if (task_.extra.after_update) task_.extra.after_update();
   recorder_.step({step, numbers.loss, numbers.gradient_norm, rate, verdict.nonfinite, position_.nonfinite_total,
                   position_.tokens, double(step_tokens) / seconds, seconds, position_.elapsed_seconds,
                   peak_memory_bytes(task_.model.device()), 1e3 * blocked},
@@ -278,7 +298,7 @@ void Trainer::maybe_evaluate() {
   const int64_t micro = std::max<int64_t>(1, task_.train.micro_batch > 0 ? task_.train.micro_batch : largest);
   sets_.open();
   const Evaluation e = evaluate(task_.model, *task_.held_out, task_.train.eval_samples, micro, replicas_.data,
-                                task_.held_out_loss);
+                                task_.held_out_loss, task_.pipeline);
   sets_.close();
   recorder_.evaluation({step, e.loss, e.accuracy, e.targets, watch.seconds()});
   position_.evaluated(e.loss);

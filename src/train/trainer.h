@@ -13,6 +13,7 @@
 #include "data/dataset.h"
 #include "nn/lora_model.h"
 #include "nn/transformer.h"
+#include "parallel/pipeline.h"
 #include "train/checkpointer.h"
 #include "train/curriculum.h"
 #include "train/run_position.h"
@@ -44,6 +45,7 @@ struct TrainTask {
   BatchLoss held_out_loss = {};
   ExtraEvaluation more = {};
   Sharding sharding = Sharding::none;
+  Pipeline* pipeline = nullptr;  // of which `model` is a stage
 };
 
 // How a run ended: what /status says, on every rank.
@@ -88,6 +90,8 @@ class Trainer {
   double global_targets(const Batch& batch);
   std::vector<MicroBatch> micro_batches(const Batch& batch) const;
   void forward_backward(const Batch& batch, double targets);
+  void run_pipeline(const Batch& batch, double targets);
+  void set_dropout(const Batch& batch, const MicroBatch& pass);
   StepNumbers read_numbers(double targets);
   at::Tensor my_flags() const;
   double learning_rate() const;
@@ -108,6 +112,7 @@ class Trainer {
   TrainRanks replicas_;  // those that share a batch
   RunRecorder& recorder_;
   StopRequest& stop_request_;
+  int64_t stages_;       // of a pipeline
   TrainedSets sets_;
   Checkpointer checkpointer_;
   LossTotals totals_;

@@ -68,6 +68,7 @@ std::optional<RunConfig> with_another(const std::string& key) {
                             "\"hc\"",
                             "\"bytes\"",
                             "\"matrices\"",
+                            "\"gpipe\"",
                             "\"cosine\"",
                             "\"bf16\"",
                             "\"alpaca\"",

@@ -40,7 +40,7 @@ Measured measure(const ModelConfig& config) {
   at::Generator generator = seeded_generator(3);
   initialise_poc(model, generator);
   const auto alone = make_single_communicator();
-  ExtraMetrics extra = depth_metrics(model, {*alone, *alone}, 1);
+  ExtraMetrics extra = depth_metrics(model, Mesh({*alone, *alone}, {}), 1);
   LossTotals totals = make_loss_totals(at::kCPU);
   const at::Tensor ids = at::arange(16, at::kLong).view({2, 8});
   extra.before_step(0);
@@ -48,6 +48,7 @@ Measured measure(const ModelConfig& config) {
   model.loss(ids, (ids + 1).remainder(16), 1.0 / 16, totals).backward();
   model.end_backward();
   extra.after_backward(true);
+  extra.after_update();
   Measured found;
   for (const ExtraColumn& column : extra.columns) found.columns[column.column.name] = column.measure();
   for (const auto& [name, values] : extra.layers.measure()) found.layers[name] = values;
@@ -127,7 +128,7 @@ TEST(DepthMetrics, LooksAtLayersEverySoManyStepsAndNeverAtEvaluations) {
   at::Generator generator = seeded_generator(3);
   initialise_poc(model, generator);
   const auto alone = make_single_communicator();
-  const ExtraMetrics extra = depth_metrics(model, {*alone, *alone}, 2);
+  const ExtraMetrics extra = depth_metrics(model, Mesh({*alone, *alone}, {}), 2);
   const at::Tensor ids = at::arange(8, at::kLong).view({1, 8});
   const auto rows_after = [&](int64_t step, bool evaluates) {
     extra.before_step(step);

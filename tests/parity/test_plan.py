@@ -18,6 +18,9 @@ LAYOUTS = {
     "parameters": (2, "parameters", 1, 2, True, [*RESIDUAL, "train.precision=bf16"]),
     "tensor": (2, "none", 2, 4, True, RESIDUAL),
     "data_tensor_mhc": (4, "none", 2, 2, False, PAPER),
+    "pipeline_tied": (2, "none", 1, 2, False, [*RESIDUAL, "model.tie_embeddings=true"], 2),
+    "data_pipeline_mhc": (4, "optimizer", 1, 2, True, PAPER, 2),
+    "pipeline_tensor_mhc": (4, "none", 2, 4, False, ["model.residual=mhc"], 2),
 }
 
 
@@ -32,11 +35,14 @@ def planned(tmp_path, ranks, overrides):
 
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_a_step_sends_what_was_planned(tmp_path, name):
-    ranks, shard, tensor, micro, recompute, more = LAYOUTS[name]
+    ranks, shard, tensor, micro, recompute, more, *stages = LAYOUTS[name]
+    pipeline = stages[0] if stages else 1
     overrides = [*SMALL, *more]
-    layout = {"data": ranks // tensor, "tensor": tensor, "shard": shard, "micro_batch": micro, "recompute": recompute}
+    layout = {"data": ranks // tensor // pipeline, "pipeline": pipeline, "tensor": tensor, "shard": shard, "micro_batch": micro,
+              "recompute": recompute}  # fmt: skip
     (plan,) = [p for p in planned(tmp_path, ranks, overrides) if {key: p[key] for key in layout} == layout]
-    run = braid_run.train("configs/mhc/demo_mhc.toml", tmp_path / "run", *overrides, f"parallel.shard={shard}", f"parallel.tensor={tensor}",
-                          f"train.micro_batch={micro}", f"train.recompute={str(recompute).lower()}", ranks=ranks)  # fmt: skip
+    spread = [f"parallel.shard={shard}", f"parallel.tensor={tensor}", f"parallel.pipeline={pipeline}", f"train.micro_batch={micro}",
+              f"train.recompute={str(recompute).lower()}"]  # fmt: skip
+    run = braid_run.train("configs/mhc/demo_mhc.toml", tmp_path / "run", *overrides, *spread, ranks=ranks)
     sent = run["communicated_bytes"]
     assert sent[1] == plan["sent_bytes"]["total"]

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A model whose depth lies on several ranks trains as it does on one, and its checkpoints go from any layout to any other."""
+
+import functools
+import subprocess
+import sys
+
+import braid_run
+import numpy as np
+import pytest
+from test_tensor_parallel import ADAPTERS, COPY, MODELS, POC, SMALL, WIDE, differences, evaluations, weights
+
+sys.path.insert(0, str(braid_run.ROOT / "tests" / "cli"))
+from cli_run import braid, one_line, sets  # noqa: E402
+
+DEEP = [*SMALL, "model.layers=5", "train.micro_batch=1"]  # no number of stages has equal shares
+# Ranks, stages, tensor degree, and more.
+LAYOUTS = {
+    "pp2": (2, 2, 1, []),
+    "pp4": (4, 4, 1, []),
+    "pp2_gpipe": (2, 2, 1, ["parallel.schedule=gpipe"]),
+    "pp2_interleaved": (2, 2, 1, ["parallel.schedule=interleaved"]),
+    "dp2_pp2": (4, 2, 1, []),
+    "tp2_pp2": (4, 2, 2, []),
+    "zero2_pp2": (4, 2, 1, ["parallel.shard=gradients"]),
+}  # fmt: skip
+
+
+def layout_keys(name):
+    _, stages, tensor, more = LAYOUTS[name]
+    return [f"parallel.pipeline={stages}", f"parallel.tensor={tensor}", *more]
+
+
+def train(model, out, layout, *more):
+    config, overrides = MODELS[model]
+    keys = [*DEEP, *overrides, *more, *(layout_keys(layout) if layout else [])]
+    return braid_run.train(config, out, *keys, ranks=LAYOUTS[layout][0] if layout else 1)
+
+
+@pytest.fixture(scope="module")
+def control(tmp_path_factory):
+    """On one rank, once for each model: the folder and /train."""
+    root = tmp_path_factory.mktemp("control")
+    return functools.cache(lambda model: (root / model, train(model, root / model, None)))
+
+
+@pytest.mark.parametrize("model, layout", [
+    ("poc", "pp4"), ("poc_mhc", "pp2"), ("poc_mhc", "pp2_interleaved"), ("llama", "tp2_pp2"), ("llama", "pp2_gpipe"),
+    ("llama_mhc_paper", "pp2_interleaved"), ("llama_hc_paper", "dp2_pp2"), ("poc", "zero2_pp2")])  # fmt: skip
+def test_every_layout_trains_as_one_rank_does(control, tmp_path, model, layout):
+    folder, one = control(model)
+    many = train(model, tmp_path / "run", layout)
+    loss, norm, weight = differences(one, many, weights(folder), weights(tmp_path / "run"))
+    print(f"| {model} | {layout} | {loss:.1e} | {norm:.1e} | {weight:.1e} |")  # with -s: the table of docs/results.md
+    assert one["loss"][0] - one["loss"][-1] > 0.05  # it does train
+    assert loss < 1e-5 and norm < (5e-5 if "hc" in model.split("_") else 1e-5) and weight < 1e-4
+    for column in [name for name in one if "gain" in name]:
+        assert np.allclose(many[column], one[column], rtol=1e-4, atol=1e-6), column
+
+
+def test_checkpoints_go_from_layout_to_layout(tmp_path):
+    """Some steps on each in turn, and evaluations."""
+    for steps, layout in zip((5, 10, 15, 20), ("pp2", None, "pp2_interleaved", "tp2_pp2")):
+        rows = train("copy", tmp_path / "run", layout, f"train.steps={steps}")
+    plain = train("copy", tmp_path / "one", None)
+    assert np.abs(rows["loss"] - plain["loss"]).max() < 1e-5
+    assert np.abs(rows["grad_norm"] / plain["grad_norm"] - 1).max() < 1e-5
+    assert np.abs(evaluations(tmp_path / "run")[-2:] - evaluations(tmp_path / "one")[-2:]).max() < 1e-5
+
+
+def test_adapters_on_weights_in_4_bits_train_in_stages(tmp_path):
+    """With dropout, whose masks recomputation draws again while other micro-batches are under way."""
+    braid_run.train(COPY, tmp_path / "base", *SMALL, *WIDE, "train.steps=3")
+    export = [braid_run.BRAID, "checkpoint", "export", tmp_path / "base", "--hf", tmp_path / "model"]
+    subprocess.run(export, check=True, capture_output=True, timeout=60)
+    keys = [*SMALL, *WIDE, *ADAPTERS, f"model.path={tmp_path / 'model'}", "model.quantise=nf4", "train.steps=10", "train.micro_batch=1",
+            "lora.dropout=0.2", "train.recompute=true"]  # fmt: skip
+    one = braid_run.train(COPY, tmp_path / "one", *keys)
+    many = braid_run.train(COPY, tmp_path / "many", *keys, "parallel.pipeline=2", ranks=2)
+    expected = weights(tmp_path / "one", 10)
+    loss, norm, weight = differences(one, many, expected, weights(tmp_path / "many", 10))
+    print(f"| lora, nf4 | pp2 | {loss:.1e} | {norm:.1e} | {weight:.1e} |")
+    assert any("lora_B" in name for name in expected)
+    assert loss < 1e-5 and norm < 1e-5 and weight < 1e-4
+
+
+@pytest.mark.parametrize(
+    "ranks, keys, expected",
+    [
+        (3, ["parallel.pipeline=2"], ["parallel.pipeline", "expected a multiple of 2 ranks, found 3"]),
+        (0, ["parallel.pipeline=3"], ["model.layers: 2 layers are too few for 3 stages"]),
+        (0, ["parallel.pipeline=2", "parallel.schedule=interleaved"], ["2 stages of 2 runs of layers"]),
+        (0, ["parallel.pipeline=2", "parallel.shard=parameters"], ["parallel.pipeline: expected 1 with parallel.shard"]),
+    ],
+)
+def test_what_cannot_be_cut_is_one_line(tmp_path, ranks, keys, expected):
+    line = one_line(braid("train", braid_run.ROOT / POC, "--out", tmp_path / "run", *sets(SMALL + keys), ranks=ranks), 2)
+    assert all(part in line for part in expected), line
+    assert not (tmp_path / "run").exists()
