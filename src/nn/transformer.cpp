@@ -74,6 +74,7 @@ void Transformer::begin_step() {
 void Transformer::end_backward() { residual_->end_backward(); }
 
 std::string Transformer::attention_backend(int64_t batch) const {
+  if (share_.product) return "ring";
   const Attention& attention = blocks_[size_t(config_.held_ranges().front().first)].attention;
   const auto options = at::TensorOptions().device(device_).dtype(compute_type(parameters_.precision()));
   return braid::attention_backend(

@@ -3,6 +3,7 @@
 // formula's, for odd sizes, shared key-value heads and sequences longer than a block of queries.
 #include "kernels/attention.h"
 
+#include <algorithm>
 #include <limits>
 
 #include "support.h"
@@ -187,6 +188,63 @@ TEST(Attention, IsTheSameBitsForEveryNumberOfThreads) {
       EXPECT_EQ(got.dqkv, of_one.dqkv);
     });
   }
+}
+
+// Chunks of tokens, each attended to by those of its own and of later chunks.
+template <class E>
+Result by_chunks(const Problem& p, int64_t chunk) {
+  using S = typename E::Coefficient;
+  const auto& [B, T, H, G, d] = p.shape;
+  const auto qkv = stored<E>(p.qkv), dout = stored<E>(p.dout);
+  std::vector<S> sums(p.dout.size()), lse(size_t(B * H * T), -std::numeric_limits<S>::infinity()), dots(lse.size());
+  std::vector<S> dq(p.dout.size()), dkv(p.qkv.size());
+  const auto for_parts = [&](auto work) {
+    for (int64_t q = 0; q < T; q += chunk) {
+      for (int64_t k = 0; k <= q; k += chunk) {
+        const AttentionRows packed{T * p.slots() * d, p.slots() * d}, out{T * H * d, H * d};
+        work(AttentionPart{B, std::min(chunk, T - q), std::min(chunk, T - k), H, G, d, k == q, packed, packed, out, T}, p.in(0, q, 0),
+             p.in(0, k, H), p.out(0, q, 0), q);
+      }
+    }
+  };
+  for_parts([&](const AttentionPart& part, size_t query, size_t key, size_t row, int64_t first) {
+    attention_part(E::element, part, &qkv[query], &qkv[key], &sums[row], &lse[size_t(first)]);
+  });
+  const Numbers rows(sums.begin(), sums.end());
+  for (size_t i = 0; i < dots.size(); ++i) {
+    const int64_t head = int64_t(i) / T, t = int64_t(i) % T;
+    const size_t row = p.out(head / H, t, head % H);
+    dots[i] = S(dot(rows, row, p.dout, row, d));
+  }
+  for_parts([&](const AttentionPart& part, size_t query, size_t key, size_t row, int64_t first) {
+    attention_part_backward(E::element, part, &qkv[query], &qkv[key], &lse[size_t(first)], &dots[size_t(first)], &dout[row], &dq[row],
+                            &dkv[key]);
+  });
+  for (size_t row = 0; row < size_t(p.rows()); ++row) {
+    std::copy_n(&dq[row * size_t(H * d)], H * d, &dkv[row * size_t(p.slots() * d)]);
+  }
+  return {rows, Numbers(dkv.begin(), dkv.end()), {}};
+}
+
+template <class E>
+void expect_parts_to_join() {
+  Random random;
+  for (const AttentionShape& shape : shapes) {
+    for (const int64_t chunk : {19, 64}) {
+      SCOPED_TRACE(str("T ", shape.tokens, " H ", shape.heads, " d ", shape.width, " chunk ", chunk));
+      const Problem p = random_problem<E>(shape, 1.0, random);
+      const Result expected = plain(p), got = by_chunks<E>(p, chunk);
+      const double noise = 4096 * E::operation;  // results are in the wide type
+      ASSERT_NO_FATAL_FAILURE(expect_near(got.out, expected.out, Numbers(expected.out.size(), noise), "out"));
+      ASSERT_NO_FATAL_FAILURE(expect_near(got.dqkv, expected.dqkv, Numbers(expected.dqkv.size(), noise), "dqkv"));
+    }
+  }
+}
+
+TEST(Attention, OverPartsOfTheKeysJoinsToTheFormulaAtEveryInstructionSet) {
+  at_every_level(expect_parts_to_join<Float32>);
+  at_every_level(expect_parts_to_join<BFloat16>);
+  at_every_level(expect_parts_to_join<Float64>);
 }
 
 TEST(Attention, HeadsThatDoNotDivideAreAnError) {
