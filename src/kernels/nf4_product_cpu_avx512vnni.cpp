@@ -201,9 +201,11 @@ void nf4_product_part_bf16(const Nf4Matrix& w, int64_t tokens, const void* x, vo
                            int64_t end) {
   const ZeroedArray<FixedToken> fixed(tokens * pairs_in(w.columns));
   fix_all(static_cast<const Bf16*>(x), tokens, w.columns, &fixed[0]);
-  with_tokens(tokens, [&](auto count) BRAID_LAMBDA {
-    few_between<count.value>(w, &fixed[0], static_cast<Bf16*>(y), stride, first, end);
-  });
+  for (int64_t n = 0; n < tokens; n += few_tokens) {
+    with_tokens(smaller(few_tokens, tokens - n), [&](auto count) BRAID_LAMBDA {
+      few_between<count.value>(w, &fixed[n * pairs_in(w.columns)], static_cast<Bf16*>(y) + n * stride, stride, first, end);
+    });
+  }
 }
 
 }  // namespace braid::kernels::level_avx512vnni
