@@ -16,7 +16,7 @@ namespace braid::kernels {
 
 namespace {
 
-// Where threads of a region wait for one another. They are seldom far apart, so they look for some 100 microseconds before
+// Where threads of a region wait for one another. They are seldom far apart, so they look for about a millisecond before
 // they sleep; at once where there are more of them than processors.
 class Meeting {
  public:
@@ -28,7 +28,7 @@ class Meeting {
       round_.notify_all();
       return;
     }
-    for (int look = threads > processors_ ? 0 : 3000; look > 0; --look) {
+    for (int look = threads > processors_ ? 0 : 25000; look > 0; --look) {
       if (round_.load(std::memory_order_acquire) != round) return;
       __builtin_ia32_pause();
     }
