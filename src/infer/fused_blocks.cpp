@@ -41,6 +41,11 @@ kernels::DecodeMatrix matrix_of(const Linear& layer) {
   return matrix;
 }
 
+// [B or 1, 1, T, d], a row for each of the step or one for all, to [R, d].
+at::Tensor rows_of(const at::Tensor& table, const kernels::DecodeShape& shape) {
+  return table.reshape({-1, shape.head_width}).expand({shape.rows, shape.head_width}).contiguous();
+}
+
 kernels::DecodeLayer layer_of(const Block& block) {
   return {block.norm1.weight->master.const_data_ptr<float>(),
           block.norm2.weight->master.const_data_ptr<float>(),
@@ -70,9 +75,7 @@ at::Tensor run_fused_blocks(Transformer& model, const at::Tensor& x, const Rotar
                                    config.head_width(), config.mlp_width, config.norm_epsilon};
   std::vector<kernels::DecodeLayer> layers;
   for (const Block& block : model.blocks()) layers.push_back(layer_of(block));
-  const std::vector<int64_t> table{shape.rows, shape.head_width};
-  const at::Tensor cosine = rotary.cosine.expand({-1, -1, x.size(-2), -1}).reshape({-1, shape.head_width}).expand(table).contiguous();
-  const at::Tensor sine = rotary.sine.expand({-1, -1, x.size(-2), -1}).reshape({-1, shape.head_width}).expand(table).contiguous();
+  const at::Tensor cosine = rows_of(rotary.cosine, shape), sine = rows_of(rotary.sine, shape);
   at::Tensor y = x.clone(at::MemoryFormat::Contiguous);
   const bool bf16 = model.parameters().precision() == Precision::bf16;
   kernels::decode_step(bf16 ? kernels::Element::bfloat16 : kernels::Element::float32, shape, layers,
