@@ -11,7 +11,8 @@ namespace braid {
 void prefer_large_pages(void* data, int64_t bytes);
 
 // Moves what lies there into large pages, to the same addresses, where the system can (Linux 6.1, MADV_COLLAPSE) and has
-// such pages free; else changes nothing. A large page may hold what lies beside it as well. Where they were asked for before, there is little left to move.
+// such pages free; else changes nothing. A large page may hold what lies beside it as well. Where they were asked for before,
+// there is little left to move.
 void gather_into_large_pages(const void* data, int64_t bytes);
 
 }  // namespace braid

@@ -22,8 +22,11 @@ bool is_plain(const Linear& layer) {
   return !adapted && !layer.bias && !layer.partition.enter && !layer.partition.leave && is_plain(layer.source.get());
 }
 
-bool is_plain(const Block& block) {
-  return is_plain(block.attention.qkv) && is_plain(block.attention.out) && is_plain(block.mlp.in) && is_plain(block.mlp.out);
+bool is_quantised(const Linear& layer) { return dynamic_cast<const Nf4Weight*>(layer.source.get()) != nullptr; }
+
+template <class Holds>
+bool all_linears(const Block& block, const Holds& holds) {
+  return holds(block.attention.qkv) && holds(block.attention.out) && holds(block.mlp.in) && holds(block.mlp.out);
 }
 
 kernels::DecodeMatrix matrix_of(const Linear& layer) {
@@ -36,6 +39,11 @@ kernels::DecodeMatrix matrix_of(const Linear& layer) {
     matrix.rows = weight.size(0), matrix.columns = weight.size(1), matrix.dense = weight.const_data_ptr();
   }
   return matrix;
+}
+
+// [B or 1, 1, T, d], a row for each of the step or one for all, to [R, d].
+at::Tensor rows_of(const at::Tensor& table, const kernels::DecodeShape& shape) {
+  return table.reshape({-1, shape.head_width}).expand({shape.rows, shape.head_width}).contiguous();
 }
 
 kernels::DecodeLayer layer_of(const Block& block) {
@@ -52,8 +60,12 @@ kernels::DecodeLayer layer_of(const Block& block) {
 bool takes_fused_blocks(Transformer& model, int64_t rows) {
   const ModelConfig& config = model.config();
   const bool suits = model.device().is_cpu() && model.parameters().precision() != Precision::fp64 && config.is_llama() &&
-                     !config.has_streams() && !model.block_input() && rows <= kernels::most_decode_rows;
-  return suits && std::all_of(model.blocks().begin(), model.blocks().end(), [](const Block& b) { return is_plain(b); });
+                     !config.has_streams() && !model.block_input();
+  const auto all = [&](const auto& holds) {
+    return std::all_of(model.blocks().begin(), model.blocks().end(), [&](const Block& b) { return all_linears(b, holds); });
+  };
+  if (!suits || rows > kernels::most_decode_rows_nf4 || !all([](const Linear& layer) { return is_plain(layer); })) return false;
+  return rows <= kernels::most_decode_rows || all([](const Linear& layer) { return is_quantised(layer); });
 }
 
 at::Tensor run_fused_blocks(Transformer& model, const at::Tensor& x, const RotaryTable& rotary,
@@ -63,9 +75,7 @@ at::Tensor run_fused_blocks(Transformer& model, const at::Tensor& x, const Rotar
                                    config.head_width(), config.mlp_width, config.norm_epsilon};
   std::vector<kernels::DecodeLayer> layers;
   for (const Block& block : model.blocks()) layers.push_back(layer_of(block));
-  const std::vector<int64_t> table{shape.rows, shape.head_width};
-  const at::Tensor cosine = rotary.cosine.expand({-1, -1, x.size(-2), -1}).reshape({-1, shape.head_width}).expand(table).contiguous();
-  const at::Tensor sine = rotary.sine.expand({-1, -1, x.size(-2), -1}).reshape({-1, shape.head_width}).expand(table).contiguous();
+  const at::Tensor cosine = rows_of(rotary.cosine, shape), sine = rows_of(rotary.sine, shape);
   at::Tensor y = x.clone(at::MemoryFormat::Contiguous);
   const bool bf16 = model.parameters().precision() == Precision::bf16;
   kernels::decode_step(bf16 ? kernels::Element::bfloat16 : kernels::Element::float32, shape, layers,

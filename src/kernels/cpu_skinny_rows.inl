@@ -26,7 +26,7 @@ void rows_between(const SkinnyShape& shape, Share share, const X* x, const T* we
   for (; row < share.end; ++row) rows_of<1>(shape, row, x, weight, bias, y);
 }
 
-// One token's rows are one stream that the processor reads ahead by itself. For more tokens several rows share each x.
+// One token's rows are one stream of memory. For more tokens several rows share each x.
 template <class X, class T>
 void product_part(const SkinnyShape& shape, Share share, const X* x, const T* weight, const T* bias, T* y) {
   if (shape.tokens <= 2) return rows_between<1>(shape, share, x, weight, bias, y);

@@ -2,7 +2,6 @@
 #include "kernels/decode_step.h"
 
 #include <omp.h>
-#include <sched.h>
 
 #include <algorithm>
 #include <atomic>
@@ -17,25 +16,29 @@ namespace braid::kernels {
 
 namespace {
 
-// Where threads of a region wait for one another. They are never long apart, so they do not sleep; where others want the
-// processor, it is given up.
+// Where threads of a region wait for one another. They are seldom far apart, so they look for about a millisecond before
+// they sleep; at once where there are more of them than processors.
 class Meeting {
  public:
   void arrive(int64_t threads) {
-    const int64_t round = round_.load(std::memory_order_acquire);
+    const int32_t round = round_.load(std::memory_order_acquire);
     if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == threads) {
       arrived_.store(0, std::memory_order_relaxed);
       round_.store(round + 1, std::memory_order_release);
+      round_.notify_all();
       return;
     }
-    for (int64_t looks = 0; round_.load(std::memory_order_acquire) == round; ++looks) {
-      looks < 4000 ? __builtin_ia32_pause() : static_cast<void>(sched_yield());
+    for (int look = threads > processors_ ? 0 : 25000; look > 0; --look) {
+      if (round_.load(std::memory_order_acquire) != round) return;
+      __builtin_ia32_pause();
     }
+    round_.wait(round, std::memory_order_acquire);
   }
 
  private:
-  alignas(64) std::atomic<int64_t> arrived_{0};
-  alignas(64) std::atomic<int64_t> round_{0};
+  int64_t processors_ = omp_get_num_procs();
+  alignas(64) std::atomic<int32_t> arrived_{0};
+  alignas(64) std::atomic<int32_t> round_{0};  // of 32 bits, so that waiting is one call of the system
 };
 
 int64_t size_of(Element element) { return element == Element::bfloat16 ? 2 : 4; }
@@ -159,7 +162,6 @@ class Worker {
 void decode_step(Element element, const DecodeShape& shape, const std::vector<DecodeLayer>& layers, const float* cosine,
                  const float* sine, const DecodeAttention& attention, float* x) {
   if (element == Element::float64) throw Error("a decode step is of float32 or bfloat16, not of float64");
-  if (shape.rows > most_decode_rows) throw Error(str("a decode step of ", shape.rows, " rows"));
   if (shape.rows == 0 || layers.empty()) return;
   // All memory is taken before the region, which no exception may leave.
   Shared shared(shape, size_of(element));

@@ -14,7 +14,8 @@
 
 namespace braid::kernels {
 
-constexpr int64_t most_decode_rows = 8;  // those of a skinny product, and of a part of an NF4 product
+// Up to so many it is faster than layers that go one by one, where W is dense and in NF4 (docs/results.md).
+constexpr int64_t most_decode_rows = 8, most_decode_rows_nf4 = 16;
 
 // [rows, columns] of the step's element, or matrices in NF4 one below the other, of whole blocks a row.
 struct DecodeMatrix {
@@ -46,7 +47,7 @@ struct DecodeAttention {
   std::function<void(int64_t layer, const void* packed, void* out, DecodeThread)> attend;
 };
 
-// x [R, D], in float32, becomes what the last layer puts out. cosine and sine [R, d]. Error: float64, or too many rows.
+// x [R, D], in float32, becomes what the last layer puts out. cosine and sine [R, d]. Error: float64.
 void decode_step(Element, const DecodeShape& shape, const std::vector<DecodeLayer>& layers, const float* cosine,
                  const float* sine, const DecodeAttention& attention, float* x);
 

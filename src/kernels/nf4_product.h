@@ -16,9 +16,8 @@ namespace braid::kernels {
 void nf4_product(Launch, const Nf4Matrix& w, int64_t tokens, Element, const void* x, void* y);
 
 // Rows `first` to `end` - 1 of W of the same product, by the calling thread alone: a share of what several threads do within
-// one parallel region. y is where W's first row goes, `stride` elements further for the next token. At most nf4_part_tokens,
-// columns a whole number of blocks. The bits are those of the whole product.
-constexpr int64_t nf4_part_tokens = 8;
+// one parallel region. y is where W's first row goes, `stride` elements further for the next token. columns is a whole number
+// of blocks. The bits are those of the whole product.
 void nf4_product_part(const Nf4Matrix& w, int64_t tokens, Element, const void* x, void* y, int64_t stride, int64_t first,
                       int64_t end);
 

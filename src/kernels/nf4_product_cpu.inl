@@ -130,12 +130,14 @@ void few_of(const Nf4Matrix& w, const float* x, T* y) {
 }
 
 template <class T>
-void few_part(const Nf4Matrix& w, int64_t tokens, const void* x, void* y, int64_t stride, int64_t first, int64_t end) {
+void few_part(const Nf4Matrix& w, int64_t tokens, const T* x, T* y, int64_t stride, int64_t first, int64_t end) {
   const ZeroedArray<float> separated(tokens * w.columns);
-  separate(static_cast<const T*>(x), tokens * w.columns, &separated[0]);
-  with_tokens(tokens, [&](auto count) BRAID_LAMBDA {
-    few_between<count.value>(w, &separated[0], static_cast<T*>(y), stride, first, end);
-  });
+  separate(x, tokens * w.columns, &separated[0]);
+  for (int64_t n = 0; n < tokens; n += few_tokens) {
+    with_tokens(smaller(few_tokens, tokens - n), [&](auto count) BRAID_LAMBDA {
+      few_between<count.value>(w, &separated[n * w.columns], y + n * stride, stride, first, end);
+    });
+  }
 }
 
 template <class T>
@@ -239,8 +241,10 @@ void forward(const Nf4Matrix& w, int64_t tokens, Element element, const void* x,
 
 void part(const Nf4Matrix& w, int64_t tokens, Element element, const void* x, void* y, int64_t stride, int64_t first,
           int64_t end) {
-  if (element == Element::bfloat16) return few_part<Bf16>(w, tokens, x, y, stride, first, end);
-  few_part<float>(w, tokens, x, y, stride, first, end);
+  if (element == Element::bfloat16) {
+    return few_part(w, tokens, static_cast<const Bf16*>(x), static_cast<Bf16*>(y), stride, first, end);
+  }
+  few_part(w, tokens, static_cast<const float*>(x), static_cast<float*>(y), stride, first, end);
 }
 
 void transposed(const Nf4Matrix& w, int64_t tokens, Element element, const void* dy_any, void* dx) {

@@ -107,12 +107,15 @@ BRAID_INLINE __m512i codes_of(const uint8_t* packed, int64_t rest) {
   return _mm512_castsi256_si512(_mm256_loadu_si256((const __m256i*)packed));
 }
 
-// R rows from `packed` on times N tokens x [N, pairs]. Rows lie one behind the other: memory is read ahead in one stream.
+// So few streams of memory at once; registers have room for the sums of few_tokens.
+constexpr int rows_at_once = 2;
+
+// R rows from `packed` on times N tokens x [N, pairs].
 template <int R, int N>
 BRAID_INLINE void few_rows(const Table& table, const uint8_t* packed, const float* const (&scales)[R], int64_t columns,
                            const FixedToken* x, FloatLanes (&sums)[R][N]) {
-  constexpr int64_t ahead = 4096;
   const int64_t row_bytes = columns / 2, stride = pairs_in(columns);
+  const int64_t ahead = rows_at_once * row_bytes + 1024;  // into the rows behind these
   for (int64_t first = 0; first < columns; first += pair) {
     __m512i numbers[R][quarters];
     FloatLanes scale[R];
@@ -159,16 +162,13 @@ BRAID_INLINE void few_rows_of(const Table& table, const Nf4Matrix& w, int64_t ro
   }
 }
 
-// So few streams of memory at once; registers have room for the sums of few_tokens.
-constexpr int R = 2;
-
 // Rows first to end - 1.
 template <int N>
 void few_between(const Nf4Matrix& w, const FixedToken* x, Bf16* y, int64_t stride, int64_t first, int64_t end) {
   const Table table = whole_values();
-  const ZeroedArray<float> scratch(R * 2 * pairs_in(w.columns));
+  const ZeroedArray<float> scratch(rows_at_once * 2 * pairs_in(w.columns));
   int64_t row = first;
-  for (; row + R <= end; row += R) few_rows_of<R, N>(table, w, row, x, &scratch[0], y, stride);
+  for (; row + rows_at_once <= end; row += rows_at_once) few_rows_of<rows_at_once, N>(table, w, row, x, &scratch[0], y, stride);
   for (; row < end; ++row) few_rows_of<1, N>(table, w, row, x, &scratch[0], y, stride);
 }
 
@@ -201,9 +201,11 @@ void nf4_product_part_bf16(const Nf4Matrix& w, int64_t tokens, const void* x, vo
                            int64_t end) {
   const ZeroedArray<FixedToken> fixed(tokens * pairs_in(w.columns));
   fix_all(static_cast<const Bf16*>(x), tokens, w.columns, &fixed[0]);
-  with_tokens(tokens, [&](auto count) BRAID_LAMBDA {
-    few_between<count.value>(w, &fixed[0], static_cast<Bf16*>(y), stride, first, end);
-  });
+  for (int64_t n = 0; n < tokens; n += few_tokens) {
+    with_tokens(smaller(few_tokens, tokens - n), [&](auto count) BRAID_LAMBDA {
+      few_between<count.value>(w, &fixed[n * pairs_in(w.columns)], static_cast<Bf16*>(y) + n * stride, stride, first, end);
+    });
+  }
 }
 
 }  // namespace braid::kernels::level_avx512vnni

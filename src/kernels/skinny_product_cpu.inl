@@ -33,7 +33,7 @@ BRAID_INLINE void row_sums(const T* row, const float* x, int64_t inputs, float (
     FloatLanes weights[R];
 #pragma GCC unroll 4
     for (int r = 0; r < R; ++r) {
-      if (R > 1) __builtin_prefetch(row + (R + r) * inputs + k);
+      __builtin_prefetch(row + (R > 1 ? (R + r) * inputs : bytes_ahead / int64_t(sizeof(T))) + k);
       weights[r] = load(row + r * inputs + k, count);
     }
 #pragma GCC unroll 8

@@ -33,7 +33,7 @@ BRAID_INLINE void row_sums(const Bf16* row, const Bf16* x, int64_t inputs, float
     __m512bh weights[R];
 #pragma GCC unroll 4
     for (int r = 0; r < R; ++r) {
-      if (R > 1) __builtin_prefetch(row + (R + r) * inputs + k);
+      __builtin_prefetch(row + (R > 1 ? (R + r) * inputs : bytes_ahead / int64_t(sizeof(Bf16))) + k);
       weights[r] = numbers_at(row + r * inputs + k, count);
     }
 #pragma GCC unroll 8

@@ -72,13 +72,15 @@ class FusedBlocks : public testing::TestWithParam<bool> {
 
 TEST_P(FusedBlocks, TokenByTokenGiveTheLogitsOfTheWholeTextOnAnyNumberOfThreads) {
   ASSERT_TRUE(takes_fused_blocks(wide, 3) && takes_fused_blocks(narrow, 3));
+  EXPECT_EQ(takes_fused_blocks(narrow, 16), GetParam());
+  EXPECT_FALSE(takes_fused_blocks(narrow, 17));
   const at::NoGradGuard no_gradient;
   const at::Tensor expected = wide.logits(ids), got = one_by_one(wide, ids);
   EXPECT_LT((got - expected).abs().max().item<double>(), 1e-4 * expected.abs().max().item<double>());
   const at::Tensor in_bf16 = one_by_one(narrow, ids), whole = narrow.logits(ids).to(at::kFloat);
   EXPECT_GT(at::cosine_similarity(in_bf16, whole, 2).min().item<double>(), 0.998);
   const int before = omp_get_max_threads();
-  for (const int threads : {1, 3, 5}) {
+  for (const int threads : {1, 3}) {
     omp_set_num_threads(threads);
     EXPECT_TRUE(at::equal(one_by_one(wide, ids), got)) << threads << " threads";
     EXPECT_TRUE(at::equal(one_by_one(narrow, ids), in_bf16)) << threads << " threads";
@@ -92,6 +94,16 @@ TEST_P(FusedBlocks, ATextHasTheBitsOfItAloneWhateverIsBesideItAndHoweverItIsPadd
     for (int64_t b = 0; b < 3; ++b) {
       EXPECT_TRUE(at::equal(one_by_one(*model, ids.slice(0, b, b + 1), {0}), together.slice(0, b, b + 1))) << b;
     }
+  }
+}
+
+// The head is another product for more than a handful of rows, so that bits may differ there.
+TEST_P(FusedBlocks, AsManyTextsAsAreTakenAtMostAgreeWithOneAlone) {
+  const int64_t most = GetParam() ? 16 : 8;
+  const at::Tensor texts = ids.repeat({6, 1}).slice(0, 0, most), alone = one_by_one(wide, ids.slice(0, 1, 2), {0});
+  const at::Tensor together = one_by_one(wide, texts, std::vector<int64_t>(size_t(most)));
+  for (const int64_t b : {int64_t{1}, most / 3 * 3 - 2}) {
+    EXPECT_LT((together.slice(0, b, b + 1) - alone).abs().max().item<double>(), 1e-5 * alone.abs().max().item<double>());
   }
 }
 

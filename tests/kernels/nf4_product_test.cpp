@@ -210,6 +210,30 @@ TEST(Nf4Product, GivesATokenTheSameBitsWhateverIsBesideIt) {
   expect_each_alone<BFloat16>();
 }
 
+// Any rows of it by one thread, between those of another matrix.
+template <class E>
+void expect_parts() {
+  const HostMatrix w(7, 192, true);
+  const Nf4Matrix matrix = w.on(w.packed.data(), w.scales(w.absmax, w.outer, w.codes, w.map));
+  for (const int64_t tokens : {1, 3, 11}) {
+    const auto x = stored<E>(Random().normal(tokens * 192));
+    std::vector<typename E::Stored> whole(size_t(tokens * 7)), parts(size_t(tokens * 9));
+    nf4_product({}, matrix, tokens, E::element, x.data(), whole.data());
+    for (const auto& [first, end] : {Shape{0, 3}, Shape{3, 3}, Shape{3, 7}}) {
+      nf4_product_part(matrix, tokens, E::element, x.data(), parts.data() + 1, 9, first, end);
+    }
+    for (int64_t n = 0; n < tokens; ++n) {
+      EXPECT_EQ(std::vector(parts.begin() + n * 9 + 1, parts.begin() + n * 9 + 8),
+                std::vector(whole.begin() + n * 7, whole.begin() + n * 7 + 7)) << tokens << " tokens";
+      EXPECT_EQ(parts[size_t(n * 9)], 0) << "beside it";
+    }
+  }
+}
+TEST(Nf4Product, PartsHaveTheBitsOfTheWhole) {
+  at_every_level([] { expect_parts<Float32>(), expect_parts<BFloat16>(); });
+  expect_parts<BFloat16>();
+}
+
 TEST(Nf4Product, IsTheSameOnAnyNumberOfThreads) {
   const HostMatrix host(37, 640, true);
   const std::vector<float> x = as<float>(Random().normal(3 * host.columns));

@@ -82,6 +82,23 @@ TEST(SkinnyProduct, GivesATokenTheSameBitsWhateverIsBesideIt) {
   expect_each_alone<BFloat16>();
 }
 
+// Any outputs of it by one thread.
+template <class E>
+void expect_parts() {
+  for (const int64_t tokens : {1, 3}) {
+    const Case<E> given({tokens, 200, 7});
+    std::vector<typename E::Stored> parts(size_t(tokens * 7));
+    for (const auto& [first, end] : {std::pair{0, 3}, std::pair{3, 3}, std::pair{3, 7}}) {
+      skinny_product_part(E::element, given.shape, given.x.data(), given.weight.data(), parts.data(), first, end);
+    }
+    EXPECT_EQ(parts, given.product(false)) << tokens << " tokens";
+  }
+}
+TEST(SkinnyProduct, PartsHaveTheBitsOfTheWhole) {
+  at_every_level([] { expect_parts<Float32>(), expect_parts<BFloat16>(); });
+  expect_parts<BFloat16>();
+}
+
 TEST(SkinnyProduct, IsTheSameOnAnyNumberOfThreads) {
   const Case<BFloat16> given({3, 200, 37});
   const auto one = given.product();

@@ -74,6 +74,7 @@ def test_the_script_names_what_there_is():
     ("gist", ["--lengths", "1000,x"], "1 or more"),
     ("decode", ["--tokens", "2"], "3 or more"),
     ("decode", ["--method", "int8"], "none of dense, nf4"),
+    ("decode", ["--against", "numpy"], "none of transformers, llama.cpp"),
     ("serve", ["--streams", "0"], "1 or more"),
 ])  # fmt: skip
 def test_wrong_use_is_one_line(what, arguments, words):
