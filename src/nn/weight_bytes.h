@@ -8,8 +8,8 @@
 
 namespace braid {
 
-// Bytes of parameters (with their gradients, where they are trained), quantised matrices, adapters and a hash memory; what
-// several share counts once.
+// Bytes of parameters (with their gradients, where they are trained), quantised matrices, adapters and a hash memory;
+// what several share counts once.
 int64_t weight_bytes(Transformer& model);
 
 }  // namespace braid
