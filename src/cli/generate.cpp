@@ -41,8 +41,8 @@ it: do_sample, temperature, top_k (50 where do_sample is true and it names none)
 repetition_penalty. Without do_sample: true the likeliest token is taken. Order: penalties,
 temperature, top-k, top-p, min-p. Answer i draws its token s from the seed, i and s alone.
 --speculate proposes several tokens at a time; answers stay the same.
---gists answers behind a context that braid gist compress has compressed, as braid gist ask does: the
-prompt is a question to it, put as the run was trained to be asked.
+--gists answers behind a context that braid gist compress has compressed, as braid gist ask does:
+the prompt is a question to it, put as the run was trained to be asked.
 Exit codes: 0 done; 1 failed; 2 wrong use, or files that cannot be taken.
 )";
 

@@ -131,8 +131,8 @@ void add_generate_options(cxxopts::Options& options) {
       "stop", "an answer ends before this text (repeatable)", list(), "TEXT")(
       "n,answers", "so many answers to each prompt; also --n", whole("1"), "N")(
       "gists", "prompts are questions to a context of this file (braid gist compress); for --run",
-      cxxopts::value<std::string>(), "FILE")("context", "with --gists: this context of the file, from 0",
-                                             cxxopts::value<int64_t>(), "N");
+      cxxopts::value<std::string>(),
+      "FILE")("context", "with --gists: this context of the file, from 0", cxxopts::value<int64_t>(), "N");
   options.add_options()("temperature", "0: the likeliest token; above: drawn, from logits divided by it", number(),
                         "T")("top-k", "from the K likeliest; 0: all", cxxopts::value<int64_t>(), "K")(
       "top-p", "from the fewest likeliest whose probabilities add up to P", number(), "P")(

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How the contexts of a [gist] run are asked about: what questions become, and where answers end. Whoever answers from a
-// cache of gists (experiments/gist_cache.h) asks so.
+// How the contexts of a [gist] run are asked about: what questions become, and where answers end. Whoever answers from
+// a cache of gists (experiments/gist_cache.h) asks so.
 #pragma once
 
 #include <optional>

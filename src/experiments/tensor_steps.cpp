@@ -21,8 +21,8 @@ AdaptedModel load_model_part(const ModelSource& source, Precision precision, Wor
   if (!loaded.shape.is_quantised() && !source.quantise.empty()) loaded.shape.quantise = source.quantise;
   loaded.stop_ids = loaded.origin.stop_ids;
   check_tensor_cut(loaded.shape, world.size());
-  loaded.model = std::make_unique<Transformer>(tensor_share(loaded.shape, world.rank(), world.size()), precision, device,
-                                               Weights::frozen);
+  loaded.model = std::make_unique<Transformer>(tensor_share(loaded.shape, world.rank(), world.size()), precision,
+                                               device, Weights::frozen);
   join_tensor_parts(*loaded.model, loaded.shape, world.data());
   load_hf_part(HfFiles(source.model), loaded.shape, *loaded.model);
   return loaded;

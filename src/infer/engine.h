@@ -91,8 +91,9 @@ class Engine {
   Engine(Transformer& part, const Tokenizer* tokenizer, const EngineLimits& limits, const WholeModel& whole);
   ~Engine();
 
-  // Something that prompts may stand behind, by name (GenerationRequest::past); in the pool it is shared by all of them.
-  // Before the first request. UsageError: the name is taken, it is not of this model's shape, or larger than the pool.
+  // Something that prompts may stand behind, by name (GenerationRequest::past); in the pool it is shared by all of
+  // them. Before the first request. UsageError: the name is taken, it is not of this model's shape, or larger than the
+  // pool.
   void add_past(const std::string& name, KeptPast past);
 
   // UsageError: the request cannot be answered by this model at all, or its options cannot be. QueueFull: as many run

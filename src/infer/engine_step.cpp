@@ -45,7 +45,8 @@ StepInputs inputs_of(std::span<const StepPiece> pieces, const PagedCache& cache)
     std::copy_n(pieces[p].blocks.begin(), own, tables.begin() + static_cast<int64_t>(p) * width);
   }
   std::vector<int64_t> all;
-  for (const auto* part : {&ids, &positions, &rows, &tables, &wanted}) all.insert(all.end(), part->begin(), part->end());
+  for (const auto* part : {&ids, &positions, &rows, &tables, &wanted})
+    all.insert(all.end(), part->begin(), part->end());
   const at::Tensor joined = at::tensor(at::ArrayRef<int64_t>(all), at::kLong).to(cache.keys.device());
   const auto R = static_cast<int64_t>(ids.size()), P = static_cast<int64_t>(pieces.size());
   const auto parts = joined.split_with_sizes({R, R, 2 * R, P * width, static_cast<int64_t>(wanted.size())});

@@ -77,7 +77,8 @@ Generated generate(Transformer& model, Requests requests, const Tokenizer* token
                    const GenerationAids& aids) {
   check_requests(model, requests, aids.past);
   if (requests.empty()) return {};
-  Engine engine(model, tokenizer, limits_for(requests, aids.speculation, aids.past ? aids.past->size() : 0), aids.draft);
+  Engine engine(model, tokenizer, limits_for(requests, aids.speculation, aids.past ? aids.past->size() : 0),
+                aids.draft);
   if (!aids.past) return generate(engine, requests, on_token);
   engine.add_past(name_of_past, *aids.past);
   std::vector<GenerationRequest> behind(requests.begin(), requests.end());

@@ -23,7 +23,10 @@ PagedCache zeros_for(Transformer& model, int64_t blocks, int64_t block_tokens) {
   const auto options = at::TensorOptions().device(model.device()).dtype(compute_type(precision));
   const int64_t L = config.layers, heads = config.key_value_heads(), width = config.head_width();
   PagedCache cache{at::zeros({L, blocks, heads, width, block_tokens}, options),
-                   at::zeros({L, blocks, heads, block_tokens, width}, options), block_tokens, {}, {}};
+                   at::zeros({L, blocks, heads, block_tokens, width}, options),
+                   block_tokens,
+                   {},
+                   {}};
   const HashMemory* memory = memory_of(model);
   if (!memory) return cache;
   cache.ids = at::zeros({blocks, block_tokens}, options.dtype(at::kLong));
@@ -36,7 +39,8 @@ PagedCache zeros_for(Transformer& model, int64_t blocks, int64_t block_tokens) {
 double bytes_of(Transformer& model) {  // of one token
   const ModelConfig& config = model.config();
   const Precision precision = model.parameters().precision();
-  const double keys = 2.0 * double(config.layers * config.key_value_width()) * double(at::elementSize(compute_type(precision)));
+  const double keys =
+      2.0 * double(config.layers * config.key_value_width()) * double(at::elementSize(compute_type(precision)));
   const HashMemory* memory = memory_of(model);
   if (!memory) return keys;
   return keys + double(sizeof(int64_t)) +

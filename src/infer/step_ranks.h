@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Steps of a model that is cut over several processes, each of which has some heads of every key and value: what the one
-// with the requests says to the others, who do as it does.
+// Steps of a model that is cut over several processes, each of which has some heads of every key and value: what the
+// one with the requests says to the others, who do as it does.
 #pragma once
 
 #include <functional>
@@ -10,7 +10,8 @@
 namespace braid {
 
 // What run_step gives, of the whole model: logits [W, V].
-using StepFunction = std::function<at::Tensor(Transformer& model, PagedCache& cache, std::span<const StepPiece> pieces)>;
+using StepFunction =
+    std::function<at::Tensor(Transformer& model, PagedCache& cache, std::span<const StepPiece> pieces)>;
 
 struct WholeModel {
   StepFunction steps;

@@ -180,9 +180,8 @@ at::Tensor HashMemory::addition(int64_t layer, const at::Tensor& x, BlockInputPa
 }
 
 at::Tensor HashMemory::addition(int64_t layer, const at::Tensor& x, RowPast& past) {
-  return added_by(layer, x, [&](int64_t number, const at::Tensor& heard) {
-    return past.heard(number, heard, config_.history());
-  });
+  return added_by(
+      layer, x, [&](int64_t number, const at::Tensor& heard) { return past.heard(number, heard, config_.history()); });
 }
 
 }  // namespace braid

@@ -8,8 +8,8 @@
 
 namespace braid {
 
-// Bytes of parameters (with their gradients, where they are trained), quantised matrices, adapters and a hash memory; what
-// several share counts once.
+// Bytes of parameters (with their gradients, where they are trained), quantised matrices, adapters and a hash memory;
+// what several share counts once.
 int64_t weight_bytes(Transformer& model);
 
 // For models that are read over and over and no longer changed; on a GPU there is nothing to do (base/large_pages.h).

@@ -26,7 +26,7 @@ class Backend {
 
 // Compressed contexts that completions may be asked behind (gists).
 struct ServedPasts {
-  std::map<std::string, int64_t> positions;  // of each by its name: where a prompt begins
+  std::map<std::string, int64_t> positions;                          // of each by its name: where a prompt begins
   std::function<std::vector<int64_t>(const std::string&)> question;  // a prompt's tokens; from any thread
 };
 

@@ -179,7 +179,8 @@ std::vector<json> prompts_of(const BodyFields& fields) {
 std::string read_gists(const BodyFields& fields, const ServedModel& model) {
   const std::string name = fields.text("gists").value_or("");
   if (name.empty() || model.pasts.positions.contains(name)) return name;
-  throw Refusal(404, str("gists: no ", name, " is kept here (braid serve --gists NAME=FILE)"), "gists", "gists_not_found");
+  throw Refusal(404, str("gists: no ", name, " is kept here (braid serve --gists NAME=FILE)"), "gists",
+                "gists_not_found");
 }
 
 std::vector<int64_t> prompt_ids(const BodyFields& fields, const ServedModel& model, const json& prompt,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whether a JSON value is a certain text. The library's own comparison (nlohmann-json 3.11, operator==) makes a value of
-// the text inside a noexcept function: an allocation that fails there ends the program.
+// Whether a JSON value is a certain text. The library's own comparison (nlohmann-json 3.11, operator==) makes a value
+// of the text inside a noexcept function: an allocation that fails there ends the program.
 #pragma once
 
 #include <initializer_list>

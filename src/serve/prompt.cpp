@@ -97,9 +97,9 @@ int64_t answer_tokens(const ServedModel& model, size_t prompt_tokens, std::optio
   if (!asked) return std::min(otherwise, room);
   if (*asked <= room) return *asked;
   throw Refusal(400,
-                str("max_tokens: the prompt's ", prompt_tokens, " tokens and ", *asked,
-                    " new ones ", before > 0 ? str("from position ", before, " on ") : "",
-                    "are more than the model's context of ", model.context),
+                str("max_tokens: the prompt's ", prompt_tokens, " tokens and ", *asked, " new ones ",
+                    before > 0 ? str("from position ", before, " on ") : "", "are more than the model's context of ",
+                    model.context),
                 "max_tokens", "context_length_exceeded");
 }
 

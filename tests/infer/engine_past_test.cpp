@@ -83,9 +83,12 @@ class EnginePasts : public testing::Test {
 };
 
 std::vector<GenerationRequest> questions() {
-  return {request_of({1, 2, 3, 4, 5, 6, 7}, 12, "short"),  request_of({1, 2, 3, 4, 5, 6, 7}, 12, "long"),
-          request_of({1, 2, 3, 4, 5, 6, 7}, 12),           request_of({9}, 15, "long"),
-          request_of({1, 2, 3, 4, 5, 6, 8, 9}, 3, "short"), request_of({3, 3}, 9, "long")};
+  return {request_of({1, 2, 3, 4, 5, 6, 7}, 12, "short"),
+          request_of({1, 2, 3, 4, 5, 6, 7}, 12, "long"),
+          request_of({1, 2, 3, 4, 5, 6, 7}, 12),
+          request_of({9}, 15, "long"),
+          request_of({1, 2, 3, 4, 5, 6, 8, 9}, 3, "short"),
+          request_of({3, 3}, 9, "long")};
 }
 
 TEST_F(EnginePasts, AnswersAreThoseOfTheGistsWhateverIsBesideThem) {
@@ -137,10 +140,14 @@ TEST_F(EnginePasts, WhatCannotBeIsRefused) {
   const auto refusal = [&](const auto& act) { return thrown_message(act); };
   const GenerationRequest unknown = request_of({1}, 2, "none"), longer = request_of({1, 2}, 51, "long");
   EXPECT_EQ(refusal([&] { generate(*engine, {&unknown, 1}); }), "text 1: nothing is kept that is called none");
-  EXPECT_EQ(refusal([&] { generate(*engine, {&longer, 1}); }),
+  EXPECT_EQ(refusal([&] {
+              generate(*engine, {&longer, 1});
+            }),
             "text 1: 2 tokens and 51 new ones from position 12 on are more than the model's context of 64");
   EXPECT_EQ(refusal([&] { engine->add_past("long", contexts[0]); }), "\"long\": expected another name");
-  EXPECT_EQ(refusal([&] { engine->add_past("odd", {contexts[0].kept.slice(0, 1), 12}); }),
+  EXPECT_EQ(refusal([&] {
+              engine->add_past("odd", {contexts[0].kept.slice(0, 1), 12});
+            }),
             "odd: not the keys and values of a model of this shape");
   EngineLimits limits = small_limits();
   limits.cache_tokens = 16;
@@ -162,8 +169,8 @@ TEST(EngineMemories, ATextWithAHashMemoryIsTheSameSharedProposedAndBesideOthers)
   for (ParameterSet* set : {&memory.parameters(), &memory.table()}) {
     for (Parameter& p : set->all()) p.master.add_(at::empty_like(p.master).normal_(0.0, 0.5, generator));
   }
-  const std::vector<GenerationRequest> requests = {
-      request_of({1, 2, 1, 2, 1, 2, 1, 2, 3, 4, 5, 6, 7}, 30), request_of({1, 2, 1, 2, 1, 2, 1, 2, 9}, 30), request_of({3}, 30)};
+  const std::vector<GenerationRequest> requests = {request_of({1, 2, 1, 2, 1, 2, 1, 2, 3, 4, 5, 6, 7}, 30),
+                                                   request_of({1, 2, 1, 2, 1, 2, 1, 2, 9}, 30), request_of({3}, 30)};
   for (const Proposer proposer : {Proposer::none, Proposer::ngram, Proposer::draft}) {
     SCOPED_TRACE(int(proposer));
     EngineLimits limits = small_limits();
