@@ -87,9 +87,11 @@ TokenPlan plan_of(const ModelConfig& m, const TrainConfig& train, const PassesKe
   const int64_t outside = std::max(head_bytes(m, of, tokens), mixing_bytes(m, of));
   const Recompute again = train.recomputed();
   if (again == Recompute::none) return {layers * (attention + mlp) + streams, std::max(outside, passing)};
-  // What the attention gives is kept where the norm behind it reads the sum.
+  // What the attention gives is kept where the norm behind it reads the sum. It is made again when what its block's MLP kept
+  // has gone.
   if (again == Recompute::attention) {
-    return {layers * (of.master * m.width + mlp) + streams, std::max(outside, attention + passing)};
+    const int64_t turned = of.master * m.width + 2 * of.compute * (m.query_width() + m.key_value_width());
+    return {layers * (of.master * m.width + mlp) + streams, std::max({outside, passing, attention + turned - mlp})};
   }
   const bool apart = m.has_streams() && m.is_paper_form();  // each sublayer is computed again by itself
   const int64_t inputs = layers * (apart ? 2 : 1) * of.master * m.width;
