@@ -21,12 +21,12 @@ Examples:
   braid plan my.toml --cluster data/clusters/h100_8.toml --nodes 2048 --set train.batch=16384
   braid plan my.toml --cluster mine.toml --all --json | jq '.layouts[0]'
 
-A line is a layout: ranks that share the batch (data), each sample's tokens (context) and one model
-(stages of a pipeline, tensor), what of those that hold the same is spread (shard), samples that pass
-together (micro), whether blocks are computed again. Weights, gradients and moments are counted,
-activations estimated; bytes sent are
-those of one rank and step, exactly; seconds are a model of the cluster file's numbers. Layouts that
-do not fit are left out, or marked with --all.
+A line is a layout: ranks that share the batch (data), that have stages of a model one behind the
+other (pipeline), that share each sample's tokens (context) and each block (tensor), what of those
+that hold the same is spread (shard), samples that pass together (micro), whether blocks are computed
+again. Weights, gradients and moments are counted, activations estimated; bytes sent are those of
+one rank and step, exactly; seconds are a model of the cluster file's numbers. Layouts that do not
+fit are left out, or marked with --all.
 Exit codes: 0 done; 1 nothing fits; 2 wrong use, configuration or cluster file.
 )";
 

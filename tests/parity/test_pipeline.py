@@ -23,6 +23,7 @@ LAYOUTS = {
     "dp2_pp2": (4, 2, 1, []),
     "tp2_pp2": (4, 2, 2, []),
     "zero2_pp2": (4, 2, 1, ["parallel.shard=gradients"]),
+    "pp2_cp2": (4, 2, 1, ["parallel.context=2"]),
 }  # fmt: skip
 
 
@@ -46,7 +47,7 @@ def control(tmp_path_factory):
 
 @pytest.mark.parametrize("model, layout", [
     ("poc", "pp4"), ("poc_mhc", "pp2"), ("poc_mhc", "pp2_interleaved"), ("llama", "tp2_pp2"), ("llama", "pp2_gpipe"),
-    ("llama_mhc_paper", "pp2_interleaved"), ("llama_hc_paper", "dp2_pp2"), ("poc", "zero2_pp2")])  # fmt: skip
+    ("llama_mhc_paper", "pp2_interleaved"), ("llama_hc_paper", "dp2_pp2"), ("poc", "zero2_pp2"), ("llama_mhc_paper", "pp2_cp2")])  # fmt: skip
 def test_every_layout_trains_as_one_rank_does(control, tmp_path, model, layout):
     folder, one = control(model)
     many = train(model, tmp_path / "run", layout)
