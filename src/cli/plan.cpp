@@ -23,10 +23,10 @@ Examples:
 
 A line is a layout: ranks that share the batch (data), that have stages of a model one behind the
 other (pipeline), that share each sample's tokens (context) and each block (tensor), what of those
-that hold the same is spread (shard), samples that pass together (micro), whether blocks are computed
-again. Weights, gradients and moments are counted, activations estimated; bytes sent are those of
-one rank and step, exactly; seconds are a model of the cluster file's numbers. Layouts that do not
-fit are left out, or marked with --all.
+that hold the same is spread (shard), samples that pass together (micro), whether blocks are
+computed again. Weights, gradients and moments are counted, activations estimated; bytes sent are
+those of one rank and step, exactly; seconds are a model of the cluster file's numbers. Layouts
+that do not fit are left out, or marked with --all.
 Exit codes: 0 done; 1 nothing fits; 2 wrong use, configuration or cluster file.
 )";
 
