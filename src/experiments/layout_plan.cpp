@@ -35,15 +35,6 @@ void require_plannable(const RunConfig& config) {
   if (key) throw UsageError(str(key, " cannot be planned for yet; `braid train --dry-run` tells the memory of a rank"));
 }
 
-bool can_be_cut(const ModelConfig& model, int64_t ranks) {
-  try {
-    check_tensor_cut(model, ranks);
-    return true;
-  } catch (const UsageError&) {
-    return false;
-  }
-}
-
 // What rank 0 would hold, without memory for it.
 using ModelShapes = std::map<std::pair<int64_t, int64_t>, std::unique_ptr<Transformer>>;  // by pipeline and tensor degree
 
@@ -73,14 +64,14 @@ std::vector<int64_t> groups_for(const std::string& shard, int64_t replicas, int6
 bool is_possible(RunConfig config, const ParallelConfig& parallel, int64_t data) {
   config.parallel = parallel;
   if (data * parallel.context == 1 && parallel.sharding() != Sharding::none) return false;
-  return parallel.pipeline == 1 || problem_of_stages(config).empty();
+  return can_be_spread(config);
 }
 
 // Tensor parallelism within a node only: its exchanges are in the way of every product.
-std::vector<int64_t> tensor_degrees(const RunConfig& config, const ClusterConfig& cluster) {
+std::vector<int64_t> tensor_degrees(const ClusterConfig& cluster) {
   std::vector<int64_t> all;
   for (int64_t tensor = 1; tensor <= cluster.gpus_per_node; ++tensor) {
-    if (cluster.gpus_per_node % tensor == 0 && can_be_cut(config.model, tensor)) all.push_back(tensor);
+    if (cluster.gpus_per_node % tensor == 0) all.push_back(tensor);
   }
   return all;
 }
@@ -88,7 +79,7 @@ std::vector<int64_t> tensor_degrees(const RunConfig& config, const ClusterConfig
 // Rings of 1, 2, 4 ... ranks of `gpus`, over nodes too, since keys travel while others are computed with.
 std::vector<int64_t> context_degrees(const RunConfig& config, int64_t gpus) {
   std::vector<int64_t> all = {1};
-  for (int64_t context = 2; gpus % context == 0 && config.model.context % (2 * context) == 0; context *= 2) all.push_back(context);
+  for (int64_t context = 2; gpus % context == 0 && 2 * context <= config.model.context; context *= 2) all.push_back(context);
   return all;
 }
 
@@ -112,7 +103,7 @@ void add_layouts(std::vector<Layout>& all, const RunConfig& config, ParallelConf
 std::vector<Layout> layouts_for(const RunConfig& config, const ClusterConfig& cluster) {
   std::vector<Layout> all;
   ParallelConfig parallel = config.parallel;
-  for (const int64_t tensor : tensor_degrees(config, cluster)) {
+  for (const int64_t tensor : tensor_degrees(cluster)) {
     parallel.tensor = tensor;
     for (const int64_t context : context_degrees(config, cluster.gpus() / tensor)) {
       parallel.context = context;

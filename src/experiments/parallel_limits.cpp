@@ -10,6 +10,8 @@
 
 namespace braid {
 
+namespace {
+
 std::string problem_of_stages(const RunConfig& config) {
   const Sharding sharding = config.parallel.sharding();
   const bool interleaved = config.parallel.pipeline_shape().chunks > 1;
@@ -31,8 +33,6 @@ std::string problem_of_stages(const RunConfig& config) {
   }
   return "";
 }
-
-namespace {
 
 // Why adapters cannot be cut, "" where they can.
 std::string problem_of(const LoraConfig& lora) {
@@ -83,37 +83,59 @@ void check_key(const char* key, int64_t ranks, const std::string& problem) {
 
 void check_stages(const RunConfig& config) {
   const PipelineShape shape = config.parallel.pipeline_shape();
-  const std::string problem = problem_of_stages(config);
-  if (!problem.empty()) throw UsageError(str("parallel.pipeline: expected 1 with ", problem, ", found ", shape.stages));
+  check_key("parallel.pipeline", shape.stages, problem_of_stages(config));
+  stage_share(config.model, shape, 0);  // refuses too few layers
+  if (!config.lora.enabled()) return;
   for (int64_t stage = 0; stage < shape.stages; ++stage) {
-    const ModelConfig share = stage_share(config.model, shape, stage);
-    if (!config.lora.enabled() || !lora_targets(share, config.lora).empty()) continue;
+    if (!lora_targets(stage_share(config.model, shape, stage), config.lora).empty()) continue;
     throw UsageError(str("parallel.pipeline: lora.layers leaves stage ", stage, " of ", shape.stages, " nothing to train"));
   }
 }
 
-// Says where in the file the key is.
-template <class Check>
-void check_at(const ConfigDocument& document, const char* key, int64_t ranks, const Check& check) {
-  if (ranks == 1) return;
-  try {
-    check(ranks);
-  } catch (const UsageError& problem) {
-    throw UsageError(str(document.where(key), ": ", problem.what()));
+void check_tensor(const RunConfig& config) {
+  check_tensor_cut(config.model, config.parallel.tensor);
+  check_key("parallel.tensor", config.parallel.tensor, tensor_problem(config));
+}
+
+void check_context(const RunConfig& config) {
+  check_context_cut(config.model.context, config.parallel.context);
+  check_key("parallel.context", config.parallel.context, context_problem(config));
+}
+
+struct Axis {
+  const char* key;
+  int64_t ParallelConfig::*ranks;
+  void (*check)(const RunConfig& config);  // UsageError; of more than one rank
+};
+
+constexpr Axis axes[] = {{"parallel.pipeline", &ParallelConfig::pipeline, check_stages},
+                         {"parallel.tensor", &ParallelConfig::tensor, check_tensor},
+                         {"parallel.context", &ParallelConfig::context, check_context}};
+
+// Calls at(key, problem) for the first axis along which the run cannot be cut.
+template <class At>
+void check_axes(const RunConfig& config, const At& at) {
+  for (const Axis& axis : axes) {
+    if (config.parallel.*axis.ranks == 1) continue;
+    try {
+      axis.check(config);
+    } catch (const UsageError& problem) {
+      return at(axis.key, problem);
+    }
   }
 }
 
 }  // namespace
 
+bool can_be_spread(const RunConfig& config) {
+  bool can = true;
+  check_axes(config, [&](const char*, const UsageError&) { can = false; });
+  return can;
+}
+
 void check_parallel(const RunConfig& config, const ConfigDocument& document) {
-  check_at(document, "parallel.pipeline", config.parallel.pipeline, [&](int64_t) { check_stages(config); });
-  check_at(document, "parallel.tensor", config.parallel.tensor, [&](int64_t ranks) {
-    check_tensor_cut(config.model, ranks);
-    check_key("parallel.tensor", ranks, tensor_problem(config));
-  });
-  check_at(document, "parallel.context", config.parallel.context, [&](int64_t ranks) {
-    check_context_cut(config.model.context, ranks);
-    check_key("parallel.context", ranks, context_problem(config));
+  check_axes(config, [&](const char* key, const UsageError& problem) {
+    throw UsageError(str(document.where(key), ": ", problem.what()));
   });
 }
 

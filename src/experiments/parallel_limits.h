@@ -7,10 +7,10 @@
 
 namespace braid {
 
-// Why a run cannot be cut into stages of a pipeline, "" where it can.
-std::string problem_of_stages(const RunConfig& config);
+// Whether a run can have the stages, parts of blocks and parts of samples that its [parallel] says.
+bool can_be_spread(const RunConfig& config);
 
-// UsageError names the key and the reason.
+// The same, but UsageError names the key and the reason.
 void check_parallel(const RunConfig& config, const ConfigDocument& document);
 
 }  // namespace braid

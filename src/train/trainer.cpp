@@ -40,7 +40,6 @@ Trainer::Trainer(TrainTask task, const Mesh& mesh, RunRecorder& recorder, StopRe
       mesh_(mesh),
       recorder_(recorder),
       stop_request_(stop_request),
-      stages_(mesh.shape().pipeline),
       sets_(task_.trained, place_of(task_, mesh), task_.sharding),
       checkpointer_(task_.checkpoint, sets_.state_tensors(), ranks_.host),
       totals_(make_loss_totals(task_.model.device())),
@@ -178,7 +177,7 @@ void Trainer::set_dropout(const Batch& batch, const MicroBatch& pass) {
 // in one copy. Ranks that saw the same tokens have the same sums, and each brings its part of them; of a pipeline only the
 // last stage's are not zero.
 StepNumbers Trainer::read_numbers(double targets) {
-  const double copies = double(ranks_.host.size() / mesh_.replicas().host.size() / stages_);
+  const double copies = double(ranks_.host.size() / mesh_.replicas().host.size() / mesh_.shape().pipeline);
   at::Tensor sums = at::cat({totals_.values / copies, my_flags().to(totals_.values.device(), true), sets_.own_squares()});
   ranks_.data.all_reduce(buffer_of(sums), ReduceOp::sum).wait();
   const at::Tensor all = at::cat({sums, sets_.shared_norm()}).cpu();

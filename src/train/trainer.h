@@ -115,7 +115,6 @@ class Trainer {
   const Mesh& mesh_;
   RunRecorder& recorder_;
   StopRequest& stop_request_;
-  int64_t stages_;       // of a pipeline
   TrainedSets sets_;
   Checkpointer checkpointer_;
   LossTotals totals_;

@@ -128,6 +128,16 @@ TEST(LayoutPlan, ModelsOfManyGpusArePlannedInSeconds) {
   EXPECT_EQ(best.front().layout.data * best.front().layout.parallel.mesh().ranks(), 16384);
 }
 
+TEST(LayoutPlan, WhatATrainingRunRefusesIsNoLayout) {
+  RunConfig config = llama();
+  config.optim.kind = "adamw8bit";
+  config.data.packs = true;
+  for (const LayoutPlan& plan : plan_layouts(config, cluster_of(1, 4))) {
+    EXPECT_EQ(plan.layout.parallel.tensor, 1);
+    EXPECT_EQ(plan.layout.parallel.context, 1);
+  }
+}
+
 TEST(LayoutPlan, WhatIsNotPlannedIsNamed) {
   RunConfig config = llama();
   config.lora.rank = 4;
