@@ -4,7 +4,6 @@
 import functools
 
 import braid_run
-import numpy as np
 import pytest
 import test_tensor_parallel as cut
 from test_tensor_parallel import COPY, POC, SMALL, braid, folder, one_line, sets  # noqa: F401
@@ -36,31 +35,19 @@ def control(tmp_path_factory):
     ("poc", "cp2"), ("poc", "dp2_cp2"), ("poc_mhc", "cp4"), ("llama", "cp2_tp2"), ("llama", "zero2_dp2_cp2"),
     ("llama_mhc_paper", "zero3_cp2"), ("llama_hc_paper", "cp2")])  # fmt: skip
 def test_every_layout_trains_as_one_rank_does(control, tmp_path, model, layout):
-    folder, one = control(model)
-    many = train(model, tmp_path / "run", layout)
-    loss, norm, weight = cut.differences(one, many, cut.weights(folder), cut.weights(tmp_path / "run"))
-    print(f"| {model} | {layout} | {loss:.1e} | {norm:.1e} | {weight:.1e} |")  # with -s: the table of docs/results.md
-    assert one["loss"][0] - one["loss"][-1] > 0.05  # it does train
-    assert loss < 1e-5 and norm < (5e-5 if "hc" in model.split("_") else 1e-5) and weight < 1e-4
+    cut.every_layout_trains_alike(control, train, tmp_path / "run", model, layout)
 
 
 def test_checkpoints_go_from_layout_to_layout(tmp_path):
-    """Some steps on each in turn, and evaluations."""
-    for steps, layout in zip((5, 10, 15, 20), ("cp2", None, "zero1_cp2", "cp2_tp2")):
-        rows = train("copy", tmp_path / "run", layout, f"train.steps={steps}")
-    plain = train("copy", tmp_path / "one", None)
-    assert np.abs(rows["loss"] - plain["loss"]).max() < 1e-5
-    assert np.abs(rows["grad_norm"] / plain["grad_norm"] - 1).max() < 1e-5
-    assert np.abs(cut.evaluations(tmp_path / "run")[-2:] - cut.evaluations(tmp_path / "one")[-2:]).max() < 1e-5
+    cut.checkpoints_go_through(("cp2", None, "zero1_cp2", "cp2_tp2"), train, tmp_path)
 
 
 def test_adapters_on_weights_in_four_bits_train_alike(folder, tmp_path):  # noqa: F811
     """With dropout, which draws by an element's place in the whole batch."""
     keys = [*SMALL, *cut.WIDE, *cut.ADAPTERS, f"model.path={folder}", "train.steps=10", "model.quantise=nf4", "lora.dropout=0.2"]
     one, many = (in_layout(COPY, tmp_path / str(layout), layout, *keys) for layout in (None, "cp2"))
-    loss, norm, weight = cut.differences(one, many, *(cut.weights(tmp_path / str(layout), 10) for layout in (None, "cp2")))
-    print(f"| lora, nf4, dropout | cp2 | {loss:.1e} | {norm:.1e} | {weight:.1e} |")
-    assert loss < 1e-5 and norm < 1e-5 and weight < 1e-4
+    expected, found = (cut.weights(tmp_path / str(layout), 10) for layout in (None, "cp2"))
+    cut.trains_alike(one, many, expected, found, "lora, nf4, dropout | cp2")
 
 
 @pytest.mark.parametrize(

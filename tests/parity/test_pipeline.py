@@ -2,13 +2,13 @@
 """A model whose depth lies on several ranks trains as it does on one, and its checkpoints go from any layout to any other."""
 
 import functools
-import subprocess
 import sys
 
 import braid_run
 import numpy as np
 import pytest
-from test_tensor_parallel import ADAPTERS, COPY, MODELS, POC, SMALL, WIDE, differences, evaluations, weights
+import test_tensor_parallel as cut
+from test_tensor_parallel import ADAPTERS, COPY, MODELS, POC, SMALL, WIDE, folder  # noqa: F401
 
 sys.path.insert(0, str(braid_run.ROOT / "tests" / "cli"))
 from cli_run import braid, one_line, sets  # noqa: E402
@@ -49,40 +49,24 @@ def control(tmp_path_factory):
     ("poc", "pp4"), ("poc_mhc", "pp2"), ("poc_mhc", "pp2_interleaved"), ("llama", "tp2_pp2"), ("llama", "pp2_gpipe"),
     ("llama_mhc_paper", "pp2_interleaved"), ("llama_hc_paper", "dp2_pp2"), ("poc", "zero2_pp2"), ("llama_mhc_paper", "pp2_cp2")])  # fmt: skip
 def test_every_layout_trains_as_one_rank_does(control, tmp_path, model, layout):
-    folder, one = control(model)
-    many = train(model, tmp_path / "run", layout)
-    loss, norm, weight = differences(one, many, weights(folder), weights(tmp_path / "run"))
-    print(f"| {model} | {layout} | {loss:.1e} | {norm:.1e} | {weight:.1e} |")  # with -s: the table of docs/results.md
-    assert one["loss"][0] - one["loss"][-1] > 0.05  # it does train
-    assert loss < 1e-5 and norm < (5e-5 if "hc" in model.split("_") else 1e-5) and weight < 1e-4
+    one, many = cut.every_layout_trains_alike(control, train, tmp_path / "run", model, layout)
     for column in [name for name in one if "gain" in name]:
         assert np.allclose(many[column], one[column], rtol=1e-4, atol=1e-6), column
 
 
 def test_checkpoints_go_from_layout_to_layout(tmp_path):
-    """Some steps on each in turn, and evaluations."""
-    for steps, layout in zip((5, 10, 15, 20), ("pp2", None, "pp2_interleaved", "tp2_pp2")):
-        rows = train("copy", tmp_path / "run", layout, f"train.steps={steps}")
-    plain = train("copy", tmp_path / "one", None)
-    assert np.abs(rows["loss"] - plain["loss"]).max() < 1e-5
-    assert np.abs(rows["grad_norm"] / plain["grad_norm"] - 1).max() < 1e-5
-    assert np.abs(evaluations(tmp_path / "run")[-2:] - evaluations(tmp_path / "one")[-2:]).max() < 1e-5
+    cut.checkpoints_go_through(("pp2", None, "pp2_interleaved", "tp2_pp2"), train, tmp_path)
 
 
-def test_adapters_on_weights_in_4_bits_train_in_stages(tmp_path):
+def test_adapters_on_weights_in_4_bits_train_in_stages(folder, tmp_path):  # noqa: F811
     """With dropout, whose masks recomputation draws again while other micro-batches are under way."""
-    braid_run.train(COPY, tmp_path / "base", *SMALL, *WIDE, "train.steps=3")
-    export = [braid_run.BRAID, "checkpoint", "export", tmp_path / "base", "--hf", tmp_path / "model"]
-    subprocess.run(export, check=True, capture_output=True, timeout=60)
-    keys = [*SMALL, *WIDE, *ADAPTERS, f"model.path={tmp_path / 'model'}", "model.quantise=nf4", "train.steps=10", "train.micro_batch=1",
+    keys = [*SMALL, *WIDE, *ADAPTERS, f"model.path={folder}", "model.quantise=nf4", "train.steps=10", "train.micro_batch=1",
             "lora.dropout=0.2", "train.recompute=true"]  # fmt: skip
     one = braid_run.train(COPY, tmp_path / "one", *keys)
     many = braid_run.train(COPY, tmp_path / "many", *keys, "parallel.pipeline=2", ranks=2)
-    expected = weights(tmp_path / "one", 10)
-    loss, norm, weight = differences(one, many, expected, weights(tmp_path / "many", 10))
-    print(f"| lora, nf4 | pp2 | {loss:.1e} | {norm:.1e} | {weight:.1e} |")
+    expected = cut.weights(tmp_path / "one", 10)
     assert any("lora_B" in name for name in expected)
-    assert loss < 1e-5 and norm < 1e-5 and weight < 1e-4
+    cut.trains_alike(one, many, expected, cut.weights(tmp_path / "many", 10), "lora, nf4 | pp2")
 
 
 @pytest.mark.parametrize(

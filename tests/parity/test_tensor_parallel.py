@@ -78,27 +78,43 @@ def differences(one, many, expected, found):
     return np.abs(many["loss"] - one["loss"]).max(), np.abs(many["grad_norm"] / one["grad_norm"] - 1).max(), max(apart)
 
 
+def trains_alike(one, many, expected, found, label, norm_tolerance=1e-5):
+    """Prints a row of docs/results.md (with -s)."""
+    loss, norm, weight = differences(one, many, expected, found)
+    print(f"| {label} | {loss:.1e} | {norm:.1e} | {weight:.1e} |")
+    assert loss < 1e-5 and norm < norm_tolerance and weight < 1e-4
+
+
+def every_layout_trains_alike(control, train, run, model, layout):
+    """As on one rank, which `control` gives; /train of both."""
+    folder, one = control(model)
+    many = train(model, run, layout)
+    assert one["loss"][0] - one["loss"][-1] > 0.05  # it does train
+    trains_alike(one, many, weights(folder), weights(run), f"{model} | {layout}", 5e-5 if "hc" in model.split("_") else 1e-5)
+    return one, many
+
+
+def checkpoints_go_through(layouts, train, tmp_path):
+    """Five steps on each in turn, and evaluations, beside one rank's."""
+    for number, layout in enumerate(layouts):
+        rows = train("copy", tmp_path / "run", layout, f"train.steps={5 * (number + 1)}")
+    plain = train("copy", tmp_path / "one", None)
+    assert len(rows["loss"]) == len(plain["loss"])
+    assert np.abs(rows["loss"] - plain["loss"]).max() < 1e-5
+    assert np.abs(rows["grad_norm"] / plain["grad_norm"] - 1).max() < 1e-5
+    assert np.abs(evaluations(tmp_path / "run")[-2:] - evaluations(tmp_path / "one")[-2:]).max() < 1e-5
+
+
 @pytest.mark.parametrize("model, layout", [
     ("poc", "tp2"), ("poc", "tp4"), ("poc", "dp2_tp2"), ("poc_mhc", "tp4"), ("llama", "tp2"), ("llama", "tp4"),
     ("llama", "dp2_tp2"), ("llama_mhc_paper", "tp4"), ("llama_hc_paper", "dp2_tp2"), ("poc", "zero2_tp2"),
     ("poc_mhc", "zero3_tp2"), ("llama", "zero1_tp2"), ("llama_mhc_paper", "zero3_tp2")])  # fmt: skip
 def test_every_layout_trains_as_one_rank_does(control, tmp_path, model, layout):
-    folder, one = control(model)
-    many = train(model, tmp_path / "run", layout)
-    loss, norm, weight = differences(one, many, weights(folder), weights(tmp_path / "run"))
-    print(f"| {model} | {layout} | {loss:.1e} | {norm:.1e} | {weight:.1e} |")  # with -s: the table of docs/results.md
-    assert one["loss"][0] - one["loss"][-1] > 0.05  # it does train
-    assert loss < 1e-5 and norm < (5e-5 if "hc" in model.split("_") else 1e-5) and weight < 1e-4
+    every_layout_trains_alike(control, train, tmp_path / "run", model, layout)
 
 
 def test_checkpoints_go_from_layout_to_layout(tmp_path):
-    """Some steps on each in turn, and evaluations."""
-    for steps, layout in zip((5, 10, 15, 20), ("tp4", "zero3_tp2", "dp2_tp2", None)):
-        rows = train("copy", tmp_path / "run", layout, f"train.steps={steps}")
-    plain = train("copy", tmp_path / "one", None)
-    assert np.abs(rows["loss"] - plain["loss"]).max() < 1e-5
-    assert np.abs(rows["grad_norm"] / plain["grad_norm"] - 1).max() < 1e-5
-    assert np.abs(evaluations(tmp_path / "run")[-2:] - evaluations(tmp_path / "one")[-2:]).max() < 1e-5
+    checkpoints_go_through(("tp4", "zero3_tp2", "dp2_tp2", None), train, tmp_path)
 
 
 def test_bf16_trains_on_a_cut_model(control, tmp_path):
@@ -124,10 +140,8 @@ def test_adapters_train_on_a_cut_model(folder, tmp_path, form, layout):
     ranks, tensor, _ = LAYOUTS[layout]
     many = braid_run.train(COPY, tmp_path / "many", *keys, f"parallel.tensor={tensor}", ranks=ranks)
     expected = weights(tmp_path / "one", 10)
-    loss, norm, weight = differences(one, many, expected, weights(tmp_path / "many", 10))
-    print(f"| lora, {form} | {layout} | {loss:.1e} | {norm:.1e} | {weight:.1e} |")
     assert any("lora_B" in name for name in expected)
-    assert loss < 1e-5 and norm < 1e-5 and weight < 1e-4
+    trains_alike(one, many, expected, weights(tmp_path / "many", 10), f"lora, {form} | {layout}")
 
 
 @pytest.mark.parametrize(
