@@ -194,7 +194,7 @@ LayoutPlan plan_layout(RunConfig config, const ClusterConfig& cluster, const Lay
     if (last.total() > plan.memory.total()) plan.memory = last;
   }
   plan.traffic = step_traffic(shapes_for(shapes, config, parallel).parameters(), config.model, parallel, layout.data,
-                              {passes, share, layout.recompute});
+                              {passes, share, layout.recompute, 0, config.train.has_narrow_streams()});
   const double products = 1e12 * (config.train.numeric() == Precision::bf16 ? cluster.bf16 : cluster.fp32);
   const double tokens = double(share * config.model.context / parallel.context);
   const double work = tokens * slowest_stage(config) / double(parallel.tensor);

@@ -9,6 +9,7 @@
 #include "data/passkey_task.h"
 #include "experiments/parallel_limits.h"
 #include "experiments/pretrained.h"
+#include "nn/connection_functions.h"
 
 namespace braid {
 
@@ -207,6 +208,13 @@ void check_sharding(const RunConfig& config, const ConfigDocument& document) {
                        "expected none or optimizer, found \"", config.parallel.shard, "\""));
 }
 
+void check_streams(const RunConfig& config, const ConfigDocument& document) {
+  if (!config.train.has_narrow_streams() || !config.model.has_streams() || has_fused_connections(config.model)) return;
+  throw UsageError(str(document.where("train.stream_precision"), ": train.stream_precision: expected fp32 where streams are not 2, 4 "
+                       "or 8 in the paper's form (model.connection_form), found ", config.model.streams, " in the form \"",
+                       config.model.connection_form, "\""));
+}
+
 void check_quantised(const RunConfig& config, const ConfigDocument& document) {
   if (!config.model.is_quantised()) return;
   try {
@@ -230,6 +238,7 @@ RunConfig read_run_config(const ConfigDocument& document) {
   config.model.check(document);
   check_additions(config, document);
   check_gist(config, document);
+  check_streams(config, document);
   check_quantised(config, document);
   check_parallel(config, document);
   check_sharding(config, document);

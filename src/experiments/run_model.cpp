@@ -54,6 +54,7 @@ RunModel make_model(const RunConfig& config, TaskData& data, const RunStart& sta
   join_context_parts(*made.model, mesh.context().data);
   if (stages.stages > 1) made.pipeline = std::make_unique<Pipeline>(*made.model, stages, mesh.pipeline());
   made.model->residual().keep_streams_every(config.train.stream_interval);
+  if (config.train.has_narrow_streams()) made.model->residual().store_streams_as_bf16();
   if (config.train.recomputed() == Recompute::blocks) made.model->wrap_blocks(recompute_blocks());
   if (config.train.recomputed() == Recompute::attention) recompute_attention(made.model->blocks());
   if (parts) spread_first_values(made, config, data);

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/text_table.h"
+#include "experiments/config_changes.h"
 #include "experiments/sweep_axes.h"
 #include "store/checkpoint_folder.h"
 #include "store/run_file.h"
@@ -60,6 +61,14 @@ int64_t newest_checkpoint(const std::string& folder) {
   return checkpoints.empty() ? -1 : checkpoints.front().step;
 }
 
+// How a run is another one than that of its name in a sweep that was begun, "" where it is not. A version that had not yet all keys
+// meant what they are by default.
+std::string difference(const json* known, const SweepRun& run) {
+  if (!known) return "is not in it";
+  const std::vector<ConfigChange> changes = config_changes(known->at("config"), run.config);
+  return changes.empty() ? "" : "is configured differently: " + changes.front().text();
+}
+
 // How a run that is not under way any more stands.
 void classify(const SweepPlan& plan, SweepRun& run, const std::string& trouble) {
   std::string message;
@@ -96,9 +105,9 @@ void recover(SweepPlan& plan) {
   }
   for (SweepRun& run : plan.runs) {
     const json* known = find_run(saved, run.name);
-    if (!known || known->at("config") != toml_of(run.config)) {
-      throw UsageError(str(plan.out, ": holds another sweep (", run.name,
-                           known ? " is configured differently" : " is not in it", "); choose another --out"));
+    const std::string problem = difference(known, run);
+    if (!problem.empty()) {
+      throw UsageError(str(plan.out, ": holds another sweep (", run.name, " ", problem, "); choose another --out"));
     }
     run.attempts = known->at("attempts");
     run.saved_step = known->value("saved_step", int64_t{-1});

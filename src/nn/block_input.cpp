@@ -16,7 +16,7 @@ TextTokens tokens_of(const at::Tensor& ids, const at::Tensor& segments) {
 
 ResidualState with_addition(ResidualConnection& residual, const ResidualState& state, BlockInput* added, int64_t layer,
                             BlockInputPast* past) {
-  const at::Tensor y = added ? added->addition(layer, state.carried(), past) : at::Tensor();
+  const at::Tensor y = added ? added->addition(layer, state.carried().to(state.input.scalar_type()), past) : at::Tensor();
   return y.defined() ? residual.add(state, y, layer * residual.sublayers_per_block()) : state;
 }
 

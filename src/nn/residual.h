@@ -50,6 +50,12 @@ class ResidualConnection {
   // Streams are kept for backward at every `interval`-th sublayer alone, and those between computed again: the same bits. 1
   // keeps all, 0 takes the interval of the least memory (nn/connection_functions.h). Changes nothing without streams.
   virtual void keep_streams_every(int64_t) {}
+  // Several streams are stored as bf16, each write rounded to it, as in mHC's paper (arXiv 2512.24880, section 4.3.1): half the bytes
+  // that connections move. Coefficients, sums and what sublayers read stay as they are. Changes nothing without streams;
+  // UsageError where the connections are not fused.
+  virtual void store_streams_as_bf16() {}
+  // Of what goes along depth, in a model of `master` type.
+  virtual at::ScalarType carried_type(at::ScalarType master) const { return master; }
 
   // [sublayers, S, S], fp32 or double: how the streams are mixed at each sublayer that is here; undefined without streams. Where that depends
   // on the token: the mean over the tokens seen since begin_step, NaN before the first.

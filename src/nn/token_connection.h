@@ -33,6 +33,8 @@ class TokenConnection final : public ResidualConnection {
   bool mixes_by_token() const override { return true; }
   int64_t mixing_count() const override { return rows_.all(); }
   void keep_streams_every(int64_t interval) override;
+  void store_streams_as_bf16() override;
+  at::ScalarType carried_type(at::ScalarType master) const override { return narrow_ ? at::kBFloat16 : master; }
 
  private:
   struct Stacked {
@@ -40,6 +42,8 @@ class TokenConnection final : public ResidualConnection {
   };
   static std::vector<CoefficientWeights> leaves_of(const Stacked& stacked);
   const CoefficientWeights& weights_of(int64_t sublayer) const { return weights_[size_t(rows_.row_of(sublayer))]; }
+  at::ScalarType master() const { return stacked_.bias->master.scalar_type(); }
+  ResidualState widened(ResidualState state) const;
   ResidualState seen(const at::Tensor& streams, int64_t sublayer);
   at::Tensor leaving(const at::Tensor& streams) const;
 
@@ -48,6 +52,7 @@ class TokenConnection final : public ResidualConnection {
   Stacked stacked_, exit_{};
   std::vector<CoefficientWeights> weights_, exit_weights_;  // autograd leaves, whose gradients are the parameters'
   std::optional<FusedConnections> fused_;
+  bool narrow_ = false;  // streams are bf16
   at::Tensor mixing_sum_;  // [rows, S, S] over tokens, double: each rounding of a sum would be the same one
   int64_t tokens_ = 0;
 };

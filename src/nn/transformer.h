@@ -45,11 +45,12 @@ class Transformer {
   void end_backward();
 
   // Some neighbouring layers of a pass: from ids [B, T] int64, where `layers` begins with the first one, or from what goes along
-  // depth before them (ResidualState::carried), in master type; to what goes along behind them or, behind the last one, to the
+  // depth before them (ResidualState::carried), in carried_type(); to what goes along behind them or, behind the last one, to the
   // last norm's output [B, T, D] in compute type.
   at::Tensor run_layers(const at::Tensor& input, const LayerRange& layers, const AttentionContext& context = {});
   // What run_layers asks for and gives between layers, for so many samples.
   std::vector<int64_t> carried_shape(int64_t samples, int64_t tokens) const;
+  at::ScalarType carried_type() const { return residual_->carried_type(master_type(parameters_.precision())); }
   // Of the last norm's output.
   at::Tensor loss_of(const at::Tensor& hidden, const at::Tensor& targets, double scale, LossTotals& totals);
 

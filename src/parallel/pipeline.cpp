@@ -27,7 +27,7 @@ void Pipeline::require_agreement(Communicator& host) const {
   const std::vector<int64_t> shape = model_.carried_shape(0, model_.config().context);
   std::string mine = str("samples of ", shape[1], " tokens");
   for (size_t axis = 2; axis < shape.size(); ++axis) mine += str(" x ", shape[axis]);
-  mine += str(" in ", c10::toString(master_type(model_.parameters().precision())), ", ", shape_.schedule, ", ", shape_.chunks,
+  mine += str(" in ", c10::toString(model_.carried_type()), ", ", shape_.schedule, ", ", shape_.chunks,
               " run(s) a stage");
   const std::vector<std::string> all = gather_texts(host, mine);
   for (size_t stage = 1; stage < all.size(); ++stage) {
@@ -89,7 +89,7 @@ void Pipeline::pass_backward(const PipelineAction& action) {
 
 // What goes along depth, or its gradient, of as many samples and tokens as `like` [B, T, ...] has.
 at::Tensor Pipeline::receive(Communicator& channel, int from, const at::Tensor& like) {
-  const auto options = at::TensorOptions(model_.device()).dtype(master_type(model_.parameters().precision()));
+  const auto options = at::TensorOptions(model_.device()).dtype(model_.carried_type());
   at::Tensor tensor = at::empty(model_.carried_shape(like.size(0), like.size(1)), options);
   channel.receive(buffer_of(tensor), from).wait();
   return tensor;

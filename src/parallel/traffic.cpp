@@ -59,7 +59,9 @@ int64_t tensor_bytes(const ModelConfig& m, Precision precision, const StepShape&
 int64_t message_bytes(const ModelConfig& m, Precision precision, const StepShape& step) {
   int64_t messages = 0;
   for (const LayerRange& run : m.held_ranges()) messages += (run.first > 0 ? 2 : 0) + (run.end() < m.layers ? 2 : 0);
-  return messages * step.samples * m.context * m.width * (m.has_streams() ? m.streams : 1) * bytes_of(master_type(precision));
+  const int64_t numbers = m.width * (m.has_streams() ? m.streams : 1);
+  const at::ScalarType type = m.has_streams() && step.narrow_streams ? at::kBFloat16 : master_type(precision);
+  return messages * step.samples * m.context * numbers * bytes_of(type);
 }
 
 // An embedding that is the head as well, there and back between the first stage and the last.

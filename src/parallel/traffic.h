@@ -29,6 +29,7 @@ struct StepShape {
   int64_t samples = 1;  // of all of them
   bool recompute = false;
   int64_t stage = 0;  // of a pipeline
+  bool narrow_streams = false;  // ResidualConnection::store_streams_as_bf16
 };
 
 // Of a step without evaluation, checkpoint or layer metrics, of a model whose own weights are all trained. `parameters` are

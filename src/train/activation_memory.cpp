@@ -15,6 +15,7 @@ namespace {
 // it was measured (tests/train/memory_test.cpp).
 struct TokenBytes {
   int64_t master = 4, compute = 4;
+  int64_t stream = 4;  // where there are several
 };
 
 // Kept of the part that a sublayer's recomputation makes again: inputs of norms in master type with their statistics, inputs
@@ -32,13 +33,13 @@ int64_t mlp_bytes(const ModelConfig& m, TokenBytes of) {
 
 // Kept for each block besides: in the public form its streams and what it wrote; in the paper's each sublayer's, with its
 // projection, coefficients and the norm's divisor, and a segment of streams while it is computed again.
-int64_t stream_bytes(const ModelConfig& m, const TrainConfig& train) {
+int64_t stream_bytes(const ModelConfig& m, const TrainConfig& train, TokenBytes of) {
   const int64_t S = m.streams, D = m.width, sublayers = 2 * m.held_layers();
   if (!m.has_streams()) return 0;
   if (!m.is_paper_form()) return 4 * m.held_layers() * (S + 1) * D;
   const int64_t interval = stream_interval(m, train.stream_interval);
   const int64_t kept = (sublayers + interval - 1) / interval, again = interval > 1 ? interval : 0;
-  return 4 * ((kept + again) * S * D + sublayers * (D + 2 * (S * S + 2 * S) + 1));
+  return of.stream * ((kept + again) * S + sublayers) * D + 4 * sublayers * (2 * (S * S + 2 * S) + 1);
 }
 
 // The most that a backward pass holds for a block beside what was kept: gradients on their way to its input, or streams',
@@ -47,7 +48,7 @@ int64_t passing_bytes(const ModelConfig& m, TokenBytes of, int64_t tokens) {
   const int64_t D = m.width, along = of.master * D + (of.compute == of.master ? 0 : 2 * of.compute * D);
   const int64_t product = of.compute * m.mlp_width * D / tokens;
   const int64_t mlp = m.is_llama() ? 2 * of.compute * m.mlp_width : of.compute * m.mlp_width + product;
-  return mlp + (m.has_streams() ? of.master * m.streams * D : along);
+  return mlp + (m.has_streams() ? of.stream * m.streams * D : along);
 }
 
 // What the last block left, in the public form.
@@ -57,7 +58,7 @@ int64_t last_streams_bytes(const ModelConfig& m, TokenBytes of) {
 
 // Between blocks: gradients of streams before and after they are mixed, of what is read and of what is written.
 int64_t mixing_bytes(const ModelConfig& m, TokenBytes of) {
-  return m.has_streams() ? of.master * (2 * m.streams + 2) * m.width + last_streams_bytes(m, of) : 0;
+  return m.has_streams() ? of.stream * (2 * m.streams + 2) * m.width + last_streams_bytes(m, of) : 0;
 }
 
 // Around the loss: logits, whose memory becomes their gradient's, the last norm's input, output and its gradient, and the
@@ -80,8 +81,8 @@ struct TokenPlan {
 };
 
 TokenPlan plan_of(const ModelConfig& m, const TrainConfig& train, const PassesKept& passes) {
-  const TokenBytes of{4, train.numeric() == Precision::bf16 ? 2 : 4};
-  const int64_t layers = m.held_layers(), tokens = std::max<int64_t>(passes.tokens, 1), streams = stream_bytes(m, train);
+  const TokenBytes of{4, train.numeric() == Precision::bf16 ? 2 : 4, train.has_narrow_streams() ? 2 : 4};
+  const int64_t layers = m.held_layers(), tokens = std::max<int64_t>(passes.tokens, 1), streams = stream_bytes(m, train, of);
   const int64_t attention = attention_bytes(m, of, passes.rings), mlp = mlp_bytes(m, of);
   const int64_t passing = passing_bytes(m, of, tokens) + (passes.rings ? ring_bytes(m, of) : 0);
   const int64_t outside = std::max(head_bytes(m, of, tokens), mixing_bytes(m, of));

@@ -30,6 +30,9 @@ void TrainConfig::describe(ConfigSection& s) {
           "hc and mhc in the paper's form keep their streams for backward at every so manieth sublayer and compute the others "
           "again from what sublayers gave: much less memory for little time, the same numbers; 0: the interval of least memory, "
           "about sqrt(S L / (S + 2)) of L sublayers; 1 keeps all [sublayers]", 0);
+  s.choice("stream_precision", stream_precision, {"fp32", "bf16"},
+           "how hc and mhc in the paper's form store their streams with train.precision = \"bf16\": bf16, as mHC's paper has them, "
+           "for half of what they read and write; coefficients, sums and the plain residual stay in fp32");
   s.value("deterministic", deterministic,
           "only algorithms that give the same bits from run to run: fixed choices in cuBLAS, cuDNN and NCCL; some are "
           "slower, and an operation that has none fails");

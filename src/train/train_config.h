@@ -21,6 +21,7 @@ struct TrainConfig {
   bool recompute = false;      // nn/recompute.h
   std::string recompute_part = "block";  // block | attention
   int64_t stream_interval = 1;  // ResidualConnection::keep_streams_every
+  std::string stream_precision = "fp32";  // fp32 | bf16: ResidualConnection::store_streams_as_bf16
   bool deterministic = false;  // determinism.h
   int64_t log_every = 10;
   int64_t layer_metrics_every = 20;
@@ -38,6 +39,7 @@ struct TrainConfig {
   // Of a rank's `share` of the batch, what passes through the model together.
   int64_t samples_at_once(int64_t share) const { return micro_batch > 0 && micro_batch < share ? micro_batch : share; }
   Recompute recomputed() const;
+  bool has_narrow_streams() const { return precision == "bf16" && stream_precision == "bf16"; }
   Precision numeric() const { return precision == "bf16" ? Precision::bf16 : Precision::fp32; }
   void describe(ConfigSection& section);
 };

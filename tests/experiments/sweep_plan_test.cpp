@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <fstream>
 #include <set>
 
 #include "base/error.h"
@@ -58,6 +59,33 @@ TEST(SweepPlan, IsFoundAgainAndAnotherOneIsRefused) {
   EXPECT_EQ(again.runs[8].state, "waiting");
   RunConfig other = recommended();
   other.sweep.learning_rates = {1e-5, 3e-5};
+  SweepPlan another = plan_sweep(other, out);
+  EXPECT_THROW(recover(another), UsageError);
+  std::filesystem::remove_all(out);
+}
+
+std::string text_in(const std::string& path) {
+  std::ifstream file(path);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+// As one that an earlier version began, which did not know a key.
+TEST(SweepPlan, GoesOnWhereItsFileLacksAKeyThatIsAtItsDefault) {
+  const std::string out = ::testing::TempDir() + "older_sweep", key = R"(stream_precision = \"fp32\"\n)";
+  std::filesystem::create_directories(out);
+  SweepPlan plan = plan_sweep(recommended(), out);
+  plan.runs[7].state = "failed";
+  plan.runs[7].attempts = 2;
+  save(plan);
+  std::string text = text_in(out + "/sweep.json");
+  ASSERT_NE(text.find(key), std::string::npos);
+  for (size_t at = text.find(key); at != std::string::npos; at = text.find(key)) text.erase(at, key.size());
+  std::ofstream(out + "/sweep.json") << text;
+  SweepPlan again = plan_sweep(recommended(), out);
+  recover(again);
+  EXPECT_EQ(again.runs[7].state, "failed");
+  RunConfig other = recommended();
+  other.train.stream_precision = "bf16";
   SweepPlan another = plan_sweep(other, out);
   EXPECT_THROW(recover(another), UsageError);
   std::filesystem::remove_all(out);

@@ -269,6 +269,41 @@ TEST(TokenConnection, StreamsComputedAgainGiveTheSameBits) {
   }
 }
 
+// What goes along depth, of a model that was asked.
+std::vector<at::ScalarType> types_along(Transformer& model, const at::Tensor& ids) {
+  std::vector<at::ScalarType> types;
+  model.observe_depth([&](int64_t, const at::Tensor& carried) { types.push_back(carried.scalar_type()); });
+  logits_of(model, ids);
+  model.observe_depth({});
+  return types;
+}
+
+TEST(TokenConnection, StreamsInBf16AreStoredAsSuchAndComputedAgainToTheSameBits) {
+  for (const Variant& v : {variants[0], Variant{"poc", "mhc", "permutations", "learned", 2}, variants[4]}) {
+    SCOPED_TRACE(named(v));
+    Transformer model(model_of(v), Precision::bf16, at::kCPU);
+    randomise(model, 5, 0.3);
+    start_with_noise(model);
+    const test::Sample sample = random_sample(model.config(), 4, 6);
+    const at::Tensor wide = gradient_of(model, sample, {});
+    model.residual().store_streams_as_bf16();
+    EXPECT_EQ(types_along(model, sample.tokens), std::vector<at::ScalarType>(7, at::kBFloat16));
+    const at::Tensor kept = gradient_of(model, sample, {});
+    EXPECT_FALSE(at::equal(kept, wide));
+    EXPECT_LT((kept - wide).norm().item<double>(), 0.05 * wide.norm().item<double>());
+    for (const int64_t interval : {2, 0}) {
+      model.residual().keep_streams_every(interval);
+      EXPECT_TRUE(at::equal(gradient_of(model, sample, {}), kept)) << interval;
+      EXPECT_TRUE(at::equal(gradient_of(model, sample, recompute_blocks()), kept)) << interval;
+    }
+  }
+}
+
+TEST(TokenConnection, HasNoBf16StreamsWhereNoKernelJoinsThem) {
+  Transformer model(model_of({"llama", "mhc", "sinkhorn", "sum", 3}), Precision::bf16, at::kCPU);
+  EXPECT_THROW(model.residual().store_streams_as_bf16(), UsageError);
+}
+
 TEST(TokenConnection, KeepsStreamsAtTheIntervalOfTheLeastMemory) {
   ModelConfig config = model_of({"llama", "mhc"});
   config.layers = 30;  // the paper: 60 sublayers of 4 streams, 6.3

@@ -83,6 +83,7 @@ void probe(const ProbeOptions& options) {
   for (const std::string& assignment : options.overrides) document.override_with(assignment);
   const RunConfig config = read_run_config(document);
   Transformer model(config.model, precision_named(options.dtype), at::Device(at::kCPU));
+  if (config.train.has_narrow_streams()) model.residual().store_streams_as_bf16();
   at::Generator generator = seeded_generator(config.train.seed);
   if (config.model.is_llama()) {
     initialise_llama(model, config.train.seed);

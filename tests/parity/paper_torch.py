@@ -84,14 +84,22 @@ def leave(x, weights, model):
     return x.mean(2) if model.get("stream_exit") == "mean" else x.sum(2)
 
 
-def logits(weights, ids, model):
+def rounded(x):
+    """To bf16 and back; gradients pass unchanged."""
+    return x + (x.bfloat16().to(x.dtype) - x).detach()
+
+
+def logits(weights, ids, model, narrow_streams=False):
+    """With narrow_streams what connections read and write in memory is rounded to bf16, as mHC's paper (section 4.3.1) has it."""
+    kept = rounded if narrow_streams else lambda x: x
     x = weights["embedding.weight"][ids]
     if model["dialect"] == "poc":
         x = x + weights["positions"][: ids.shape[1]]
-    x = x[:, :, None].expand(-1, -1, model["streams"], -1)
+    x = kept(x)[:, :, None].expand(-1, -1, model["streams"], -1)
     for k in range(2 * model["layers"]):
         pre, post, res = (mhc if model["residual"] == "mhc" else hc)(x, weights, k, model)
-        x = res @ x + post.transpose(-1, -2) @ sublayer((pre @ x)[:, :, 0], weights, k, model)[:, :, None]
+        f = kept(sublayer(kept(pre @ x)[:, :, 0], weights, k, model))
+        x = kept(res @ x + post.transpose(-1, -2) @ f[:, :, None])
     h = leave(x, weights, model)
     llama = model["dialect"] == "llama"
     normed = rms_norm(h, weights["ln_f.weight"], model.get("norm_epsilon", 1e-5)) if llama else layer_norm(h, weights, "ln_f", model)

@@ -24,7 +24,7 @@ LAYOUTS = {
     "context": (2, "parameters", 2, 1, 4, True, [*RESIDUAL, "train.precision=bf16"]),
     "context_tensor_mhc": (4, "none", 2, 2, 9, False, PAPER),
     "pipeline_tied": (2, "none", 1, 1, 2, False, [*RESIDUAL, "model.tie_embeddings=true"], 2),
-    "data_pipeline_mhc": (4, "optimizer", 1, 1, 2, True, PAPER, 2),
+    "data_pipeline_mhc": (4, "optimizer", 1, 1, 2, True, [*PAPER, "train.precision=bf16", "train.stream_precision=bf16"], 2),
     "pipeline_tensor_mhc": (4, "none", 1, 2, 4, False, ["model.residual=mhc"], 2),
     "pipeline_context": (4, "none", 2, 1, 4, False, RESIDUAL, 2),
 }
