@@ -78,8 +78,11 @@ at::Tensor run_fused_blocks(Transformer& model, const at::Tensor& x, const Rotar
   const at::Tensor cosine = rows_of(rotary.cosine, shape), sine = rows_of(rotary.sine, shape);
   at::Tensor y = x.clone(at::MemoryFormat::Contiguous);
   const bool bf16 = model.parameters().precision() == Precision::bf16;
-  kernels::decode_step(bf16 ? kernels::Element::bfloat16 : kernels::Element::float32, shape, layers,
-                       cosine.const_data_ptr<float>(), sine.const_data_ptr<float>(), attention, y.mutable_data_ptr<float>());
+  const kernels::Element element = bf16 ? kernels::Element::bfloat16 : kernels::Element::float32;
+  const kernels::Launch launch = launch_for(y);
+  at::Tensor scratch = at::empty({kernels::decode_scratch_bytes(launch, element, shape)}, y.options().dtype(at::kByte));
+  kernels::decode_step(launch, element, shape, layers, cosine.const_data_ptr<float>(), sine.const_data_ptr<float>(), attention,
+                       y.mutable_data_ptr<float>(), scratch.mutable_data_ptr());
   return y;
 }
 

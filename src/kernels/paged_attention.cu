@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A block for each row, query head and part of its keys, as in Flash-Decoding (pytorch.org/blog/flash-decoding): parts
 // have one length whatever else is in the step, so that a row's sums have one order. Parts are joined by their maxima.
-#include "kernels/cuda_support.cuh"
+#include "kernels/cuda_launch.cuh"
 #include "kernels/paged_attention_cuda.h"
 
 namespace braid::kernels {
@@ -104,7 +104,9 @@ __device__ Part<A> attend_part(const Paged<T>& paged, const T* query, int64_t fi
 template <class T, class A = typename Accumulate<T>::Type>
 __global__ void __launch_bounds__(threads)
     attention_kernel(PagedShape s, PagedInputs in, const T* keys, const T* values, T* out, A* parts, A scale) {
-  extern __shared__ double memory[];
+  double* const memory = dynamic_shared();
+  start_next();
+  wait_for_earlier();
   const int64_t r = blockIdx.x, h = blockIdx.y, part_number = blockIdx.z;
   const PagedRow row = in.rows[r];
   const Paged<T> paged{keys, values, in.tables + row.table * s.table_width,
@@ -112,6 +114,7 @@ __global__ void __launch_bounds__(threads)
   const T* const query = static_cast<const T*>(in.packed) + (r * (s.heads + 2 * s.key_value_heads) + h) * s.width;
   const bool alone = gridDim.z == 1;
   const int64_t first = part_number * part_keys;
+  if (first > row.position) return;  // of a shorter text than the step's longest; nobody asks for it
   const int64_t end = alone ? row.position + 1 : min(first + part_keys, row.position + 1);
   const Part<A> part = attend_part<T>(paged, query, first, end, scale, reinterpret_cast<A*>(memory));
   A* const kept = alone ? nullptr : parts + ((r * s.heads + h) * gridDim.z + part_number) * (s.width + 2);
@@ -125,6 +128,8 @@ __global__ void __launch_bounds__(threads)
 template <class T, class A = typename Accumulate<T>::Type>
 __global__ void __launch_bounds__(threads)
     join_kernel(PagedShape s, const PagedRow* rows, int64_t most_parts, const A* parts, T* out) {
+  start_next();
+  wait_for_earlier();
   const int64_t r = blockIdx.x, h = blockIdx.y, count = rows[r].position / part_keys + 1;
   const A* const all = parts + (r * s.heads + h) * most_parts * (s.width + 2);
   A top = all[0], sum = 0;
@@ -142,6 +147,8 @@ __global__ void __launch_bounds__(threads)
 
 template <class T>
 __global__ void __launch_bounds__(threads) store_kernel(PagedShape s, PagedInputs in, T* keys, T* values) {
+  start_next();
+  wait_for_earlier();
   const int64_t r = blockIdx.x, h = blockIdx.y;
   const PagedRow row = in.rows[r];
   const int64_t block = in.tables[row.table * s.table_width + row.position / s.block_tokens];
@@ -158,8 +165,8 @@ __global__ void __launch_bounds__(threads) store_kernel(PagedShape s, PagedInput
 template <class T>
 void store_of(Launch launch, const PagedShape& s, const PagedInputs& in, void* keys, void* values) {
   const dim3 grid(unsigned(s.rows), unsigned(s.key_value_heads));
-  store_kernel<T><<<grid, threads, 0, stream_of(launch)>>>(s, in, static_cast<T*>(keys), static_cast<T*>(values));
-  check_cuda(cudaGetLastError(), "storing keys and values");
+  launch_following<store_kernel<T>>(grid, threads, 0, stream_of(launch), "storing keys and values", s, in, static_cast<T*>(keys),
+                                    static_cast<T*>(values));
 }
 
 template <class T, class A = typename Accumulate<T>::Type>
@@ -169,14 +176,12 @@ void attention_of(Launch launch, const PagedShape& s, const PagedInputs& in, con
   const dim3 grid(unsigned(s.rows), unsigned(s.heads), unsigned(parts));
   const size_t memory = size_t((warps + 1) * s.width) * sizeof(A);
   const A scale = A(1) / A(sqrt(double(s.width)));
-  attention_kernel<T><<<grid, threads, memory, stream_of(launch)>>>(
-      s, in, static_cast<const T*>(keys), static_cast<const T*>(values), static_cast<T*>(out), static_cast<A*>(scratch),
-      scale);
-  check_cuda(cudaGetLastError(), "attention");
+  launch_following<attention_kernel<T, A>>(grid, threads, memory, stream_of(launch), "attention", s, in,
+                                           static_cast<const T*>(keys), static_cast<const T*>(values), static_cast<T*>(out),
+                                           static_cast<A*>(scratch), scale);
   if (parts == 1) return;
-  join_kernel<T><<<dim3(unsigned(s.rows), unsigned(s.heads)), threads, 0, stream_of(launch)>>>(
-      s, in.rows, parts, static_cast<const A*>(scratch), static_cast<T*>(out));
-  check_cuda(cudaGetLastError(), "attention");
+  launch_following<join_kernel<T, A>>(dim3(unsigned(s.rows), unsigned(s.heads)), threads, 0, stream_of(launch), "attention", s,
+                                      in.rows, parts, static_cast<const A*>(scratch), static_cast<T*>(out));
 }
 
 }  // namespace
