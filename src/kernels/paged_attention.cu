@@ -44,13 +44,14 @@ template <class T>
 struct Paged {
   const T *keys, *values;
   const int64_t* table;
-  int64_t key_value_heads, kv_head, width, block_tokens;
+  int64_t key_value_heads, kv_head, width;
+  uint32_t block_tokens;  // of 32 bits as tokens are: a division of 64 costs more than the rest of a key
 
-  __device__ int64_t block(int64_t key) const {
+  __device__ int64_t block(uint32_t key) const {
     return (table[key / block_tokens] * key_value_heads + kv_head) * width * block_tokens;
   }
-  __device__ const T* key(int64_t j) const { return keys + block(j) + j % block_tokens; }  // of stride block_tokens
-  __device__ const T* value(int64_t j) const { return values + block(j) + (j % block_tokens) * width; }
+  __device__ const T* key(uint32_t j) const { return keys + block(j) + j % block_tokens; }  // of stride block_tokens
+  __device__ const T* value(uint32_t j) const { return values + block(j) + (j % block_tokens) * width; }
 };
 
 // What a part of the keys comes to: its largest score, the sum of exponentials below it, and the values so weighted.
@@ -76,8 +77,9 @@ __device__ Part<A> attend_part(const Paged<T>& paged, const T* query, int64_t fi
     const int64_t j = begin + threadIdx.x;
     A score = nothing;
     if (j < end) {
-      const T* const key = paged.key(j);
+      const T* const key = paged.key(uint32_t(j));
       score = 0;
+#pragma unroll 16  // so many loads are under way at once
       for (int64_t c = 0; c < width; ++c) score += q[c] * A(widen(key[c * paged.block_tokens]));
     }
     const A top = Larger<A>()(joined<Larger<A>>(score, shared), part.top);
@@ -88,8 +90,9 @@ __device__ Part<A> attend_part(const Paged<T>& paged, const T* query, int64_t fi
     part.top = top;
     for (int64_t c = threadIdx.x % warp_size; c < width; c += warp_size) own[c] *= faded;
     const int64_t count = min(end - begin, int64_t(threads));
+#pragma unroll 8
     for (int64_t n = threadIdx.x / warp_size; n < count; n += warps) {
-      const T* const value = paged.value(begin + n);
+      const T* const value = paged.value(uint32_t(begin + n));
       for (int64_t c = threadIdx.x % warp_size; c < width; c += warp_size) own[c] += weights[n] * A(widen(value[c]));
     }
     __syncthreads();
@@ -110,7 +113,7 @@ __global__ void __launch_bounds__(threads)
   const int64_t r = blockIdx.x, h = blockIdx.y, part_number = blockIdx.z;
   const PagedRow row = in.rows[r];
   const Paged<T> paged{keys, values, in.tables + row.table * s.table_width,
-                       s.key_value_heads, h / (s.heads / s.key_value_heads), s.width, s.block_tokens};
+                       s.key_value_heads, h / (s.heads / s.key_value_heads), s.width, uint32_t(s.block_tokens)};
   const T* const query = static_cast<const T*>(in.packed) + (r * (s.heads + 2 * s.key_value_heads) + h) * s.width;
   const bool alone = gridDim.z == 1;
   const int64_t first = part_number * part_keys;
