@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // braid serve: answers over HTTP, as OpenAI's API has them.
+#include <cmath>
 #include <iomanip>
 #include <sstream>
 
@@ -46,11 +47,11 @@ class RunningEngine final : public Backend {
  public:
   RunningEngine(Transformer& model, const Tokenizer& tokenizer, const EngineLimits& limits, Transformer* draft)
       : engine_(model, &tokenizer, limits, draft) {
-    engine_.warm_up();
+    warm_up();
   }
   RunningEngine(Transformer& part, const Tokenizer& tokenizer, const EngineLimits& limits, const WholeModel& whole)
       : engine_(part, &tokenizer, limits, whole) {
-    engine_.warm_up();
+    warm_up();
   }
   void add_past(const std::string& name, KeptPast past) { engine_.add_past(name, std::move(past)); }
   ~RunningEngine() override { stop(); }
@@ -77,9 +78,17 @@ class RunningEngine final : public Backend {
   }
   void cancel(RequestId id) override { engine_.cancel(id); }
   EngineState state() const override { return engine_.state(); }
+  double warm_up_seconds() const { return warm_up_seconds_; }
 
  private:
+  void warm_up() {
+    const Stopwatch watch;
+    engine_.warm_up();
+    warm_up_seconds_ = watch.seconds();
+  }
+
   Engine engine_;
+  double warm_up_seconds_ = 0;
   std::atomic<bool> failed_ = false;
   std::string problem_;
   std::jthread thread_;
@@ -160,6 +169,7 @@ int serve(World& world, const ServeRequest& request, Serving& serving, StopSigna
   serving.be_ready(model, engine);
   const EngineState state = engine.state();
   say(summary(*model, state, request.engine));
+  say(str("steps of every size took ", std::round(engine.warm_up_seconds() * 100) / 100, " s once; requests find them made"));
   say("ready on " + url);
   if (!request.callback_url.empty()) {
     const int64_t bytes = state.weight_bytes + state.cache_bytes + state.workspace_bytes;

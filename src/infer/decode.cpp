@@ -134,7 +134,8 @@ at::Tensor decode(Transformer& model, KvCache& cache, const at::Tensor& ids) {
   const Step step = make_step(model, cache, tokens, position_ids);
   ResidualConnection& residual = model.residual();
   ResidualState state = residual.enter(embed(ids, model.embedding(), position_ids));
-  if (tokens == 1 && takes_fused_blocks(model, cache.batch())) {
+  const bool on_cpu = model.device().is_cpu();  // GPUs have no such attention over a KvCache
+  if (tokens == 1 && on_cpu && takes_fused_blocks(model, cache.batch())) {
     state.input = run_fused(model, cache, step, state.input);
   } else {
     state = run_blocks(model, cache, step, ids, std::move(state));

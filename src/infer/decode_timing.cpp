@@ -3,12 +3,13 @@
 
 #include <algorithm>
 #include <numeric>
+#include <optional>
 
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/large_pages.h"
 #include "infer/decode.h"
-#include "infer/paged_cache.h"
+#include "infer/recorded_steps.h"
 #include "infer/sampler.h"
 #include "kernels/read_memory.h"
 #include "nn/kernel_call.h"
@@ -19,14 +20,52 @@ namespace braid {
 
 namespace {
 
+// Where the streams' keys and values lie, and how the model is asked: where steps are recorded as an engine does it, elsewhere
+// as one batch.
+class StreamCache {
+ public:
+  StreamCache(Transformer& model, int64_t streams, int64_t tokens) : model_(model) {
+    if (!model.device().is_cuda() || !can_be_recorded(model)) {
+      batch_ = make_kv_cache(model, std::vector<int64_t>(static_cast<size_t>(streams)), tokens);
+      return;
+    }
+    constexpr int64_t block_tokens = 16;
+    const int64_t blocks = (tokens + block_tokens - 1) / block_tokens;
+    blocks_.resize(static_cast<size_t>(streams * blocks));
+    std::iota(blocks_.begin(), blocks_.end(), 0);
+    paged_ = make_paged_cache(model, streams * blocks, block_tokens, /*with_spare=*/true);
+    steps_.emplace(model, streams);
+    steps_->record_all(*paged_);
+  }
+
+  // ids [streams, T], on the host as well, to logits [streams, V].
+  at::Tensor logits(const at::Tensor& ids, std::span<const int64_t> on_host) {
+    if (batch_) return decode(model_, *batch_, ids);
+    const auto tokens = static_cast<size_t>(ids.size(1)), blocks = blocks_.size() / static_cast<size_t>(ids.size(0));
+    std::vector<StepPiece> pieces;
+    for (size_t stream = 0; stream * tokens < on_host.size(); ++stream) {
+      const auto own = std::span<const int64_t>(blocks_).subspan(stream * blocks, blocks);
+      pieces.push_back({on_host.subspan(stream * tokens, tokens), filled_, own, 1, 0});
+    }
+    filled_ += ids.size(1);
+    return steps_->run(*paged_, pieces);
+  }
+
+ private:
+  Transformer& model_;
+  std::optional<KvCache> batch_;
+  std::optional<PagedCache> paged_;
+  std::optional<RecordedSteps> steps_;
+  std::vector<int64_t> blocks_;
+  int64_t filled_ = 0;  // of each stream
+};
+
 // All streams of one measurement.
 class Streams {
  public:
   Streams(Transformer& model, const GenerationRequest& request, int64_t count, const Tokenizer* tokenizer)
       : model_(model),
         sampler_(count, model.config().vocabulary, model.device()),
-        cache_(make_kv_cache(model, std::vector<int64_t>(static_cast<size_t>(count)),
-                             static_cast<int64_t>(request.prompt.size()) + request.max_tokens)),
         slots_(static_cast<size_t>(count)) {
     std::iota(slots_.begin(), slots_.end(), 0);
     for (const int64_t slot : slots_) {
@@ -37,18 +76,24 @@ class Streams {
     }
     const at::Tensor prompt = at::tensor(at::ArrayRef<int64_t>(request.prompt), at::kLong);
     ids_ = prompt.expand({count, prompt.size(0)}).to(model.device());
+    for (int64_t stream = 0; stream < count; ++stream) {
+      ids_on_host_.insert(ids_on_host_.end(), request.prompt.begin(), request.prompt.end());
+    }
     model.residual().begin_step();
+    cache_.emplace(model, count, static_cast<int64_t>(request.prompt.size()) + request.max_tokens);
   }
 
   // One token for each stream; its seconds.
   double step(DecodeTiming& timing) {
     const Stopwatch watch;
-    const at::Tensor logits = decode(model_, cache_, ids_);
+    const at::Tensor logits = cache_->logits(ids_, ids_on_host_);
     wait_for(model_.device());
     const double forward = watch.seconds();
     SampledTokens sampled = sampler_.sample(logits, slots_);
     const double until_sampled = watch.seconds();
+    ids_on_host_.clear();
     for (size_t slot = 0; slot < answers_.size(); ++slot) {
+      ids_on_host_.push_back(sampled.rows[slot].id);
       if (sampled.rows[slot].id < 0) throw Error("the model's logits are NaN or infinite");
       answers_[slot].push(std::move(sampled.rows[slot]));
     }
@@ -65,10 +110,11 @@ class Streams {
  private:
   Transformer& model_;
   Sampler sampler_;
-  KvCache cache_;
+  std::optional<StreamCache> cache_;
   std::vector<int64_t> slots_;
   std::vector<GrowingAnswer> answers_;
   at::Tensor ids_;  // [streams, T]: what the next step takes
+  std::vector<int64_t> ids_on_host_;
 };
 
 }  // namespace

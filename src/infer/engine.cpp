@@ -8,6 +8,7 @@
 #include "infer/decode_timing.h"
 #include "infer/engine_parts.h"
 #include "infer/kv_cache.h"
+#include "infer/recorded_steps.h"
 #include "kernels/skinny_product.h"
 #include "nn/device_memory.h"
 #include "nn/precompiled.h"
@@ -51,6 +52,17 @@ std::optional<Speculator> speculator_for(const Transformer& model, int64_t vocab
   return Speculator(options, std::move(drafting), limits.running, most_rows);
 }
 
+constexpr int64_t most_recorded_rows = 256;
+
+// On GPUs steps of answers are recorded.
+WholeModel steps_of(Transformer& model, const EngineLimits& limits) {
+  if (model.device().is_cuda() && can_be_recorded(model)) {
+    const int64_t proposed = limits.speculation.proposer == Proposer::none ? 0 : limits.speculation.tokens;
+    return recorded_model(model, std::min(limits.running * (1 + proposed), most_recorded_rows));
+  }
+  return {run_step, [](const PagedCache&) {}, model.config().vocabulary, {}};
+}
+
 // Memory is short for a moment.
 bool try_again_soon() {
   std::this_thread::sleep_for(std::chrono::milliseconds(1));
@@ -60,7 +72,7 @@ bool try_again_soon() {
 }  // namespace
 
 Engine::Engine(Transformer& model, const Tokenizer* tokenizer, const EngineLimits& limits, Transformer* draft) {
-  make(model, tokenizer, limits, {run_step, [](const PagedCache&) {}, model.config().vocabulary}, draft);
+  make(model, tokenizer, limits, steps_of(model, limits), draft);
 }
 
 Engine::Engine(Transformer& part, const Tokenizer* tokenizer, const EngineLimits& limits, const WholeModel& whole) {
@@ -210,6 +222,7 @@ void Engine::warm_up() {
   const int64_t tokens = std::min(most, blocks.size() * blocks.block_tokens());
   const auto claim = blocks.claim({}, tokens);
   lock.unlock();
+  if (parts.whole.prepare) parts.whole.prepare(parts.cache);
   const std::vector<int64_t> ids(static_cast<size_t>(tokens), 0);
   std::vector<RequestPiece> pieces;
   const auto run = [&] { run_isolated(parts.site(), pieces); };

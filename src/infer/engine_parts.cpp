@@ -45,7 +45,7 @@ Engine::Parts::Parts(Transformer& the_model, const Tokenizer* the_tokenizer, con
       tokenizer(the_tokenizer),
       limits(the_limits),
       whole(the_whole),
-      cache(make_paged_cache(model, blocks, limits.block_tokens)),
+      cache(make_paged_cache(model, blocks, limits.block_tokens, whole.prepare != nullptr)),
       sampler(limits.running, whole.vocabulary, model.device()),
       schedule(limits, blocks) {
   for (int64_t slot = limits.running - 1; slot >= 0; --slot) free_slots.push_back(slot);

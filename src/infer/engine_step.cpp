@@ -15,44 +15,20 @@ namespace braid {
 
 namespace {
 
-// What a step tells the device, in one copy.
+// Views of a step's numbers.
 struct StepInputs {
   at::Tensor ids;        // [R] int64
   at::Tensor positions;  // [R]: what keys are turned by
   at::Tensor rows;       // [R, 2]: PagedRow
   at::Tensor tables;     // [pieces, table width]
-  at::Tensor wanted;     // [W] rows
+  at::Tensor wanted;     // [W] rows, where they are named
   int64_t longest = 0;
 };
 
-StepInputs inputs_of(std::span<const StepPiece> pieces, const PagedCache& cache) {
-  StepInputs in;
-  std::vector<int64_t> ids, positions, rows, wanted;
-  for (size_t p = 0; p < pieces.size(); ++p) {
-    const StepPiece& piece = pieces[p];
-    for (size_t t = 0; t < piece.tokens.size(); ++t) {
-      ids.push_back(piece.tokens[t]);
-      rows.insert(rows.end(), {static_cast<int64_t>(p), piece.first + static_cast<int64_t>(t)});
-      positions.push_back(rows.back() + piece.shift);
-    }
-    in.longest = std::max(in.longest, rows.back() + 1);
-    for (int64_t back = piece.logits; back > 0; --back) wanted.push_back(static_cast<int64_t>(ids.size()) - back);
-  }
-  const int64_t width = (in.longest + cache.block_tokens - 1) / cache.block_tokens;
-  std::vector<int64_t> tables(pieces.size() * static_cast<size_t>(width));
-  for (size_t p = 0; p < pieces.size(); ++p) {
-    const int64_t own = std::min<int64_t>(width, static_cast<int64_t>(pieces[p].blocks.size()));
-    std::copy_n(pieces[p].blocks.begin(), own, tables.begin() + static_cast<int64_t>(p) * width);
-  }
-  std::vector<int64_t> all;
-  for (const auto* part : {&ids, &positions, &rows, &tables, &wanted})
-    all.insert(all.end(), part->begin(), part->end());
-  const at::Tensor joined = at::tensor(at::ArrayRef<int64_t>(all), at::kLong).to(cache.keys.device());
-  const auto R = static_cast<int64_t>(ids.size()), P = static_cast<int64_t>(pieces.size());
-  const auto parts = joined.split_with_sizes({R, R, 2 * R, P * width, static_cast<int64_t>(wanted.size())});
-  in.ids = parts[0], in.positions = parts[1], in.rows = parts[2].view({R, 2});
-  in.tables = parts[3].view({P, width}), in.wanted = parts[4];
-  return in;
+StepInputs inputs_of(const at::Tensor& numbers, const StepShape& shape) {
+  const int64_t R = shape.rows, P = shape.tables, width = shape.table_width;
+  const auto parts = numbers.split_with_sizes({R, R, 2 * R, P * width, shape.named()});
+  return {parts[0], parts[1], parts[2].view({R, 2}), parts[3].view({P, width}), parts[4], shape.longest};
 }
 
 // What is before each row in its own text, which lies in the cache's blocks.
@@ -124,16 +100,24 @@ at::Tensor run_fused(Transformer& model, PagedCache& cache, const StepInputs& in
                      const at::Tensor& x) {
   const kernels::PagedShape shape = paged_shape(model.blocks().front().attention, in, cache);
   const kernels::Element element = element_of(cache.keys);
+  const kernels::Launch launch = launch_for(cache.keys);
   const int64_t layer_bytes = static_cast<int64_t>(cache.keys.nbytes()) / cache.keys.size(0);
   auto* const keys = static_cast<std::byte*>(cache.keys.mutable_data_ptr());
   auto* const values = static_cast<std::byte*>(cache.values.mutable_data_ptr());
+  at::Tensor scratch = at::empty({kernels::paged_scratch_bytes(launch, shape, element)}, x.options().dtype(at::kByte));
+  void* const work = scratch.mutable_data_ptr();
   const auto store = [&](int64_t layer, const void* packed, kernels::DecodeThread thread) {
     if (thread.index > 0) return;
-    kernels::store_paged({}, shape, element, paged_inputs(packed, in), keys + layer * layer_bytes, values + layer * layer_bytes);
+    kernels::store_paged(launch, shape, element, paged_inputs(packed, in), keys + layer * layer_bytes,
+                         values + layer * layer_bytes);
   };
   const auto attend = [&](int64_t layer, const void* packed, void* out, kernels::DecodeThread thread) {
-    kernels::paged_attention_part(shape, element, paged_inputs(packed, in), keys + layer * layer_bytes,
-                                  values + layer * layer_bytes, out, thread.index, thread.count);
+    const kernels::PagedInputs inputs = paged_inputs(packed, in);
+    const std::byte *const its_keys = keys + layer * layer_bytes, *const its_values = values + layer * layer_bytes;
+    if (launch.place == kernels::Place::cuda) {
+      return kernels::paged_attention(launch, shape, element, inputs, its_keys, its_values, out, work);
+    }
+    kernels::paged_attention_part(shape, element, inputs, its_keys, its_values, out, thread.index, thread.count);
   };
   return run_fused_blocks(model, x, rotary, {store, attend});
 }
@@ -152,15 +136,19 @@ ResidualState run_blocks(Transformer& model, PagedCache& cache, const StepInputs
   return state;
 }
 
+RotaryTable rotary_of(const at::Tensor& positions, Transformer& model, const RotaryTable* of_positions) {
+  if (!of_positions) return rotary_table(positions, model.config(), master_type(model.parameters().precision()));
+  return {of_positions->cosine.index_select(2, positions), of_positions->sine.index_select(2, positions)};
+}
+
 }  // namespace
 
-at::Tensor run_step(Transformer& model, PagedCache& cache, std::span<const StepPiece> pieces) {
+at::Tensor run_step_numbers(Transformer& model, PagedCache& cache, const at::Tensor& numbers, const StepShape& shape,
+                            const RotaryTable* of_positions) {
   const at::NoGradGuard no_gradient;
-  const StepInputs in = inputs_of(pieces, cache);
+  const StepInputs in = inputs_of(numbers, shape);
   AttentionContext context;
-  if (model.config().is_llama()) {
-    context.rotary = rotary_table(in.positions, model.config(), master_type(model.parameters().precision()));
-  }
+  if (model.config().is_llama()) context.rotary = rotary_of(in.positions, model, of_positions);
   ResidualConnection& residual = model.residual();
   HashMemory* memory = memory_of(model);
   PagedRowPast past(cache, in);
@@ -171,9 +159,17 @@ at::Tensor run_step(Transformer& model, PagedCache& cache, std::span<const StepP
   } else {
     state = run_blocks(model, cache, in, context, std::move(state), memory, past);
   }
-  if (in.wanted.numel() == 0) return at::empty({0, model.config().vocabulary}, state.input.options());
-  const at::Tensor last = residual.leave(state).index_select(1, in.wanted);
+  if (shape.wanted == 0) return at::empty({0, model.config().vocabulary}, state.input.options());
+  at::Tensor last = residual.leave(state);
+  if (!shape.all_wanted) last = last.index_select(1, in.wanted);
   return linear(normalise(last, model.final_norm()), model.head()).squeeze(0);
+}
+
+at::Tensor run_step(Transformer& model, PagedCache& cache, std::span<const StepPiece> pieces) {
+  const StepShape shape = shape_of(pieces, cache.block_tokens);
+  const std::vector<int64_t> told = step_numbers(pieces, shape, 0);
+  const at::Tensor numbers = at::tensor(at::ArrayRef<int64_t>(told), at::kLong).to(model.device());
+  return run_step_numbers(model, cache, numbers, shape);
 }
 
 }  // namespace braid

@@ -6,19 +6,18 @@
 #include <span>
 
 #include "infer/paged_cache.h"
+#include "infer/step_shape.h"
+#include "nn/rotary.h"
 
 namespace braid {
-
-struct StepPiece {
-  std::span<const int64_t> tokens;  // to be read: at least one
-  int64_t first = 0;                // tokens of the same text that are in the cache already
-  std::span<const int64_t> blocks;  // its blocks, enough for all of these
-  int64_t logits = 0;               // rows of them: those of so many last tokens
-  int64_t shift = 0;                // of positions: a token with n before it is at position n + shift
-};
 
 // Logits [W, V] in compute type that the pieces want, in their order; W may be 0. Keys and values of all pieces
 // are in the cache then. Call ResidualConnection::begin_step once before.
 at::Tensor run_step(Transformer& model, PagedCache& cache, std::span<const StepPiece> pieces);
+
+// The same of step_numbers that are on the model's device already. `of_positions`: rotary_table of all positions, where it is
+// known; null: it is made. On a GPU this waits for nothing and copies nothing to or from the host.
+at::Tensor run_step_numbers(Transformer& model, PagedCache& cache, const at::Tensor& numbers, const StepShape& shape,
+                            const RotaryTable* of_positions = nullptr);
 
 }  // namespace braid

@@ -22,6 +22,12 @@ bool is_plain(const Linear& layer) {
   return !adapted && !layer.bias && !layer.partition.enter && !layer.partition.leave && is_plain(layer.source.get());
 }
 
+// As many as the products of GPUs take.
+bool has_few_parts(const Linear& layer) {
+  const auto* quantised = dynamic_cast<const Nf4Weight*>(layer.source.get());
+  return !quantised || quantised->parts().size() <= 3;
+}
+
 bool is_quantised(const Linear& layer) { return dynamic_cast<const Nf4Weight*>(layer.source.get()) != nullptr; }
 
 template <class Holds>
@@ -59,11 +65,13 @@ kernels::DecodeLayer layer_of(const Block& block) {
 
 bool takes_fused_blocks(Transformer& model, int64_t rows) {
   const ModelConfig& config = model.config();
-  const bool suits = model.device().is_cpu() && model.parameters().precision() != Precision::fp64 && config.is_llama() &&
+  const bool on_gpu = model.device().is_cuda();
+  const bool suits = (on_gpu || model.device().is_cpu()) && model.parameters().precision() != Precision::fp64 && config.is_llama() &&
                      !config.has_streams() && !model.block_input();
   const auto all = [&](const auto& holds) {
     return std::all_of(model.blocks().begin(), model.blocks().end(), [&](const Block& b) { return all_linears(b, holds); });
   };
+  if (on_gpu && (rows > kernels::most_decode_rows || !all(has_few_parts))) return false;
   if (!suits || rows > kernels::most_decode_rows_nf4 || !all([](const Linear& layer) { return is_plain(layer); })) return false;
   return rows <= kernels::most_decode_rows || all([](const Linear& layer) { return is_quantised(layer); });
 }
@@ -78,8 +86,11 @@ at::Tensor run_fused_blocks(Transformer& model, const at::Tensor& x, const Rotar
   const at::Tensor cosine = rows_of(rotary.cosine, shape), sine = rows_of(rotary.sine, shape);
   at::Tensor y = x.clone(at::MemoryFormat::Contiguous);
   const bool bf16 = model.parameters().precision() == Precision::bf16;
-  kernels::decode_step(bf16 ? kernels::Element::bfloat16 : kernels::Element::float32, shape, layers,
-                       cosine.const_data_ptr<float>(), sine.const_data_ptr<float>(), attention, y.mutable_data_ptr<float>());
+  const kernels::Element element = bf16 ? kernels::Element::bfloat16 : kernels::Element::float32;
+  const kernels::Launch launch = launch_for(y);
+  at::Tensor scratch = at::empty({kernels::decode_scratch_bytes(launch, element, shape)}, y.options().dtype(at::kByte));
+  kernels::decode_step(launch, element, shape, layers, cosine.const_data_ptr<float>(), sine.const_data_ptr<float>(), attention,
+                       y.mutable_data_ptr<float>(), scratch.mutable_data_ptr());
   return y;
 }
 

@@ -26,7 +26,8 @@ PagedCache zeros_for(Transformer& model, int64_t blocks, int64_t block_tokens) {
                    at::zeros({L, blocks, heads, block_tokens, width}, options),
                    block_tokens,
                    {},
-                   {}};
+                   {},
+                   -1};
   const HashMemory* memory = memory_of(model);
   if (!memory) return cache;
   cache.ids = at::zeros({blocks, block_tokens}, options.dtype(at::kLong));
@@ -49,9 +50,11 @@ double bytes_of(Transformer& model) {  // of one token
 
 }  // namespace
 
-PagedCache make_paged_cache(Transformer& model, int64_t blocks, int64_t block_tokens) {
+PagedCache make_paged_cache(Transformer& model, int64_t blocks, int64_t block_tokens, bool with_spare) {
   try {
-    return zeros_for(model, blocks, block_tokens);
+    PagedCache cache = zeros_for(model, blocks + (with_spare ? 1 : 0), block_tokens);
+    if (with_spare) cache.spare_block = blocks;
+    return cache;
   } catch (const std::exception& problem) {
     if (!is_out_of_memory(problem)) throw;
     throw Error(str("no memory on ", model.device().str(), " for keys and values of ", blocks * block_tokens,

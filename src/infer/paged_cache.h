@@ -20,6 +20,7 @@ struct PagedCache {
   int64_t block_tokens = 0;
   at::Tensor ids;                 // [blocks, block_tokens] int64; undefined without a hash memory
   std::vector<at::Tensor> heard;  // of each of its convolutions [blocks, block_tokens, D] in master type
+  int64_t spare_block = -1;       // one more, that no text may have (infer/step_shape.h); negative: none
 
   int64_t bytes() const;
 };
@@ -27,7 +28,7 @@ struct PagedCache {
 // What adds to the model's blocks, null for nothing.
 HashMemory* memory_of(const Transformer& model);
 
-// Error, one line with the bytes: there is no memory for it.
-PagedCache make_paged_cache(Transformer& model, int64_t blocks, int64_t block_tokens);
+// Of so many blocks, and a spare one behind them where asked. Error, one line with the bytes: there is no memory for it.
+PagedCache make_paged_cache(Transformer& model, int64_t blocks, int64_t block_tokens, bool with_spare = false);
 
 }  // namespace braid

@@ -17,6 +17,8 @@ struct WholeModel {
   StepFunction steps;
   std::function<void(const PagedCache&)> begin;  // the pool is there
   int64_t vocabulary = 0;
+  // Makes what steps over this pool need, which then has a spare block; empty: they need none.
+  std::function<void(PagedCache&)> prepare = {};
 };
 
 // A step as numbers, and back.

@@ -2,7 +2,7 @@
 // One block per row; the gradients of weight and bias are summed over chunks of rows per column and the chunks added in
 // a fixed order, so that they are the same from run to run.
 #include "kernels/add_norm_cuda.h"
-#include "kernels/cuda_support.cuh"
+#include "kernels/cuda_launch.cuh"
 
 namespace braid::kernels {
 
@@ -29,6 +29,8 @@ __global__ void __launch_bounds__(row_threads)
     forward_kernel(int64_t width, double epsilon, const A* x, const T* f, const A* weight, const A* bias, A* u, T* y,
                    A* mean, A* rstd) {
   __shared__ A shared[row_threads / warp_size];
+  start_next();
+  wait_for_earlier();
   const int64_t row = blockIdx.x, at = row * width;
   A sum = 0;
   for (int64_t d = threadIdx.x; d < width; d += row_threads) {
@@ -111,11 +113,10 @@ __global__ void add_chunks(int64_t width, int64_t chunks, const A* sums, A* dwei
 template <class T, class A = typename Accumulate<T>::Type>
 void forward_of(Launch launch, const NormShape& shape, const void* x, const void* f, const void* weight,
                 const void* bias, void* u, void* y, void* mean, void* rstd) {
-  forward_kernel<T><<<unsigned(shape.rows), row_threads, 0, stream_of(launch)>>>(
-      shape.width, shape.epsilon, static_cast<const A*>(x), static_cast<const T*>(f), static_cast<const A*>(weight),
-      static_cast<const A*>(bias), static_cast<A*>(u), static_cast<T*>(y), static_cast<A*>(mean),
-      static_cast<A*>(rstd));
-  check_cuda(cudaGetLastError(), "norm");
+  launch_following<forward_kernel<T, A>>(dim3(unsigned(shape.rows)), row_threads, 0, stream_of(launch), "norm", shape.width,
+                                         shape.epsilon, static_cast<const A*>(x), static_cast<const T*>(f),
+                                         static_cast<const A*>(weight), static_cast<const A*>(bias), static_cast<A*>(u),
+                                         static_cast<T*>(y), static_cast<A*>(mean), static_cast<A*>(rstd));
 }
 
 template <class T, class A = typename Accumulate<T>::Type>

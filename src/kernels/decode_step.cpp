@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "kernels/add_norm.h"
 #include "kernels/decode_parts.h"
+#include "kernels/decode_step_cuda.h"
 #include "kernels/nf4_product.h"
 #include "kernels/skinny_product.h"
 
@@ -159,10 +160,13 @@ class Worker {
 
 }  // namespace
 
-void decode_step(Element element, const DecodeShape& shape, const std::vector<DecodeLayer>& layers, const float* cosine,
-                 const float* sine, const DecodeAttention& attention, float* x) {
+void decode_step(Launch launch, Element element, const DecodeShape& shape, const std::vector<DecodeLayer>& layers,
+                 const float* cosine, const float* sine, const DecodeAttention& attention, float* x, void* scratch) {
   if (element == Element::float64) throw Error("a decode step is of float32 or bfloat16, not of float64");
   if (shape.rows == 0 || layers.empty()) return;
+  if (launch.place == Place::cuda) {
+    return decode_step_cuda(launch, element, shape, layers, cosine, sine, attention, x, scratch);
+  }
   // All memory is taken before the region, which no exception may leave.
   Shared shared(shape, size_of(element));
   Meeting meeting;
@@ -177,6 +181,10 @@ void decode_step(Element element, const DecodeShape& shape, const std::vector<De
     }
     if (thread.index == 0) worker.finish(x);
   }
+}
+
+int64_t decode_scratch_bytes(Launch launch, Element element, const DecodeShape& shape) {
+  return launch.place == Place::cuda ? decode_scratch_bytes_cuda(element, shape) : 0;
 }
 
 }  // namespace braid::kernels

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// All layers of a Llama for a handful of new tokens in one parallel region, on CPUs. Between two products of a decode step
-// lies next to nothing to compute, but a region for each, and a tensor for each result, cost as much as reading a matrix of
-// NF4 (docs/results.md). On GPUs layers go one by one through LibTorch and the other kernels; there is no CUDA twin.
+// All layers of a Llama for a handful of new tokens, on CPUs in one parallel region, on GPUs in a few kernels a layer. Between
+// two products of a decode step lies next to nothing to compute, but a region for each, and a tensor for each result, cost as
+// much as reading a matrix of NF4 (docs/results.md); so does the start of a kernel.
 //   h = x + attention(rms(x)) Wo,  x' = h + (silu(rms(h) Wg) * (rms(h) Wu)) Wd
 #pragma once
 
@@ -41,14 +41,17 @@ struct DecodeThread {
 };
 
 // Attention of a layer, packed [R, H + 2 H_kv, d], turned, to out [R, H, d], called by every thread of the region. The first
-// stores keys and values; every thread has returned from it before one calls the second.
+// stores keys and values; every thread has returned from it before one calls the second. On GPUs one thread calls both, which
+// queue their work behind what is queued on the launch's stream.
 struct DecodeAttention {
   std::function<void(int64_t layer, const void* packed, DecodeThread)> store;  // may be empty
   std::function<void(int64_t layer, const void* packed, void* out, DecodeThread)> attend;
 };
 
-// x [R, D], in float32, becomes what the last layer puts out. cosine and sine [R, d]. Error: float64.
-void decode_step(Element, const DecodeShape& shape, const std::vector<DecodeLayer>& layers, const float* cosine,
-                 const float* sine, const DecodeAttention& attention, float* x);
+// x [R, D], in float32, becomes what the last layer puts out. cosine and sine [R, d]. `scratch` has decode_scratch_bytes bytes
+// where the kernels run. Error: float64; on GPUs more than three matrices in one. A row's bits do not depend on other rows.
+void decode_step(Launch, Element, const DecodeShape& shape, const std::vector<DecodeLayer>& layers, const float* cosine,
+                 const float* sine, const DecodeAttention& attention, float* x, void* scratch);
+int64_t decode_scratch_bytes(Launch, Element, const DecodeShape& shape);
 
 }  // namespace braid::kernels

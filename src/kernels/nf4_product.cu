@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/cuda_nf4.cuh"
 #include "kernels/nf4_product_cuda.h"
+#include "kernels/row_products_cuda.h"
 
 namespace braid::kernels {
 
@@ -14,9 +15,8 @@ __device__ __forceinline__ void copy_numbers(float* numbers) {
   __syncthreads();
 }
 
-// A warp computes y[n, row] for up to 8 tokens, a lane takes W neighbours of the row at a time. With W > 1 they share a
-// block.
-template <class T, int W>
+// A warp computes y[n, row] for up to 8 tokens.
+template <class T>
 __global__ void __launch_bounds__(threads) product_kernel(Nf4Matrix w, int tokens, const T* x, T* y) {
   __shared__ float numbers[16];
   copy_numbers(numbers);
@@ -24,16 +24,12 @@ __global__ void __launch_bounds__(threads) product_kernel(Nf4Matrix w, int token
   const int64_t row = int64_t(blockIdx.x) * warps + threadIdx.x / warp_size;
   if (row >= w.rows) return;
   float sums[most_tokens] = {};
-  for (int64_t column = lane * W; column < w.columns; column += warp_size * W) {
+  for (int64_t column = lane; column < w.columns; column += warp_size) {
     const int64_t at = row * w.columns + column;
-    const float absmax = block_absmax(w.scales, at / nf4_block);
+    const float weight = numbers[nf4_code(w.packed, at)] * block_absmax(w.scales, at / nf4_block);
 #pragma unroll
-    for (int k = 0; k < W; ++k) {
-      const float weight = numbers[nf4_code(w.packed, at + k)] * absmax;
-#pragma unroll
-      for (int n = 0; n < most_tokens; ++n) {
-        if (n < tokens) sums[n] += weight * widen(x[n * w.columns + column + k]);
-      }
+    for (int n = 0; n < most_tokens; ++n) {
+      if (n < tokens) sums[n] += weight * widen(x[n * w.columns + column]);
     }
   }
 #pragma unroll
@@ -77,12 +73,7 @@ void product_as(Launch launch, const Nf4Matrix& w, int64_t tokens, const void* x
   const unsigned grid = unsigned((w.rows + warps - 1) / warps);
   for (int64_t first = 0; first < tokens; first += most_tokens) {
     const int count = int(tokens - first < most_tokens ? tokens - first : most_tokens);
-    const T* const mine = x + first * w.columns;
-    if (w.columns % 8 == 0) {
-      product_kernel<T, 8><<<grid, threads, 0, stream_of(launch)>>>(w, count, mine, y + first * w.rows);
-    } else {
-      product_kernel<T, 1><<<grid, threads, 0, stream_of(launch)>>>(w, count, mine, y + first * w.rows);
-    }
+    product_kernel<T><<<grid, threads, 0, stream_of(launch)>>>(w, count, x + first * w.columns, y + first * w.rows);
   }
   check_cuda(cudaGetLastError(), "NF4 product");
 }
@@ -101,7 +92,11 @@ void transposed_as(Launch launch, const Nf4Matrix& w, int64_t tokens, const void
 
 }  // namespace
 
+// Rows of whole blocks have products that read words.
 void nf4_product_cuda(Launch launch, const Nf4Matrix& w, int64_t tokens, Element element, const void* x, void* y) {
+  if (w.columns % nf4_block == 0 && is_aligned(w.packed, 8) && is_aligned(x, 16)) {
+    return row_product_cuda(launch, {{w.rows, w.columns, nullptr, {w}}, tokens, element, x}, nullptr, y);
+  }
   if (element == Element::bfloat16) return product_as<__nv_bfloat16>(launch, w, tokens, x, y);
   product_as<float>(launch, w, tokens, x, y);
 }

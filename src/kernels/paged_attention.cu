@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A block for each row, query head and part of its keys, as in Flash-Decoding (pytorch.org/blog/flash-decoding): parts
 // have one length whatever else is in the step, so that a row's sums have one order. Parts are joined by their maxima.
-#include "kernels/cuda_support.cuh"
+#include "kernels/cuda_launch.cuh"
 #include "kernels/paged_attention_cuda.h"
 
 namespace braid::kernels {
@@ -44,13 +44,14 @@ template <class T>
 struct Paged {
   const T *keys, *values;
   const int64_t* table;
-  int64_t key_value_heads, kv_head, width, block_tokens;
+  int64_t key_value_heads, kv_head, width;
+  uint32_t block_tokens;  // of 32 bits as tokens are: a division of 64 costs more than the rest of a key
 
-  __device__ int64_t block(int64_t key) const {
+  __device__ int64_t block(uint32_t key) const {
     return (table[key / block_tokens] * key_value_heads + kv_head) * width * block_tokens;
   }
-  __device__ const T* key(int64_t j) const { return keys + block(j) + j % block_tokens; }  // of stride block_tokens
-  __device__ const T* value(int64_t j) const { return values + block(j) + (j % block_tokens) * width; }
+  __device__ const T* key(uint32_t j) const { return keys + block(j) + j % block_tokens; }  // of stride block_tokens
+  __device__ const T* value(uint32_t j) const { return values + block(j) + (j % block_tokens) * width; }
 };
 
 // What a part of the keys comes to: its largest score, the sum of exponentials below it, and the values so weighted.
@@ -76,8 +77,9 @@ __device__ Part<A> attend_part(const Paged<T>& paged, const T* query, int64_t fi
     const int64_t j = begin + threadIdx.x;
     A score = nothing;
     if (j < end) {
-      const T* const key = paged.key(j);
+      const T* const key = paged.key(uint32_t(j));
       score = 0;
+#pragma unroll 16  // so many loads are under way at once
       for (int64_t c = 0; c < width; ++c) score += q[c] * A(widen(key[c * paged.block_tokens]));
     }
     const A top = Larger<A>()(joined<Larger<A>>(score, shared), part.top);
@@ -88,8 +90,9 @@ __device__ Part<A> attend_part(const Paged<T>& paged, const T* query, int64_t fi
     part.top = top;
     for (int64_t c = threadIdx.x % warp_size; c < width; c += warp_size) own[c] *= faded;
     const int64_t count = min(end - begin, int64_t(threads));
+#pragma unroll 8
     for (int64_t n = threadIdx.x / warp_size; n < count; n += warps) {
-      const T* const value = paged.value(begin + n);
+      const T* const value = paged.value(uint32_t(begin + n));
       for (int64_t c = threadIdx.x % warp_size; c < width; c += warp_size) own[c] += weights[n] * A(widen(value[c]));
     }
     __syncthreads();
@@ -104,14 +107,17 @@ __device__ Part<A> attend_part(const Paged<T>& paged, const T* query, int64_t fi
 template <class T, class A = typename Accumulate<T>::Type>
 __global__ void __launch_bounds__(threads)
     attention_kernel(PagedShape s, PagedInputs in, const T* keys, const T* values, T* out, A* parts, A scale) {
-  extern __shared__ double memory[];
+  double* const memory = dynamic_shared();
+  start_next();
+  wait_for_earlier();
   const int64_t r = blockIdx.x, h = blockIdx.y, part_number = blockIdx.z;
   const PagedRow row = in.rows[r];
   const Paged<T> paged{keys, values, in.tables + row.table * s.table_width,
-                       s.key_value_heads, h / (s.heads / s.key_value_heads), s.width, s.block_tokens};
+                       s.key_value_heads, h / (s.heads / s.key_value_heads), s.width, uint32_t(s.block_tokens)};
   const T* const query = static_cast<const T*>(in.packed) + (r * (s.heads + 2 * s.key_value_heads) + h) * s.width;
   const bool alone = gridDim.z == 1;
   const int64_t first = part_number * part_keys;
+  if (first > row.position) return;  // of a shorter text than the step's longest; nobody asks for it
   const int64_t end = alone ? row.position + 1 : min(first + part_keys, row.position + 1);
   const Part<A> part = attend_part<T>(paged, query, first, end, scale, reinterpret_cast<A*>(memory));
   A* const kept = alone ? nullptr : parts + ((r * s.heads + h) * gridDim.z + part_number) * (s.width + 2);
@@ -125,6 +131,8 @@ __global__ void __launch_bounds__(threads)
 template <class T, class A = typename Accumulate<T>::Type>
 __global__ void __launch_bounds__(threads)
     join_kernel(PagedShape s, const PagedRow* rows, int64_t most_parts, const A* parts, T* out) {
+  start_next();
+  wait_for_earlier();
   const int64_t r = blockIdx.x, h = blockIdx.y, count = rows[r].position / part_keys + 1;
   const A* const all = parts + (r * s.heads + h) * most_parts * (s.width + 2);
   A top = all[0], sum = 0;
@@ -142,6 +150,8 @@ __global__ void __launch_bounds__(threads)
 
 template <class T>
 __global__ void __launch_bounds__(threads) store_kernel(PagedShape s, PagedInputs in, T* keys, T* values) {
+  start_next();
+  wait_for_earlier();
   const int64_t r = blockIdx.x, h = blockIdx.y;
   const PagedRow row = in.rows[r];
   const int64_t block = in.tables[row.table * s.table_width + row.position / s.block_tokens];
@@ -158,8 +168,8 @@ __global__ void __launch_bounds__(threads) store_kernel(PagedShape s, PagedInput
 template <class T>
 void store_of(Launch launch, const PagedShape& s, const PagedInputs& in, void* keys, void* values) {
   const dim3 grid(unsigned(s.rows), unsigned(s.key_value_heads));
-  store_kernel<T><<<grid, threads, 0, stream_of(launch)>>>(s, in, static_cast<T*>(keys), static_cast<T*>(values));
-  check_cuda(cudaGetLastError(), "storing keys and values");
+  launch_following<store_kernel<T>>(grid, threads, 0, stream_of(launch), "storing keys and values", s, in, static_cast<T*>(keys),
+                                    static_cast<T*>(values));
 }
 
 template <class T, class A = typename Accumulate<T>::Type>
@@ -169,14 +179,12 @@ void attention_of(Launch launch, const PagedShape& s, const PagedInputs& in, con
   const dim3 grid(unsigned(s.rows), unsigned(s.heads), unsigned(parts));
   const size_t memory = size_t((warps + 1) * s.width) * sizeof(A);
   const A scale = A(1) / A(sqrt(double(s.width)));
-  attention_kernel<T><<<grid, threads, memory, stream_of(launch)>>>(
-      s, in, static_cast<const T*>(keys), static_cast<const T*>(values), static_cast<T*>(out), static_cast<A*>(scratch),
-      scale);
-  check_cuda(cudaGetLastError(), "attention");
+  launch_following<attention_kernel<T, A>>(grid, threads, memory, stream_of(launch), "attention", s, in,
+                                           static_cast<const T*>(keys), static_cast<const T*>(values), static_cast<T*>(out),
+                                           static_cast<A*>(scratch), scale);
   if (parts == 1) return;
-  join_kernel<T><<<dim3(unsigned(s.rows), unsigned(s.heads)), threads, 0, stream_of(launch)>>>(
-      s, in.rows, parts, static_cast<const A*>(scratch), static_cast<T*>(out));
-  check_cuda(cudaGetLastError(), "attention");
+  launch_following<join_kernel<T, A>>(dim3(unsigned(s.rows), unsigned(s.heads)), threads, 0, stream_of(launch), "attention", s,
+                                      in.rows, parts, static_cast<const A*>(scratch), static_cast<T*>(out));
 }
 
 }  // namespace

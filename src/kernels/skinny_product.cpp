@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "kernels/cpu_level.h"
+#include "kernels/row_products_cuda.h"
 #include "kernels/skinny_product_cpu.h"
 
 namespace braid::kernels {
@@ -19,10 +20,13 @@ const SkinnyKernels& cpu() {
 
 }  // namespace
 
-void skinny_product(Element element, const SkinnyShape& shape, const void* x, const void* weight, const void* bias,
-                    void* y) {
+void skinny_product(Launch launch, Element element, const SkinnyShape& shape, const void* x, const void* weight,
+                    const void* bias, void* y) {
   if (element == Element::float64) throw Error("products of few tokens are of float32 or bfloat16, not of float64");
   if (shape.tokens == 0 || shape.outputs == 0) return;
+  if (launch.place == Place::cuda) {
+    return row_product_cuda(launch, {{shape.outputs, shape.inputs, weight, {}}, shape.tokens, element, x}, bias, y);
+  }
   if (element == Element::bfloat16 && has_bf16_pairs()) {
     return level_avx512bf16::skinny_product_bf16(shape, x, weight, bias, y);
   }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// y = x W^T + b on CPUs for a handful of tokens, as decoding has them: W is read once, in one stream for each thread, and
+// y = x W^T + b for a handful of tokens, as decoding has them: W is read once, on CPUs in one stream for each thread, and
 // nothing is packed or copied first, so that the memory's bandwidth is the limit. A token's sum is the same to the bit
-// whatever other tokens are beside it. On GPUs cuBLAS does this; there is no CUDA twin.
+// whatever other tokens are beside it.
 #pragma once
 
 #include <cstdint>
@@ -19,10 +19,10 @@ struct SkinnyShape {
 
 // x [tokens, inputs], W [outputs, inputs] and y [tokens, outputs] of float32 or bfloat16, bias [outputs] likewise or null.
 // Sums are float32; bfloat16 is multiplied in pairs where the processor does that (has_bf16_pairs). Error: float64.
-void skinny_product(Element element, const SkinnyShape& shape, const void* x, const void* weight, const void* bias,
+void skinny_product(Launch, Element element, const SkinnyShape& shape, const void* x, const void* weight, const void* bias,
                     void* y);
 
-// Outputs `first` to `end` - 1 of the same product, to their places in y, by the calling thread alone: a share of what several
+// On a CPU, outputs `first` to `end` - 1 of the same product, to their places in y, by the calling thread alone: a share of what several
 // threads do within one parallel region. The bits are those of the whole product.
 void skinny_product_part(Element element, const SkinnyShape& shape, const void* x, const void* weight, void* y,
                          int64_t first, int64_t end);

@@ -6,12 +6,14 @@
 #include "kernels/add_norm_cuda.h"
 #include "kernels/connection_cuda.h"
 #include "kernels/cross_entropy_cuda.h"
+#include "kernels/decode_step_cuda.h"
 #include "kernels/draw_tokens_cuda.h"
 #include "kernels/dropout_cuda.h"
 #include "kernels/gelu_cuda.h"
 #include "kernels/nf4_cuda.h"
 #include "kernels/nf4_product_cuda.h"
 #include "kernels/paged_attention_cuda.h"
+#include "kernels/row_products_cuda.h"
 #include "kernels/sinkhorn_cuda.h"
 #include "kernels/stream_mix_cuda.h"
 
@@ -57,6 +59,11 @@ void adamw8bit_cuda(Launch, const AdamWFactors&, int64_t, float*, const float*, 
 void cross_entropy_cuda(Launch, Element, int64_t, int64_t, const void*, const int64_t*, double, LossSums*, void*) {
   missing();
 }
+void decode_step_cuda(Launch, Element, const DecodeShape&, const std::vector<DecodeLayer>&, const float*, const float*,
+                      const DecodeAttention&, float*, void*) {
+  missing();
+}
+int64_t decode_scratch_bytes_cuda(Element, const DecodeShape&) { missing(); }
 void draw_tokens_cuda(Launch, int64_t, int64_t, const float*, const TokenDraw*, int64_t*, uint64_t*) { missing(); }
 void dropout_cuda(Launch, int64_t, Element, DropoutKey, uint64_t, const void*, void*) { missing(); }
 void gelu_cuda(Launch, int64_t, Element, const void*, void*, void*) { missing(); }
@@ -72,6 +79,9 @@ void paged_attention_cuda(Launch, const PagedShape&, Element, const PagedInputs&
   missing();
 }
 int64_t paged_scratch_bytes_cuda(const PagedShape&, Element) { missing(); }
+void row_product_cuda(Launch, const RowProduct&, const void*, void*) { missing(); }
+void gated_product_cuda(Launch, const RowProduct&, void*) { missing(); }
+void turned_product_cuda(Launch, const RowProduct&, int64_t, int64_t, const float*, const float*, void*) { missing(); }
 void sinkhorn_cuda(Launch, SinkhornShape, Element, const void*, void*) { missing(); }
 void sinkhorn_backward_cuda(Launch, SinkhornShape, Element, const void*, const void*, void*) { missing(); }
 

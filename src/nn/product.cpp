@@ -50,13 +50,14 @@ bool suits(const OneDnn& onednn, const at::Tensor& a, const at::Tensor& b, const
 bool is_skinny(const at::Tensor& a, const at::Tensor& b) {
   const bool type = a.scalar_type() == at::kFloat || a.scalar_type() == at::kBFloat16;
   const bool few = a.size(0) <= kernels::most_skinny_tokens;
-  return type && few && a.device().is_cpu() && a.scalar_type() == b.scalar_type() && b.is_contiguous();
+  const bool has_kernels = a.is_cpu() || a.is_cuda();
+  return type && few && has_kernels && a.scalar_type() == b.scalar_type() && b.is_contiguous();
 }
 
 at::Tensor skinny_product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& bias) {
   const at::Tensor x = a.contiguous(), shift = bias.defined() ? bias.contiguous() : bias;
   at::Tensor y = at::empty({a.size(0), b.size(0)}, a.options());
-  kernels::skinny_product(element_of(x), {a.size(0), a.size(1), b.size(0)}, x.const_data_ptr(), b.const_data_ptr(),
+  kernels::skinny_product(launch_for(x), element_of(x), {a.size(0), a.size(1), b.size(0)}, x.const_data_ptr(), b.const_data_ptr(),
                           bias.defined() ? shift.const_data_ptr() : nullptr, y.mutable_data_ptr());
   return y;
 }

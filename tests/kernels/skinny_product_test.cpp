@@ -21,7 +21,7 @@ struct Case {
 
   std::vector<Stored> product(bool with_bias = true) const {
     std::vector<Stored> y(size_t(shape.tokens * shape.outputs));
-    skinny_product(E::element, shape, x.data(), weight.data(), with_bias ? bias.data() : nullptr, y.data());
+    skinny_product({}, E::element, shape, x.data(), weight.data(), with_bias ? bias.data() : nullptr, y.data());
     return y;
   }
 
@@ -108,7 +108,7 @@ TEST(SkinnyProduct, IsTheSameOnAnyNumberOfThreads) {
 TEST(SkinnyProduct, RefusesFloat64) {
   const double number = 1;
   double y = 0;
-  EXPECT_THROW(skinny_product(Element::float64, {1, 1, 1}, &number, &number, nullptr, &y), Error);
+  EXPECT_THROW(skinny_product({}, Element::float64, {1, 1, 1}, &number, &number, nullptr, &y), Error);
 }
 
 }  // namespace
