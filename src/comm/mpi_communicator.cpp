@@ -5,7 +5,7 @@
 #include <cstring>
 
 #include "base/error.h"
-#include "comm/mpi_reduce_scatter.h"
+#include "comm/mpi_direct_sum.h"
 #include "comm/mpi_types.h"
 
 namespace braid {
@@ -36,6 +36,9 @@ class MpiCommunicator final : public Communicator {
   const char* backend() const override { return "mpi"; }
 
   Work all_reduce(Buffer inout, ReduceOp op) override {
+    if (op == ReduceOp::sum && DirectSum::takes(inout.bytes() / size_, inout.dtype)) {
+      return queue_sum("all_reduce", inout, DirectSum::all_reduce(inout, rank_, size_, comm_));
+    }
     const size_t most = std::min(limit_, all_reduce_part_bytes * size_ / size_of(inout.dtype));
     return queue_parts("all_reduce", inout, [=, this, first = size_t{0}](auto& requests) mutable {
       const size_t count = std::min(inout.count - first, most);
@@ -73,7 +76,9 @@ class MpiCommunicator final : public Communicator {
 
   Work reduce_scatter(Buffer in, Buffer out, ReduceOp op) override {
     require(in.count == out.count * size_, "reduce_scatter: the input must hold a slice for every rank");
-    if (op == ReduceOp::sum && DirectScatter::takes(out)) return reduce_scatter_directly(in, out);
+    if (op == ReduceOp::sum && DirectSum::takes(out.bytes(), out.dtype)) {
+      return queue_sum("reduce_scatter", in, DirectSum::scatter(in, out, rank_, size_, comm_));
+    }
     if (out.count > limit_) return reduce_scatter_in_parts(in, out, op);
     return queue("reduce_scatter", in, [=, this](auto& requests) {
       if (out.count == 0) return;
@@ -196,10 +201,9 @@ class MpiCommunicator final : public Communicator {
     return {};
   }
 
-  Work reduce_scatter_directly(Buffer in, Buffer out) {
-    auto scatter = std::make_shared<DirectScatter>(in, out, rank_, size_, comm_);
-    const auto post = [scatter](auto& requests) { return scatter->post(requests); };
-    return submit("reduce_scatter", in, lane_, post, MpiJob::Next::when_none_moves);
+  Work queue_sum(const char* operation, const Buffer& buffer, DirectSum sum) {
+    const auto post = [sum = std::make_shared<DirectSum>(std::move(sum))](auto& requests) { return sum->post(requests); };
+    return submit(operation, buffer, lane_, post, MpiJob::Next::when_none_moves);
   }
 
   // A collective that posts everything at once.

@@ -133,7 +133,8 @@ at::Tensor attention_product(AttentionKind kind, const at::Tensor& q, const at::
 
 at::Tensor project_heads(const at::Tensor& x, const Attention& layer, const AttentionContext& context) {
   const int64_t heads = layer.heads + 2 * layer.kv_heads;
-  const at::Tensor packed = linear(x, layer.qkv).view({x.size(0), x.size(1), heads, layer.head_width});
+  const at::Tensor projected = linear(x, layer.qkv);  // of more tokens than x has where its ranks share them
+  const at::Tensor packed = projected.view({projected.size(0), projected.size(1), heads, layer.head_width});
   return context.rotary ? rotate_packed(packed, layer, *context.rotary) : packed;
 }
 

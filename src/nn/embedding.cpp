@@ -21,14 +21,14 @@ at::Tensor elsewhere(const Parameter& tokens, const at::Tensor& ids) {
   return (ids < first).logical_or_(ids >= end);
 }
 
-at::Tensor rows_of(const Embedding& embedding, const at::Tensor& ids) {
+// With positions; zeros where the row of the token is elsewhere.
+at::Tensor rows_of(const Embedding& embedding, const at::Tensor& ids, const at::Tensor& position_ids) {
   const Parameter& tokens = *embedding.tokens;
   const at::Tensor missing = elsewhere(tokens, ids);
-  if (!missing.defined()) return at::embedding(tokens.master, ids).to(embedding.output);
-  const at::Tensor places = (ids - tokens.slice.origin[0]).masked_fill_(missing, 0);
-  at::Tensor rows = at::embedding(tokens.master, places).to(embedding.output).masked_fill_(missing.unsqueeze(-1), 0);
-  if (embedding.complete) embedding.complete(rows);
-  return rows;
+  const at::Tensor places = missing.defined() ? (ids - tokens.slice.origin[0]).masked_fill_(missing, 0) : ids;
+  at::Tensor rows = at::embedding(tokens.master, places).to(embedding.output);
+  if (embedding.positions) rows = rows + at::embedding(embedding.positions->master, position_ids);
+  return missing.defined() ? rows.masked_fill_(missing.unsqueeze(-1), 0) : rows;
 }
 
 // Rows of `gradient` that `ids` name are increased by dh [B, T, D], in a fixed order (deterministic on the CPU).
@@ -55,9 +55,7 @@ struct EmbeddingFunction : torch::autograd::Function<EmbeddingFunction> {
                             const at::Tensor& position_ids, const Embedding* embedding) {
     ctx->save_for_backward({ids, position_ids});
     ctx->saved_data["embedding"] = reinterpret_cast<int64_t>(embedding);
-    at::Tensor h = rows_of(*embedding, ids);
-    if (embedding->positions) h = h + at::embedding(embedding->positions->master, position_ids);
-    return h;
+    return rows_of(*embedding, ids, position_ids);
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list gradients) {
@@ -74,7 +72,9 @@ struct EmbeddingFunction : torch::autograd::Function<EmbeddingFunction> {
 at::Tensor embed(const at::Tensor& ids, const Embedding& embedding, const at::Tensor& position_ids) {
   const auto options = at::TensorOptions().device(ids.device()).dtype(embedding.output);
   const at::Tensor dummy = at::zeros({1}, options).requires_grad_(at::GradMode::is_enabled());
-  return EmbeddingFunction::apply(dummy, ids, position_ids_or_default(position_ids, ids), &embedding);
+  at::Tensor h = EmbeddingFunction::apply(dummy, ids, position_ids_or_default(position_ids, ids), &embedding);
+  if (embedding.complete && !embedding.tokens->is_whole()) embedding.complete(h);
+  return h;
 }
 
 }  // namespace braid

@@ -6,8 +6,8 @@
 #include "nn/initialise.h"
 #include "nn/precompiled.h"
 #include "nn/projection.h"
-#include "parallel/gradient_reducer.h"
 #include "parallel/sharded_rows.h"
+#include "parallel/shared_gradients.h"
 
 namespace braid {
 
@@ -59,17 +59,6 @@ void TensorAdapters::cut_inputs(const LoraPart& part, uint64_t seed) {
   shared_.push_back(part.b);
 }
 
-void TensorAdapters::sum_gradients() {
-  if (shared_.empty()) return;
-  std::vector<at::Tensor> parts;
-  for (const Parameter* parameter : shared_) parts.push_back(parameter->gradient.flatten());
-  const at::Tensor all = at::cat(parts);
-  comm_.all_reduce(buffer_of(all), ReduceOp::sum).wait();
-  int64_t first = 0;
-  for (Parameter* parameter : shared_) {
-    parameter->gradient.copy_(all.narrow(0, first, parameter->elements()).view_as(parameter->gradient));
-    first += parameter->elements();
-  }
-}
+void TensorAdapters::sum_gradients() { braid::sum_gradients(shared_, comm_); }
 
 }  // namespace braid

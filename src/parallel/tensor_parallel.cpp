@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "nn/precompiled.h"
 #include "parallel/gradient_reducer.h"
+#include "parallel/sequence_exchange.h"
 #include "parallel/sharded_rows.h"
 #include "parallel/tensor_exchange.h"
 #include "parallel/vocabulary_loss.h"
@@ -75,35 +76,45 @@ class Cut {
 
 Parameter& weight_of(const Linear& layer) { return dynamic_cast<DenseWeight&>(*layer.source).parameter(); }
 
+// Before layers that are cut by their outputs, and behind those that are cut by their inputs.
+Partition exchanges_of(Communicator& comm, TokensBetween tokens) {
+  if (tokens == TokensBetween::share) {
+    return {[&comm](const at::Tensor& share) { return gather_tokens(share, comm); },
+            [&comm](const at::Tensor& term) { return sum_tokens(term, comm); }};
+  }
+  return {[&comm](const at::Tensor& x) { return sum_backward(x, comm); },
+          [&comm](const at::Tensor& term) { return sum_forward(term, comm); }};
+}
+
 // What enters all ranks' parts is the same; each has some of the outputs.
-void cut_outputs(Linear& layer, const std::vector<int64_t>& sections, const Cut& cut, Communicator& comm) {
+void cut_outputs(Linear& layer, const std::vector<int64_t>& sections, const Cut& cut, const Partition& exchanges) {
   cut.sections(weight_of(layer), sections);
   if (layer.bias) cut.sections(*layer.bias, sections);
-  layer.partition.enter = [&comm](const at::Tensor& x) { return sum_backward(x, comm); };
+  layer.partition.enter = exchanges.enter;
 }
 
 // Each part has some of the inputs, and what they give is summed. A bias is whole, and added once.
-void cut_inputs(Linear& layer, int64_t inputs, const Cut& cut, Communicator& comm) {
+void cut_inputs(Linear& layer, int64_t inputs, const Cut& cut, const Partition& exchanges) {
   cut.columns(weight_of(layer), inputs);
-  layer.partition.leave = [&comm](const at::Tensor& term) { return sum_forward(term, comm); };
+  layer.partition.leave = exchanges.leave;
 }
 
-void cut_block(Block& block, const ModelConfig& whole, const Cut& cut, Communicator& comm) {
+void cut_block(Block& block, const ModelConfig& whole, const Cut& cut, const Partition& exchanges) {
   const int64_t queries = whole.query_width(), keys = whole.key_value_width(), units = whole.mlp_width;
-  cut_outputs(block.attention.qkv, {queries, keys, keys}, cut, comm);
-  cut_inputs(block.attention.out, queries, cut, comm);
-  cut_outputs(block.mlp.in, block.mlp.gated ? std::vector{units, units} : std::vector{units}, cut, comm);
-  cut_inputs(block.mlp.out, units, cut, comm);
+  cut_outputs(block.attention.qkv, {queries, keys, keys}, cut, exchanges);
+  cut_inputs(block.attention.out, queries, cut, exchanges);
+  cut_outputs(block.mlp.in, block.mlp.gated ? std::vector{units, units} : std::vector{units}, cut, exchanges);
+  cut_inputs(block.mlp.out, units, cut, exchanges);
 }
 
-void cut_vocabulary(Transformer& model, const ModelConfig& whole, const Cut& cut, Communicator& comm) {
+void cut_vocabulary(Transformer& model, const ModelConfig& whole, const Cut& cut, const Partition& exchanges, Communicator& comm) {
   Embedding& embedding = model.embedding();
   if (embedding.tokens) cut.rows(*embedding.tokens, whole.vocabulary);
-  embedding.complete = [&comm](at::Tensor& rows) { comm.all_reduce(buffer_of(rows), ReduceOp::sum).wait(); };
+  embedding.complete = [leave = exchanges.leave](at::Tensor& rows) { rows = leave(rows); };
   if (!whole.holds_head()) return;
   Linear& head = model.head();
   if (&weight_of(head) != embedding.tokens) cut.rows(weight_of(head), whole.vocabulary);
-  head.partition.enter = [&comm](const at::Tensor& x) { return sum_backward(x, comm); };
+  head.partition.enter = exchanges.enter;
   const VocabularyPart part{weight_of(head).slice.origin[0], whole.vocabulary};
   model.judge_logits([part, &comm](const at::Tensor& logits, const at::Tensor& targets, double scale, LossTotals& totals) {
     return vocabulary_cross_entropy(logits, part, targets, scale, totals, comm);
@@ -112,13 +123,23 @@ void cut_vocabulary(Transformer& model, const ModelConfig& whole, const Cut& cut
 
 }  // namespace
 
-void join_tensor_parts(Transformer& model, const ModelConfig& whole, Communicator& comm) {
+void join_tensor_parts(Transformer& model, const ModelConfig& whole, Communicator& comm, TokensBetween tokens) {
   if (comm.size() == 1) return;
   const Cut cut(comm.rank(), comm.size());
+  const Partition exchanges = exchanges_of(comm, tokens);
   for (const LayerRange& range : whole.held_ranges()) {
-    for (int64_t layer = range.first; layer < range.end(); ++layer) cut_block(model.blocks()[size_t(layer)], whole, cut, comm);
+    for (int64_t layer = range.first; layer < range.end(); ++layer) cut_block(model.blocks()[size_t(layer)], whole, cut, exchanges);
   }
-  cut_vocabulary(model, whole, cut, comm);
+  cut_vocabulary(model, whole, cut, exchanges, comm);
+}
+
+// Positions are added before tokens part.
+std::vector<Parameter*> parameters_of_shares(Transformer& model) {
+  std::vector<Parameter*> all;
+  for (Parameter& parameter : model.parameters().all()) {
+    if (parameter.trainable && parameter.is_whole() && &parameter != model.embedding().positions) all.push_back(&parameter);
+  }
+  return all;
 }
 
 }  // namespace braid

@@ -16,6 +16,8 @@ namespace {
 struct TokenBytes {
   int64_t master = 4, compute = 4;
   int64_t stream = 4;  // where there are several
+  int64_t parts = 1;   // of what is kept between cut layers a rank has one
+  bool shares() const { return parts > 1; }
 };
 
 // Kept of the part that a sublayer's recomputation makes again: inputs of norms in master type with their statistics, inputs
@@ -23,12 +25,12 @@ struct TokenBytes {
 int64_t attention_bytes(const ModelConfig& m, TokenBytes of, bool rings) {
   const int64_t D = m.width, q = m.query_width(), kv = m.key_value_width(), statistics = m.is_llama() ? 4 : 8;
   const int64_t scores = m.attention == "standard" && !rings ? m.heads * m.context : 0;
-  return of.master * D + statistics + of.compute * (D + (q + 2 * kv) + q) + 4 * (m.heads + scores);
+  return (of.master * D + statistics) / of.parts + of.compute * (D + (q + 2 * kv) + q) + 4 * (m.heads + scores);
 }
 
 int64_t mlp_bytes(const ModelConfig& m, TokenBytes of) {
   const int64_t statistics = m.is_llama() ? 4 : 8;
-  return of.master * m.width + statistics + of.compute * (m.width + (m.is_llama() ? 4 : 2) * m.mlp_width);
+  return (of.master * m.width + statistics) / of.parts + of.compute * (m.width + (m.is_llama() ? 4 : 2) * m.mlp_width);
 }
 
 // Kept for each block besides: in the public form its streams and what it wrote; in the paper's each sublayer's, with its
@@ -48,17 +50,18 @@ int64_t passing_bytes(const ModelConfig& m, TokenBytes of, int64_t tokens) {
   const int64_t D = m.width, along = of.master * D + (of.compute == of.master ? 0 : 2 * of.compute * D);
   const int64_t product = of.compute * m.mlp_width * D / tokens;
   const int64_t mlp = m.is_llama() ? 2 * of.compute * m.mlp_width : of.compute * m.mlp_width + product;
-  return mlp + (m.has_streams() ? of.stream * m.streams * D : along);
+  const int64_t gathered = of.shares() ? 2 * of.compute * D : 0;  // a gradient of all tokens, and its parts by rank
+  return mlp + gathered + (m.has_streams() ? of.stream * m.streams * D : along) / of.parts;
 }
 
 // What the last block left, in the public form.
 int64_t last_streams_bytes(const ModelConfig& m, TokenBytes of) {
-  return m.has_streams() && !m.is_paper_form() ? of.master * m.streams * m.width : 0;
+  return m.has_streams() && !m.is_paper_form() ? of.master * m.streams * m.width / of.parts : 0;
 }
 
 // Between blocks: gradients of streams before and after they are mixed, of what is read and of what is written.
 int64_t mixing_bytes(const ModelConfig& m, TokenBytes of) {
-  return m.has_streams() ? of.stream * (2 * m.streams + 2) * m.width + last_streams_bytes(m, of) : 0;
+  return m.has_streams() ? of.stream * (2 * m.streams + 2) * m.width / of.parts + last_streams_bytes(m, of) : 0;
 }
 
 // Around the loss: logits, whose memory becomes their gradient's, the last norm's input, output and its gradient, and the
@@ -66,7 +69,7 @@ int64_t mixing_bytes(const ModelConfig& m, TokenBytes of) {
 int64_t head_bytes(const ModelConfig& m, TokenBytes of, int64_t tokens) {
   if (!m.holds_head()) return 0;
   const int64_t D = m.width, along = of.compute == of.master ? 0 : of.master * D;
-  return of.compute * (m.vocabulary + 2 * D) + of.master * D + along + of.compute * m.vocabulary * D / tokens +
+  return of.compute * (m.vocabulary + 2 * D) + (of.master * D + along) / of.parts + of.compute * m.vocabulary * D / tokens +
          last_streams_bytes(m, of);
 }
 
@@ -81,8 +84,9 @@ struct TokenPlan {
 };
 
 TokenPlan plan_of(const ModelConfig& m, const TrainConfig& train, const PassesKept& passes) {
-  const TokenBytes of{4, train.numeric() == Precision::bf16 ? 2 : 4, train.has_narrow_streams() ? 2 : 4};
-  const int64_t layers = m.held_layers(), tokens = std::max<int64_t>(passes.tokens, 1), streams = stream_bytes(m, train, of);
+  const TokenBytes of{4, train.numeric() == Precision::bf16 ? 2 : 4, train.has_narrow_streams() ? 2 : 4, passes.parts};
+  const int64_t layers = m.held_layers(), tokens = std::max<int64_t>(passes.tokens, 1);
+  const int64_t streams = stream_bytes(m, train, of) / of.parts;
   const int64_t attention = attention_bytes(m, of, passes.rings), mlp = mlp_bytes(m, of);
   const int64_t passing = passing_bytes(m, of, tokens) + (passes.rings ? ring_bytes(m, of) : 0);
   const int64_t outside = std::max(head_bytes(m, of, tokens), mixing_bytes(m, of));
@@ -92,10 +96,10 @@ TokenPlan plan_of(const ModelConfig& m, const TrainConfig& train, const PassesKe
   // has gone.
   if (again == Recompute::attention) {
     const int64_t turned = of.master * m.width + 2 * of.compute * (m.query_width() + m.key_value_width());
-    return {layers * (of.master * m.width + mlp) + streams, std::max({outside, passing, attention + turned - mlp})};
+    return {layers * (of.master * m.width / of.parts + mlp) + streams, std::max({outside, passing, attention + turned - mlp})};
   }
   const bool apart = m.has_streams() && m.is_paper_form();  // each sublayer is computed again by itself
-  const int64_t inputs = layers * (apart ? 2 : 1) * of.master * m.width;
+  const int64_t inputs = layers * (apart ? 2 : 1) * of.master * m.width / of.parts;
   return {inputs + streams, std::max(outside, (apart ? std::max(attention, mlp) : attention + mlp) + passing)};
 }
 

@@ -13,6 +13,7 @@ namespace braid {
 struct PassesKept {
   int64_t tokens = 0;     // of one pass on this rank
   bool rings = false;     // keys and values go round ranks (parallel/ring_attention.h)
+  int64_t parts = 1;      // of the tokens, of which this rank has one between layers that are cut (parallel.sequence)
   double at_a_time = 1;   // passes between their forward and their backward half, as a stage of a pipeline has several
 };
 

@@ -13,6 +13,33 @@ TrainedPlace with_groups(TrainedPlace place) {
   return place;
 }
 
+// Of gradients that no cache holds each matrix's is cleared only when a step first adds to it, while it is read anyway.
+bool clears_late(const ParameterSet& set) {
+  constexpr size_t caches = size_t{32} << 20;  // bytes
+  return set.gradient().is_cpu() && set.gradient().nbytes() > caches;
+}
+
+void clear_when_wanted(ParameterSet& set) {
+  for (Parameter& parameter : set.all()) {
+    if (!parameter.trainable) continue;
+    if (parameter.shape.size() != 2) {
+      parameter.gradient.zero_();
+      continue;
+    }
+    parameter.gradient = at::Tensor();
+    parameter.on_grad_wanted = [&set](Parameter& p) {
+      p.gradient = set.gradient().narrow(0, p.offset, p.elements()).view(p.slice.shape).zero_();
+    };
+  }
+}
+
+// Once all have added to them: what nobody wanted is zero as well.
+void clear_the_rest(ParameterSet& set) {
+  for (Parameter& parameter : set.all()) {
+    if (parameter.trainable) parameter.gradient_slot();
+  }
+}
+
 // Over the ranks that hold a block between them.
 bool is_cut(const Parameter& parameter) { return !parameter.is_whole() && !is_stacked(parameter); }
 
@@ -68,7 +95,11 @@ BlockWrapper TrainedSets::gather(BlockWrapper inner) {
 }
 
 void TrainedSets::zero_gradients() {
-  for (Member& member : members_) member.sharded ? member.sharded->gradients().zero() : member.parameters.zero_gradients();
+  for (Member& member : members_) {
+    if (member.sharded) member.sharded->gradients().zero();
+    else if (member.reducer && clears_late(member.parameters)) clear_when_wanted(member.parameters);
+    else member.parameters.zero_gradients();
+  }
 }
 
 void TrainedSets::start_backward() {
@@ -85,7 +116,10 @@ void TrainedSets::arm(bool last) {
 void TrainedSets::finish() {
   for (Member& member : members_) {
     if (member.sharded) member.sharded->gradients().finish();
-    if (member.reducer) member.reducer->finish();
+    if (member.reducer) {
+      clear_the_rest(member.parameters);
+      member.reducer->finish();
+    }
     if (member.complete) member.complete();
   }
 }

@@ -236,6 +236,27 @@ TEST(Bf16Sum, RoundsToNearestEven) {
   EXPECT_EQ(value.get(0), 1.0);
 }
 
+// Of fractions another order of the terms gives other bits. The count is no multiple of the ranks and goes in several parts.
+TEST(LargeSum, HasOneRanksBitsOnEveryRankAndInEveryCall) {
+  Communicator& comm = world().host();
+  const auto sums = [&] {
+    std::vector<float> data((size_t{5} << 19) + 1);
+    for (size_t i = 0; i < data.size(); ++i) data[i] = 1.0f / float(1 + (i * 7 + size_t(comm.rank()) * 13) % 1009);
+    comm.all_reduce({data.data(), data.size(), Dtype::float32}, ReduceOp::sum).wait();
+    return data;
+  };
+  const std::vector<float> first = sums();
+  EXPECT_EQ(first, sums());
+  std::vector<float> of_last = first;
+  comm.broadcast({of_last.data(), of_last.size(), Dtype::float32}, comm.size() - 1).wait();
+  EXPECT_EQ(first, of_last);
+  for (size_t i = 0; i < first.size(); i += 1 + i % 5003) {
+    double expected = 0;
+    for (int r = 0; r < comm.size(); ++r) expected += 1.0f / float(1 + (i * 7 + size_t(r) * 13) % 1009);
+    ASSERT_NEAR(first[i], expected, 1e-6) << i;
+  }
+}
+
 TEST(Split, MakesCommunicatorsByColourOrderedByKey) {
   Communicator& all = world().data();
   const auto part = all.split(all.rank() % 2, -all.rank());

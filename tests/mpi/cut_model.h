@@ -26,9 +26,9 @@ inline ModelConfig even_model(const std::string& dialect, const std::string& res
 }
 
 // This rank's part of it, in double.
-inline std::unique_ptr<Transformer> cut_model(const ModelConfig& whole) {
+inline std::unique_ptr<Transformer> cut_model(const ModelConfig& whole, TokensBetween tokens = TokensBetween::all) {
   auto model = std::make_unique<Transformer>(tensor_share(whole, world().rank(), world().size()), Precision::fp64, at::kCPU);
-  join_tensor_parts(*model, whole, world().host());
+  join_tensor_parts(*model, whole, world().host(), tokens);
   return model;
 }
 

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train/trained_sets.h"
+
+#include <gtest/gtest.h>
+
+#include "mpi_world.h"
+#include "nn/precompiled.h"
+
+namespace braid {
+namespace {
+
+using test::world;
+
+// Larger than caches, so that each matrix is cleared when it is first added to.
+TEST(TrainedSets, ALargeSetsGradientsBeginAtZeroInEveryStep) {
+  ParameterSet set;
+  Parameter &wanted = set.add("wanted", {3000, 3000}), &unwanted = set.add("unwanted", {300, 300}), &vector = set.add("vector", {300}, 1);
+  set.allocate(Precision::fp32, at::kCPU);
+  set.gradient().fill_(7);
+  const TrainRanks ranks{world().host(), world().data()};
+  TrainedSets sets({{set, OptimConfig()}}, {ranks});
+  for (int step = 0; step < 2; ++step) {
+    sets.zero_gradients();
+    for (const bool last : {false, true}) {  // micro-batches
+      sets.arm(last);
+      sets.start_backward();
+      for (Parameter* parameter : {&wanted, &vector}) {
+        parameter->gradient_slot().add_(1);
+        parameter->gradient_contributed();
+      }
+    }
+    sets.finish();
+    EXPECT_TRUE(wanted.gradient.eq(2.0 * world().size()).all().item<bool>());
+    EXPECT_TRUE(vector.gradient.eq(2.0 * world().size()).all().item<bool>());
+    EXPECT_TRUE(unwanted.gradient.eq(0).all().item<bool>());
+    EXPECT_EQ(wanted.gradient.data_ptr(), set.gradient().narrow(0, wanted.offset, 1).data_ptr());
+  }
+}
+
+}  // namespace
+}  // namespace braid
