@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "parallel/tensor_adapters.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "nn/initialise.h"
@@ -59,16 +60,22 @@ void TensorAdapters::cut_inputs(const LoraPart& part, uint64_t seed) {
   shared_.push_back(part.b);
 }
 
-void TensorAdapters::sum_gradients() {
+void TensorAdapters::sum_gradients(const std::vector<UpdateRange>& ranges) {
   if (shared_.empty()) return;
   std::vector<at::Tensor> parts;
-  for (const Parameter* parameter : shared_) parts.push_back(parameter->gradient.flatten());
+  for (const UpdateRange& range : ranges) {
+    for (const ParameterPart& part : range.parts) {
+      const bool is_shared = std::find(shared_.begin(), shared_.end(), part.parameter) != shared_.end();
+      if (is_shared) parts.push_back(range.gradient.narrow(0, part.offset, part.count));
+    }
+  }
+  if (parts.empty()) return;
   const at::Tensor all = at::cat(parts);
   comm_.all_reduce(buffer_of(all), ReduceOp::sum).wait();
   int64_t first = 0;
-  for (Parameter* parameter : shared_) {
-    parameter->gradient.copy_(all.narrow(0, first, parameter->elements()).view_as(parameter->gradient));
-    first += parameter->elements();
+  for (at::Tensor& part : parts) {
+    part.copy_(all.narrow(0, first, part.numel()));
+    first += part.numel();
   }
 }
 
