@@ -23,10 +23,11 @@ Examples:
 
 A line is a layout: ranks that share the batch (data), that have stages of a model one behind the
 other (pipeline), that share each sample's tokens (context) and each block (tensor), what of those
-that hold the same is spread (shard), samples that pass together (micro), whether blocks are
-computed again. Weights, gradients and moments are counted, activations estimated; bytes sent are
-those of one rank and step, exactly; seconds are a model of the cluster file's numbers. Layouts
-that do not fit are left out, or marked with --all.
+that hold the same is spread (shard), samples that pass together (micro), whether blocks, or their
+attention, are computed again, what lies in the host's memory (optim.offload: where nothing else
+fits and the cluster has host_memory). Weights, gradients and moments are counted, activations
+estimated; bytes sent are those of one rank and step, exactly; seconds are a model of the cluster
+file's numbers. Layouts that do not fit are left out, or marked with --all.
 Exit codes: 0 done; 1 nothing fits; 2 wrong use, configuration or cluster file.
 )";
 
@@ -48,6 +49,10 @@ std::string seconds_text(double seconds) {
   return seconds < 1 ? number_text("%.3g ms", 1e3 * seconds) : number_text("%.3g s", seconds);
 }
 
+std::string again_text(Recompute again) {
+  return again == Recompute::none ? "no" : again == Recompute::attention ? "attention" : "yes";
+}
+
 std::vector<std::string> row_of(const LayoutPlan& plan, const ClusterConfig& cluster) {
   const Layout& layout = plan.layout;
   return {std::to_string(layout.data),
@@ -56,13 +61,14 @@ std::vector<std::string> row_of(const LayoutPlan& plan, const ClusterConfig& clu
           std::to_string(layout.parallel.tensor),
           layout.parallel.shard + (layout.parallel.shard_ranks > 0 ? str(" over ", layout.parallel.shard_ranks) : ""),
           std::to_string(layout.micro_batch),
-          layout.recompute ? "yes" : "no",
+          again_text(layout.recompute),
           human_bytes(plan.memory.weights),
           human_bytes(plan.memory.gradients),
           human_bytes(plan.memory.optimiser),
           human_bytes(plan.memory.activations),
           human_bytes(plan.memory.passing),
           human_bytes(plan.memory.total()),
+          human_bytes(plan.memory.host),
           human_bytes(plan.traffic.total()),
           seconds_text(plan.step_seconds()),
           seconds_text(plan.waiting_seconds),
@@ -79,7 +85,9 @@ nlohmann::json json_of(const LayoutPlan& plan, const ClusterConfig& cluster) {
           {"shard", layout.parallel.shard},
           {"shard_ranks", layout.parallel.shard_ranks},
           {"micro_batch", layout.micro_batch},
-          {"recompute", layout.recompute},
+          {"recompute", layout.recompute != Recompute::none},
+          {"recompute_part", layout.recompute == Recompute::attention ? "attention" : "block"},
+          {"offload", layout.offload},
           {"fits", fits(plan, cluster)},
           {"memory_bytes",
            {{"weights", plan.memory.weights},
@@ -87,7 +95,8 @@ nlohmann::json json_of(const LayoutPlan& plan, const ClusterConfig& cluster) {
             {"optimiser", plan.memory.optimiser},
             {"activations", plan.memory.activations},
             {"passing", plan.memory.passing},
-            {"total", plan.memory.total()}}},
+            {"total", plan.memory.total()},
+            {"host", plan.memory.host}}},
           {"sent_bytes",
            {{"gradients", plan.traffic.gradients},
             {"parts", plan.traffic.parts},
@@ -114,7 +123,7 @@ void print_table(const std::vector<LayoutPlan>& plans, const RunConfig& config, 
             << " GiB; " << count_parameters(config.model) << " parameters, " << config.train.precision << ", batch "
             << config.train.batch << " x " << config.model.context << " tokens\n\n";
   std::vector<std::vector<std::string>> rows = {{"data", "pipeline", "context", "tensor", "shard", "micro", "again", "weights", "gradients",
-                                                 "optimiser", "activations", "passing", "together", "sent", "step",
+                                                 "optimiser", "activations", "passing", "together", "on host", "sent", "step",
                                                  "waiting", "utilisation", ""}};
   for (const LayoutPlan& plan : plans) rows.push_back(row_of(plan, cluster));
   std::cout << text_table(rows);
@@ -123,8 +132,10 @@ void print_table(const std::vector<LayoutPlan>& plans, const RunConfig& config, 
   std::cout << "\nthe first: --set parallel.shard=" << spread.shard << " --set parallel.shard_ranks=" << spread.shard_ranks
             << " --set parallel.pipeline=" << spread.pipeline << " --set parallel.context=" << spread.context
             << " --set parallel.tensor=" << spread.tensor
-            << " --set train.micro_batch=" << best.micro_batch << " --set train.recompute=" << (best.recompute ? "true" : "false")
-            << "\n";
+            << " --set train.micro_batch=" << best.micro_batch << " --set train.recompute="
+            << (best.recompute == Recompute::none ? "false" : "true")
+            << (best.recompute == Recompute::attention ? " --set train.recompute_part=attention" : "")
+            << (best.offload ? " --set optim.offload=true" : "") << "\n";
 }
 
 int run_plan(const PlanRequest& request) {

@@ -75,7 +75,9 @@ void choose_layout(RunConfig& config, const World& world, const RankGroup& ranks
     config.parallel.layout = asked.layout;
     config.parallel.cluster = asked.cluster;
     config.train.micro_batch = layout.micro_batch;
-    config.train.recompute = layout.recompute;
+    config.train.recompute = layout.recompute != Recompute::none;
+    config.train.recompute_part = layout.recompute == Recompute::attention ? "attention" : "block";
+    config.optim.offload = layout.offload;
   });
 }
 

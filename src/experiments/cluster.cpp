@@ -10,6 +10,10 @@ void ClusterConfig::describe(ConfigSection& s) {
   s.value("nodes", nodes, "machines", 1, int64_t{1} << 20);
   s.value("gpus_per_node", gpus_per_node, "GPUs of each, or ranks on CPUs", 1, 1024);
   s.value("memory", memory, "[GiB] memory of one GPU", 1e-3, 1e6);
+  s.value("host_memory", host_memory,
+          "[GiB] memory of one node's host that masters and moments may lie in (optim.offload); 0: not considered", 0.0, 1e6);
+  s.value("host_bandwidth", host_bandwidth, "[GB/s] each way between a GPU and its host, and of its share of that memory", 1e-6,
+          1e9);
   s.value("fp32", fp32, "[TFLOP/s] large fp32 matrix products of one GPU", 1e-6, 1e9);
   s.value("bf16", bf16, "[TFLOP/s] large bf16 matrix products of one GPU", 1e-6, 1e9);
   s.value("reached", reached, "share of these that a training step reaches while it waits for nobody", 1e-3, 1.0);

@@ -15,6 +15,8 @@ struct ClusterConfig {
   double fp32 = 60, bf16 = 990;                          // large matrix products of one GPU [TFLOP/s]
   double reached = 0.45;                                 // share of those that a step reaches while nothing waits
   double link_bandwidth = 450, network_bandwidth = 50;   // of one GPU, each way, within a node and between nodes [GB/s]
+  double host_memory = 0;                                // of one node, for optim.offload [GiB]
+  double host_bandwidth = 25;                            // of one GPU, to its host's memory and of that memory [GB/s]
   double link_latency = 5, network_latency = 15;         // of one message [us]
 
   int64_t gpus() const { return nodes * gpus_per_node; }

@@ -16,6 +16,7 @@ namespace {
 // The order of samples, the loss and the updates follow from all other keys. Where the data lies may change; that it is
 // the same data is known by its digest.
 constexpr auto free_keys = std::to_array<std::string_view>({"optim.paged",
+                                                            "optim.offload",
                                                             "data.path",
                                                             "train.steps",
                                                             "train.micro_batch",

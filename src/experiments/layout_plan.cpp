@@ -3,14 +3,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
-#include <memory>
 #include <tuple>
 #include <utility>
 
 #include "base/error.h"
 #include "data/dataset.h"
 #include "experiments/parallel_limits.h"
+#include "experiments/rank_shapes.h"
 #include "experiments/run_checks.h"
 #include "nn/precompiled.h"
 #include "parallel/gradient_reducer.h"
@@ -28,23 +27,10 @@ double flops_per_token(const ModelConfig& m) {
 namespace {
 
 void require_plannable(const RunConfig& config) {
-  const char* key = config.lora.enabled()     ? "lora.rank: adapters"
-                    : config.memory.enabled() ? "memory.layers: a hash memory"
-                    : config.gist.enabled()   ? "gist.count: compressed contexts"
-                                              : nullptr;
+  const char* key = config.memory.enabled() ? "memory.layers: a hash memory, whose rows depend on the tokens,"
+                    : config.gist.enabled() ? "gist.count: compressed contexts, whose steps differ,"
+                                            : nullptr;
   if (key) throw UsageError(str(key, " cannot be planned for yet; `braid train --dry-run` tells the memory of a rank"));
-}
-
-// What rank 0 would hold, without memory for it.
-using ModelShapes = std::map<std::pair<int64_t, int64_t>, std::unique_ptr<Transformer>>;  // by pipeline and tensor degree
-
-Transformer& shapes_for(ModelShapes& all, const RunConfig& config, const ParallelConfig& parallel) {
-  std::unique_ptr<Transformer>& model = all[{parallel.pipeline, parallel.tensor}];
-  if (!model) {
-    const ModelConfig stage = stage_share(config.model, parallel.pipeline_shape(), 0);
-    model = std::make_unique<Transformer>(tensor_share(stage, 0, parallel.tensor), config.train.numeric(), at::kMeta);
-  }
-  return *model;
 }
 
 std::vector<int64_t> micro_batches_for(int64_t share) {
@@ -94,7 +80,9 @@ void add_layouts(std::vector<Layout>& all, const RunConfig& config, ParallelConf
     for (const int64_t group : groups_for(shard, data * parallel.context, cluster.gpus_per_node / parallel.tensor)) {
       parallel.shard_ranks = group;
       for (const int64_t micro : micro_batches_for(share)) {
-        for (const bool recompute : {false, true}) all.push_back({data, parallel, micro, recompute});
+        for (const Recompute again : {Recompute::none, Recompute::attention, Recompute::blocks}) {
+          all.push_back({data, parallel, micro, again, config.optim.offload});
+        }
       }
     }
   }
@@ -126,7 +114,7 @@ double ring_seconds(const LayoutPlan& plan, const ModelConfig& model, const Clus
   const bool inside = parallel.context * parallel.tensor <= cluster.gpus_per_node;
   const double bandwidth = 1e9 * (inside ? cluster.link_bandwidth : cluster.network_bandwidth);
   const double latency = 1e-6 * (inside ? cluster.link_latency : cluster.network_latency);
-  const double calls = double(passes * model.held_layers()) * others * (plan.layout.recompute ? 4 : 3);
+  const double calls = double(passes * model.held_layers()) * others * (plan.layout.recompute == Recompute::none ? 3 : 4);
   const double of_attention = 12.0 * double(model.held_layers() * model.query_width() * model.context) / flops_per_token(model);
   const double beside = plan.compute_seconds * of_attention * others / double(parallel.context);
   return std::max(0.0, calls * latency + double(plan.traffic.keys) / bandwidth - beside);
@@ -161,7 +149,8 @@ double waiting_seconds(const LayoutPlan& plan, const ModelConfig& model, const C
                            seconds(Collective::all_reduce, sent.parts, calls_for(sent.parts), replicas / group, group * tensor);
   const int64_t gathered = sent.weights * group;
   const double weights = seconds(Collective::all_gather, gathered, calls_for(gathered), group, tensor);
-  const int64_t exchanges = passes * (2 * model.held_layers() * (plan.layout.recompute ? 3 : 2) + 4);
+  const int64_t again = plan.layout.recompute == Recompute::blocks ? 2 : plan.layout.recompute == Recompute::attention ? 1 : 0;
+  const int64_t exchanges = passes * (model.held_layers() * (4 + again) + 4);
   const double activations = seconds(Collective::all_reduce, sent.activations, exchanges, tensor, 1);
   const double sums = seconds(Collective::all_reduce, sent.sums, 2, replicas * tensor * stages, 1);
   const double behind_backward = std::min(gradients, backward);
@@ -172,17 +161,45 @@ double waiting_seconds(const LayoutPlan& plan, const ModelConfig& model, const C
          pipeline_seconds(plan, cluster, passes);
 }
 
+// Of a step's operations those of attention with its projections.
+double attention_share(const ModelConfig& m) {
+  const int64_t weights = m.width * (2 * m.query_width() + 2 * m.key_value_width());
+  return double(m.held_layers() * (6 * weights + 12 * m.query_width() * m.context)) / flops_per_token(m);
+}
+
+// A forward pass is a third of a step.
+double work_with(Recompute again, const ModelConfig& model) {
+  if (again == Recompute::none) return 1;
+  return 1 + (again == Recompute::attention ? attention_share(model) : 1) / 3;
+}
+
+// Gradients come to the host's memory and updated weights go back; moments and masters are read there and written, which is
+// about three times what they take.
+double host_seconds(const LayoutPlan& plan, const ClusterConfig& cluster) {
+  return 3 * double(plan.memory.host) / (1e9 * cluster.host_bandwidth);
+}
+
+// Weights under adapters have no gradients, which are a third of what weights take; the adapters are trained.
+double operations_per_token(const ModelConfig& model, const LoraConfig& lora) {
+  const double all = flops_per_token(model);
+  if (!lora.enabled()) return all;
+  const double attention = 12.0 * double(model.held_layers() * model.query_width() * model.context);
+  return attention + (all - attention) * 2 / 3 + 6.0 * double(lora_elements(model, lora));
+}
+
 // Operations on one token in a stage: the first has as many layers as any, the last the head.
 double slowest_stage(const RunConfig& config) {
   const PipelineShape shape = config.parallel.pipeline_shape();
-  return std::max(flops_per_token(stage_share(config.model, shape, 0)),
-                  flops_per_token(stage_share(config.model, shape, shape.stages - 1)));
+  return std::max(operations_per_token(stage_share(config.model, shape, 0), config.lora),
+                  operations_per_token(stage_share(config.model, shape, shape.stages - 1), config.lora));
 }
 
 LayoutPlan plan_layout(RunConfig config, const ClusterConfig& cluster, const Layout& layout, ModelShapes& shapes) {
   config.parallel = layout.parallel;
   config.train.micro_batch = layout.micro_batch;
-  config.train.recompute = layout.recompute;
+  config.train.recompute = layout.recompute != Recompute::none;
+  config.train.recompute_part = layout.recompute == Recompute::attention ? "attention" : "block";
+  config.optim.offload = layout.offload;
   const ParallelConfig& parallel = layout.parallel;
   const int64_t share = slice_of(config.train.batch, 0, static_cast<int>(layout.data)).count;
   const int64_t passes = (share + layout.micro_batch - 1) / layout.micro_batch;
@@ -193,15 +210,16 @@ LayoutPlan plan_layout(RunConfig config, const ClusterConfig& cluster, const Lay
     const MemoryPlan last = memory_plan(config, ranks - 1, ranks);
     if (last.total() > plan.memory.total()) plan.memory = last;
   }
-  plan.traffic = step_traffic(shapes_for(shapes, config, parallel).parameters(), config.model, parallel, layout.data,
-                              {passes, share, layout.recompute, 0, config.train.has_narrow_streams()});
+  plan.traffic = planned_traffic(shapes_for(shapes, config), config, layout.data,
+                                 {passes, share, layout.recompute, 0, config.train.has_narrow_streams()});
   const double products = 1e12 * (config.train.numeric() == Precision::bf16 ? cluster.bf16 : cluster.fp32);
   const double tokens = double(share * config.model.context / parallel.context);
   const double work = tokens * slowest_stage(config) / double(parallel.tensor);
-  plan.compute_seconds = work * (layout.recompute ? 4.0 / 3 : 1.0) / (products * cluster.reached);
-  plan.waiting_seconds = waiting_seconds(plan, stage_share(config.model, layout.parallel.pipeline_shape(), 0), cluster, passes);
+  plan.compute_seconds = work * work_with(layout.recompute, config.model) / (products * cluster.reached);
+  plan.waiting_seconds = waiting_seconds(plan, stage_share(config.model, layout.parallel.pipeline_shape(), 0), cluster, passes) +
+                         host_seconds(plan, cluster);
   const double all_tokens = double(config.train.batch * config.model.context);
-  plan.utilisation = all_tokens * flops_per_token(config.model) / (plan.step_seconds() * products * double(cluster.gpus()));
+  plan.utilisation = all_tokens * operations_per_token(config.model, config.lora) / (plan.step_seconds() * products * double(cluster.gpus()));
   return plan;
 }
 
@@ -211,7 +229,12 @@ std::vector<LayoutPlan> plan_layouts(const RunConfig& config, const ClusterConfi
   require_plannable(config);
   ModelShapes shapes;
   std::vector<LayoutPlan> plans;
-  for (const Layout& layout : layouts_for(config, cluster)) plans.push_back(plan_layout(config, cluster, layout, shapes));
+  for (Layout layout : layouts_for(config, cluster)) {
+    plans.push_back(plan_layout(config, cluster, layout, shapes));
+    if (layout.offload || cluster.host_memory == 0 || fits(plans.back(), cluster)) continue;
+    layout.offload = true;
+    plans.push_back(plan_layout(config, cluster, layout, shapes));
+  }
   if (plans.empty()) {
     throw UsageError(str("train.batch: ", config.train.batch, " samples are too few for the ", cluster.gpus(), " GPUs of ",
                          cluster.name, ", in however many parts"));
@@ -224,7 +247,9 @@ std::vector<LayoutPlan> plan_layouts(const RunConfig& config, const ClusterConfi
 }
 
 bool fits(const LayoutPlan& plan, const ClusterConfig& cluster) {
-  return double(plan.memory.total()) <= cluster.memory * std::pow(2.0, 30);
+  const double gibibyte = std::pow(2.0, 30), hosts_share = cluster.host_memory / double(cluster.gpus_per_node);
+  const bool host_has_room = plan.memory.host == 0 || double(plan.memory.host) <= hosts_share * gibibyte;
+  return double(plan.memory.total()) <= cluster.memory * gibibyte && host_has_room;
 }
 
 std::vector<LayoutPlan> best_of_each(const std::vector<LayoutPlan>& plans, const ClusterConfig& cluster) {

@@ -15,7 +15,8 @@ struct Layout {
   int64_t data = 1;       // ranks, or groups of those that hold one model, that share the batch
   ParallelConfig parallel;
   int64_t micro_batch = 0;  // samples
-  bool recompute = false;
+  Recompute recompute = Recompute::none;
+  bool offload = false;  // optim.offload
 };
 
 struct LayoutPlan {
@@ -33,12 +34,12 @@ struct LayoutPlan {
 double flops_per_token(const ModelConfig& model);
 
 // Whatever this cluster can be arranged as for the run, whether or not it fits into memory, fastest first; of equals that
-// which sends less. UsageError: a run that is not planned (adapters, gists, a hash memory), or none is possible.
+// which sends less. Masters and moments are in host memory where the run asks for it, and where a layout would not fit without. UsageError: a run that is not planned (gists, a hash memory), or none is possible.
 std::vector<LayoutPlan> plan_layouts(const RunConfig& config, const ClusterConfig& cluster);
 
 bool fits(const LayoutPlan& plan, const ClusterConfig& cluster);
 
-// Of layouts that differ only in micro-batch and recomputation the first that fits, or the smallest where none does.
+// Of layouts that differ only in micro-batch, recomputation and offloading the first that fits, or the smallest where none does.
 std::vector<LayoutPlan> best_of_each(const std::vector<LayoutPlan>& plans, const ClusterConfig& cluster);
 
 }  // namespace braid

@@ -17,7 +17,6 @@ std::string problem_of_stages(const RunConfig& config) {
   const bool interleaved = config.parallel.pipeline_shape().chunks > 1;
   if (config.memory.enabled()) return "hash memory (memory.layers), whose rows every stage would fetch";
   if (config.gist.enabled()) return "gist tokens (gist.count), whose passes depend on each other";
-  if (!config.lora.path.empty()) return "an adapter to begin with (lora.path)";
   if (!config.lora.saved_modules.empty()) return "lora.saved_modules";
   if (sharding == Sharding::parameters) {
     return "parallel.shard = \"parameters\", which would gather a stage's weights again for each of its passes";
@@ -34,16 +33,16 @@ std::string problem_of_stages(const RunConfig& config) {
   return "";
 }
 
+bool adapts(const LoraConfig& lora, const char* name) {
+  return std::find(lora.targets.begin(), lora.targets.end(), name) != lora.targets.end();
+}
+
 // Why adapters cannot be cut, "" where they can.
 std::string problem_of(const LoraConfig& lora) {
-  const auto adapts = [&](const char* name) {
-    return std::find(lora.targets.begin(), lora.targets.end(), name) != lora.targets.end();
-  };
   if (!lora.enabled()) return "";
-  if (!lora.path.empty()) return "an adapter to begin with (lora.path)";
   if (lora.dora) return "lora.dora, whose row norms would cross from rank to rank";
   if (!lora.saved_modules.empty()) return "lora.saved_modules";
-  if (lora.dropout > 0 && (adapts("o_proj") || adapts("down_proj"))) {
+  if (lora.dropout > 0 && (adapts(lora, "o_proj") || adapts(lora, "down_proj"))) {
     return "lora.dropout on o_proj or down_proj, whose inputs lie on several ranks";
   }
   return "";
@@ -63,7 +62,10 @@ std::string problem_of(const ModelConfig& model, int64_t ranks) {
 std::string tensor_problem(const RunConfig& config) {
   if (config.memory.enabled()) return "hash memory (memory.layers)";
   if (config.gist.enabled()) return "gist tokens (gist.count)";
-  if (config.lora.enabled() && config.parallel.sharding() != Sharding::none) return "adapters and parallel.shard together";
+  const bool spreads = config.lora.enabled() && config.parallel.sharding() != Sharding::none;
+  if (spreads && adapts(config.lora, "lm_head") && config.model.vocabulary % config.parallel.tensor != 0) {
+    return "an adapter of lm_head and parallel.shard, where ranks have parts of the vocabulary that differ in size";
+  }
   if (config.optim.kind == "adamw8bit") return "optim.kind = \"adamw8bit\", whose blocks of 256 would cross from rank to rank";
   const std::string of_adapters = problem_of(config.lora);
   return of_adapters.empty() ? problem_of(config.model, config.parallel.tensor) : of_adapters;

@@ -83,13 +83,14 @@ RunAttributes record_pretrained(const ModelConfig& model, const std::string& out
   return attributes;
 }
 
-void load_pretrained(Transformer& model, const ModelConfig& whole, Communicator& host) {
-  agree(host, [&] { load_hf_part(HfFiles(whole.path), whole, model); });
+void load_pretrained(Transformer& model, const ModelConfig& whole, Communicator& host, const HfElsewhere* elsewhere) {
+  agree(host, [&] { load_hf_part(HfFiles(whole.path), whole, model, {}, elsewhere); });
 }
 
-void load_adapter(LoraModel& adapters, Communicator& host) {
-  if (adapters.config().path.empty()) return;
-  agree(host, [&] { load_peft_weights(adapters.config().path, adapters.parameters()); });
+void load_adapter(LoraModel& adapters, const ModelConfig& whole, Communicator& host) {
+  const LoraConfig& lora = adapters.config();
+  if (lora.path.empty()) return;
+  agree(host, [&] { load_peft_weights(lora.path, adapters.parameters(), adapter_tensors(whole, lora)); });
 }
 
 }  // namespace braid

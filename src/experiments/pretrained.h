@@ -7,6 +7,7 @@
 
 #include "base/config.h"
 #include "comm/communicator.h"
+#include "models/hf_weights.h"
 #include "nn/lora_model.h"
 #include "store/run_file.h"
 
@@ -25,10 +26,11 @@ void take_adapter(LoraConfig& lora, const ModelConfig& model, const ConfigDocume
 // the weights' files for their digest and copies the tokenizer's to OUT/tokenizer, where exports find them. Collective.
 RunAttributes record_pretrained(const ModelConfig& model, const std::string& out, Communicator& host);
 
-// Weights of `whole` from its path; every rank reads what it holds. Errors are agreed on. Collective.
-void load_pretrained(Transformer& model, const ModelConfig& whole, Communicator& host);
+// Weights of `whole` from its path; every rank reads what it holds, or wants `elsewhere` (models/hf_weights.h). Errors are
+// agreed on. Collective.
+void load_pretrained(Transformer& model, const ModelConfig& whole, Communicator& host, const HfElsewhere* elsewhere = nullptr);
 
-// Adapters' weights from lora.path, if it is given. Errors are agreed on. Collective.
-void load_adapter(LoraModel& adapters, Communicator& host);
+// What is here of the adapters' weights of the `whole` model from lora.path, if it is given. Errors are agreed on. Collective.
+void load_adapter(LoraModel& adapters, const ModelConfig& whole, Communicator& host);
 
 }  // namespace braid

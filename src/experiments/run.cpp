@@ -219,6 +219,7 @@ RunOutcome train_only(RunRequest request, RunSite site) {
                  [&] { site.world.watchdog().enter_steady_state(); }};
   task.sharding = config.parallel.sharding();
   task.groups = made.groups;
+  task.frozen = made.frozen;
   task.pipeline = made.pipeline.get();
   if (training) training->add_to(task);
   Trainer trainer(std::move(task), mesh, recorder, site.stop);

@@ -25,14 +25,46 @@ std::unique_ptr<LoraModel> adapters_for(Transformer& model, const RunConfig& con
 // Others begin with weights that are there whole, or something reads them all before the first step.
 bool draws_parts(const RunConfig& config, const Mesh& mesh) {
   const int64_t spread = shard_degree(mesh.replicas().host.size(), config.parallel.shard_ranks);
-  return config.parallel.sharding() != Sharding::none && spread > 1 && config.model.path.empty() &&
-         !config.lora.enabled() && !config.memory.enabled() && !config.gist.enabled();
+  const bool shards = config.parallel.sharding() != Sharding::none && spread > 1;
+  return (shards || config.optim.offload) && !config.lora.enabled() && !config.memory.enabled() && !config.gist.enabled();
 }
 
-void spread_first_values(RunModel& made, const RunConfig& config, TaskData& data) {
-  made.spread = std::make_shared<ShardedSet>(made.model->parameters(), config.parallel.sharding(), *made.groups);
+// Of a folder a rank reads the rows that its part reaches into.
+void read_parts(RunModel& made, const ModelConfig& stage, Communicator& host) {
   ShardedWeights& weights = made.spread->weights();
-  initialise(*made.model, config, data, [&](Parameter& parameter, const at::Tensor& values) { weights.store(parameter, values); });
+  const auto width = [](const Parameter& parameter) { return parameter.elements() / parameter.slice.shape[0]; };
+  const auto wanted = [&](const Parameter& parameter) -> HfElsewhere::Rows {
+    const ParameterPart part = weights.own_part(parameter);
+    const int64_t first = part.first / width(parameter), last = (part.first + part.count - 1) / width(parameter);
+    return part.count == 0 ? HfElsewhere::Rows() : HfElsewhere::Rows{first, last + 1 - first};
+  };
+  const auto store = [&](const Parameter& parameter, int64_t first_row, const at::Tensor& rows) {
+    weights.store(parameter, rows, first_row * width(parameter));
+  };
+  const HfElsewhere elsewhere{wanted, store};
+  load_pretrained(*made.model, stage, host, &elsewhere);
+}
+
+// Blocks in 4 bits are spread one after the other, unless DoRA asks for their norms.
+void load_whole(RunModel& made, const RunConfig& config, const ModelConfig& stage, Communicator& host) {
+  HfElsewhere elsewhere;
+  if (made.frozen && !config.lora.dora) elsewhere.take_block = [&](int64_t layer) { made.frozen->take(layer); };
+  load_pretrained(*made.model, stage, host, &elsewhere);
+}
+
+// `stage` is what is here of the model's depth.
+void spread_first_values(RunModel& made, const RunConfig& config, const ModelConfig& stage, TaskData& data, const RunStart& start,
+                         Communicator& host) {
+  const Sharding sharding = possible_sharding(config.parallel.sharding(), *made.groups);
+  const MasterPlace masters = config.optim.offload ? MasterPlace::host : MasterPlace::device;
+  made.spread = std::make_shared<ShardedSet>(made.model->parameters(), sharding, *made.groups, BucketSizes(), masters);
+  ShardedWeights& weights = made.spread->weights();
+  if (config.model.path.empty()) {
+    initialise(*made.model, config, data, [&](Parameter& parameter, const at::Tensor& values) { weights.store(parameter, values); });
+  } else if (start.checkpoint.empty()) {
+    read_parts(made, stage, host);
+  }
+  if (config.optim.offload) weights.take_written();
   weights.publish();
   weights.arrive();
 }
@@ -57,16 +89,19 @@ RunModel make_model(const RunConfig& config, TaskData& data, const RunStart& sta
   if (config.train.has_narrow_streams()) made.model->residual().store_streams_as_bf16();
   if (config.train.recomputed() == Recompute::blocks) made.model->wrap_blocks(recompute_blocks());
   if (config.train.recomputed() == Recompute::attention) recompute_attention(made.model->blocks());
-  if (parts) spread_first_values(made, config, data);
+  if (parts) spread_first_values(made, config, stage, data, start, host);
   if (config.model.path.empty() && !parts) initialise(*made.model, config, data);
   // A checkpoint of adapters or a memory holds nothing of the frozen weights they are put on.
-  if (!config.model.path.empty() && (start.checkpoint.empty() || !trains)) load_pretrained(*made.model, stage, host);
+  const bool gathers = possible_sharding(config.parallel.sharding(), *made.groups) == Sharding::parameters;
+  if (config.lora.enabled() && gathers) made.frozen = std::make_shared<ShardedFrozen>(*made.model, made.groups->within().data);
+  if (!config.model.path.empty() && !parts && (start.checkpoint.empty() || !trains)) load_whole(made, config, stage, host);
   made.adapters = adapters_for(*made.model, config);
   if (made.adapters) {
     made.adapter_parts = std::make_unique<TensorAdapters>(*made.adapters, *made.model, stage,
                                                           static_cast<uint64_t>(config.train.seed), tensor.data);
   }
-  if (made.adapters && start.checkpoint.empty()) load_adapter(*made.adapters, host);
+  if (made.adapters && start.checkpoint.empty()) load_adapter(*made.adapters, config.model, host);
+  if (made.frozen) made.frozen->take_all();
   made.memory = memory_for(*made.model, config, mesh.world());
   if (config.gist.enabled()) {
     const GistSettings settings{config.gist.count, made.adapters.get(), config.gist.reconstructs(), config.train.recompute};
@@ -80,12 +115,12 @@ std::vector<TrainedSet> trained_sets(const RunModel& made, const RunConfig& conf
   std::vector<TrainedSet> sets;
   if (made.gists) sets.push_back({made.gists->parameters(), config.optim});
   if (made.adapters) {
-    const auto complete = [parts = made.adapter_parts.get()] { parts->sum_gradients(); };
+    const auto complete = [parts = made.adapter_parts.get()](const std::vector<UpdateRange>& ranges) { parts->sum_gradients(ranges); };
     sets.push_back({made.adapters->parameters(), config.optim, false, complete});
   }
   if (trains_model(config.lora, config.memory)) {
     sets.push_back({made.model->parameters(), config.optim, false, {}, made.spread});
-    if (made.pipeline) sets.back().complete = [pipeline = made.pipeline.get()] { pipeline->sum_tied_gradient(); };
+    if (made.pipeline) sets.back().complete = [pipeline = made.pipeline.get()](const auto&) { pipeline->sum_tied_gradient(); };
   }
   if (!made.memory) return sets;
   OptimConfig table = config.optim;

@@ -21,7 +21,8 @@ namespace braid {
 struct RunModel {
   std::unique_ptr<Transformer> model;
   std::shared_ptr<const ShardGroups> groups;      // of the ranks that share the batch
-  std::shared_ptr<ShardedSet> spread;             // its weights, where ranks drew a part of the first values each
+  std::shared_ptr<ShardedSet> spread;             // its weights, where ranks drew or read a part of the first values each
+  std::shared_ptr<ShardedFrozen> frozen;          // its weights under adapters, where ranks keep a part each; else null
   std::unique_ptr<LoraModel> adapters;            // null without
   std::unique_ptr<TensorAdapters> adapter_parts;  // likewise
   std::unique_ptr<HashMemory> memory;             // likewise

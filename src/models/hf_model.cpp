@@ -97,8 +97,9 @@ void load_hf_model(const HfFiles& files, Transformer& model, const HfLoadOptions
   load_hf_part(files, model.config(), model, options);
 }
 
-void load_hf_part(const HfFiles& files, const ModelConfig& whole, Transformer& model, const HfLoadOptions& options) {
-  load_hf_weights(files, whole, model.parameters(), options);
+void load_hf_part(const HfFiles& files, const ModelConfig& whole, Transformer& model, const HfLoadOptions& options,
+                  const HfElsewhere* elsewhere) {
+  load_hf_weights(files, whole, model.parameters(), options, elsewhere);
   if (!model.config().is_quantised()) return;
   const at::NoGradGuard no_gradient;
   const Loader loader{files,
@@ -114,7 +115,10 @@ void load_hf_part(const HfFiles& files, const ModelConfig& whole, Transformer& m
     const Parameter& weight = model.parameters().named(first->weight);
     const std::span of_layer(shapes.begin() + (first - all.begin()), shapes.begin() + (last - all.begin()));
     if (!weight.stored) first->linear->source = loader.source(weight, of_layer);
+    const int64_t layer = first->layer;
     first = last;
+    const bool block_ends = layer >= 0 && (first == all.end() || first->layer != layer);
+    if (block_ends && elsewhere && elsewhere->take_block) elsewhere->take_block(layer);
   }
 }
 

@@ -12,6 +12,7 @@ namespace braid {
 void load_hf_model(const HfFiles& files, Transformer& model, const HfLoadOptions& options = {});
 // The same of a model whose parameters hold boxes of those of a `whole` one, or of what is here of its depth; the folder has
 // all. What is made in 4 bits is made of whole matrices.
-void load_hf_part(const HfFiles& files, const ModelConfig& whole, Transformer& model, const HfLoadOptions& options = {});
+void load_hf_part(const HfFiles& files, const ModelConfig& whole, Transformer& model, const HfLoadOptions& options = {},
+                  const HfElsewhere* elsewhere = nullptr);
 
 }  // namespace braid

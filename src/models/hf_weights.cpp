@@ -2,6 +2,7 @@
 #include "models/hf_weights.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "base/error.h"
 #include "models/hf_layout.h"
@@ -106,6 +107,51 @@ void fill(Parameter& parameter, const HfTensor& tensor, const HfFiles::Found& fo
   }
 }
 
+// The rows of one parameter that are wanted elsewhere, while its tensors are read.
+class LentRows {
+ public:
+  LentRows(const HfElsewhere& elsewhere, const HfLoadOptions& options, const at::Device& device)
+      : elsewhere_(elsewhere), options_(options), device_(device) {}
+
+  void fill(const Parameter& parameter, const HfTensor& tensor, const HfFiles::Found& found) {
+    if (parameter_ != &parameter) begin(parameter);
+    int64_t first = 0;
+    for (const Box& box : parameter.boxes()) {
+      read(part_of(box, first, tensor), found);
+      first += box.shape[0];
+    }
+  }
+  void store() {
+    if (parameter_ && wanted_.count > 0) elsewhere_.store(*parameter_, wanted_.first, rows_);
+    parameter_ = nullptr;
+  }
+
+ private:
+  void begin(const Parameter& parameter) {
+    store();
+    parameter_ = &parameter;
+    wanted_ = elsewhere_.wanted(parameter);
+    std::vector<int64_t> shape = parameter.slice.shape;
+    shape[0] = wanted_.count;
+    rows_ = at::empty(shape, at::TensorOptions(at::kFloat).device(device_));
+  }
+  void read(Part part, const HfFiles::Found& found) {
+    const int64_t low = std::max(part.first, wanted_.first);
+    const int64_t high = std::min(part.first + part.rows, wanted_.first + wanted_.count);
+    if (low >= high) return;
+    part.box.origin[0] += low - part.first;
+    part.box.shape[0] = high - low;
+    read_hf_box(found, part.box, rows_.narrow(0, low - wanted_.first, high - low), options_);
+  }
+
+  const HfElsewhere& elsewhere_;
+  const HfLoadOptions& options_;
+  at::Device device_;
+  const Parameter* parameter_ = nullptr;
+  HfElsewhere::Rows wanted_;
+  at::Tensor rows_;
+};
+
 }  // namespace
 
 void read_hf_box(const HfFiles::Found& found, const Box& wanted, at::Tensor target, const HfLoadOptions& options) {
@@ -122,19 +168,27 @@ void read_hf_box(const HfFiles::Found& found, const Box& wanted, at::Tensor targ
 }
 
 void load_hf_weights(const HfFiles& files, const ModelConfig& config, ParameterSet& parameters,
-                     const HfLoadOptions& options) {
+                     const HfLoadOptions& options, const HfElsewhere* elsewhere) {
   ModelConfig whole = config;
   whole.held.clear();
   check_hf_tensors(files, whole);
   const at::NoGradGuard no_gradient;
+  std::optional<LentRows> lent;
+  if (elsewhere && elsewhere->store) lent.emplace(*elsewhere, options, parameters.master().device());
   for (const HfTensor& tensor : hf_layout(config)) {
     Parameter& parameter = parameters.named(tensor.parameter);
     if (parameter.shape != tensor.parameter_shape) {
       throw Error(str("parameter ", parameter.name, " is [", extent_text(parameter.shape), "], expected [",
                       extent_text(tensor.parameter_shape), "]"));
     }
-    if (parameter.stored) fill(parameter, tensor, files.at(tensor.name), options);
+    if (!parameter.stored) continue;
+    if (lent && !parameter.master.defined()) {
+      lent->fill(parameter, tensor, files.at(tensor.name));
+    } else {
+      fill(parameter, tensor, files.at(tensor.name), options);
+    }
   }
+  if (lent) lent->store();
 }
 
 }  // namespace braid

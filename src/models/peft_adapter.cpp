@@ -39,11 +39,12 @@ void write_peft_adapter(const std::string& folder, const std::string& base, cons
   });
 }
 
-void load_peft_weights(const std::string& folder, ParameterSet& adapters) {
+void load_peft_weights(const std::string& folder, ParameterSet& adapters, std::vector<AdapterTensor> whole) {
   const at::NoGradGuard no_gradient;
-  std::vector<AdapterTensor> expected;
-  for (const Parameter& parameter : adapters.all()) expected.push_back({parameter.name, parameter.shape});
-  const auto file = open_peft_weights(folder, expected);
+  if (whole.empty()) {
+    for (const Parameter& parameter : adapters.all()) whole.push_back({parameter.name, parameter.shape});
+  }
+  const auto file = open_peft_weights(folder, whole);
   for (Parameter& parameter : adapters.all()) fill_parameter(parameter, *file, *file->find(peft_name(parameter.name)));
   adapters.refresh_compute();
 }

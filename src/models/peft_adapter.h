@@ -24,7 +24,8 @@ void write_peft_adapter(const std::string& folder, const std::string& base, cons
 void write_peft_adapter(const std::string& folder, const std::string& base, const ModelConfig& model,
                         const LoraConfig& lora, ParameterSet& adapters);
 
-// Fills the parameters of a LoraModel with the weights of a folder. UsageError: what open_peft_weights refuses.
-void load_peft_weights(const std::string& folder, ParameterSet& adapters);
+// Fills the parameters of a LoraModel with what they hold of the weights of a folder. UsageError: what open_peft_weights
+// refuses. `whole` are those of all of the model, of which ranks may hold a part each; none: the parameters themselves.
+void load_peft_weights(const std::string& folder, ParameterSet& adapters, std::vector<AdapterTensor> whole = {});
 
 }  // namespace braid

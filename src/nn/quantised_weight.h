@@ -45,6 +45,7 @@ class Nf4Weight final : public WeightSource {
   at::Tensor product_transposed(const at::Tensor& dy) const override;
 
   const std::vector<Nf4Tensor>& parts() const { return parts_; }
+  std::vector<Nf4Tensor>& parts() { return parts_; }  // whose memory may be given elsewhere while nothing is computed
   int64_t rows() const { return rows_; }
   int64_t columns() const { return parts_.front().columns; }
 

@@ -17,6 +17,7 @@ class FrozenWeight final : public WeightSource {
   at::Tensor weight() const override { return weight_; }
   bool trainable() const override { return false; }
   void add_gradient(const at::Tensor& dy, const at::Tensor& x) const override;  // Error: it is frozen
+  at::Tensor& tensor() { return weight_; }
 
  private:
   at::Tensor weight_;

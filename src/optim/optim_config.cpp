@@ -9,6 +9,9 @@ void OptimConfig::describe(ConfigSection& s) {
   s.value("paged", paged,
           "adamw8bit on a GPU: moments lie in memory that the driver moves to the host when the GPU's runs out, and are "
           "fetched ahead of their use; on CPUs it changes nothing");
+  s.value("offload", offload,
+          "fp32 masters and moments lie in host memory and are updated there by its processors: a GPU keeps gradients and what "
+          "its products read; not memory.table's");
   s.value("learning_rate", learning_rate, "learning rate after the warm-up, and the peak of the schedule [1]", 0.0);
   s.value("weight_decay", weight_decay,
           "decoupled weight decay: each step takes away learning rate x weight_decay of a weight [1]", 0.0);

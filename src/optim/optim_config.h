@@ -13,6 +13,7 @@ namespace braid {
 struct OptimConfig {
   std::string kind = "adamw";  // adamw | adamw8bit
   bool paged = false;          // adamw8bit only
+  bool offload = false;        // masters and moments in host memory (host_optimizer.h)
   double learning_rate = 1e-3, weight_decay = 0.0;
   double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8;
   bool bias_correction = true;

@@ -31,7 +31,8 @@ class Optimizer {
   virtual void resume_at(int64_t steps) = 0;
 };
 
-// The one that `config` names. The parameters must outlive it.
+// The one that `config` names; where gradients lie on another device than the weights, it works piece by piece
+// (host_optimizer.h). The parameters must outlive it.
 std::unique_ptr<Optimizer> make_optimizer(std::vector<UpdateRange> ranges, const OptimConfig& config);
 
 }  // namespace braid

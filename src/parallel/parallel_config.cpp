@@ -12,7 +12,7 @@ Sharding ParallelConfig::sharding() const {
 void ParallelConfig::describe(ConfigSection& s) {
   s.choice("layout", layout, {"given", "auto"},
            "how the run is spread: as the keys below say, or as the planner finds fastest for the ranks there are; that sets "
-           "them, train.micro_batch and train.recompute");
+           "them, train.micro_batch, train.recompute and optim.offload");
   s.value("cluster", cluster,
           "of an automatic layout: file with the speed of ranks, links and network, as braid plan takes it; \"\": usual ones");
   s.value("pipeline", pipeline,

@@ -45,7 +45,7 @@ std::vector<ShardUnit> plan_units(ParameterSet& parameters, Sharding sharding, i
   std::vector<ShardUnit> units;
   for (Parameter* parameter : order) {
     ShardUnit alone;
-    alone.whole = stays_whole(*parameter);
+    alone.whole = sharding == Sharding::none || stays_whole(*parameter);
     alone.layer = sharding == Sharding::parameters && !alone.whole ? layer_of(parameter->name) : -1;
     if (!alone.whole) alone.first_block = parameter->name == "head.weight" ? last : layer_of(parameter->name);
     alone.group = parameter->group;

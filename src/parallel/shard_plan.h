@@ -30,7 +30,7 @@ struct ShardUnit {
   bool whole = false, reads_master = false;
 };
 
-// Units that are spread, then those that are whole.
+// Units that are spread, then those that are whole (all, with Sharding::none).
 std::vector<ShardUnit> plan_units(ParameterSet& parameters, Sharding sharding, int ranks, BucketSizes sizes = {});
 
 // What of the unit's parameters lies in the rank's part; offsets count from the part's first element.

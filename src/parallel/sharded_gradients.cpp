@@ -79,7 +79,8 @@ void ShardedGradients::arm(bool last) {
 void ShardedGradients::send(size_t unit) {
   Slot& slot = slots_[unit];
   if (units_[unit].whole) {
-    sent_.push_back({unit, groups_.replicas().data.all_reduce(buffer_of(slot.full), ReduceOp::sum), {}, slot.part, true});
+    Communicator& all = groups_.replicas().data;
+    if (all.size() > 1) sent_.push_back({unit, all.all_reduce(buffer_of(slot.full), ReduceOp::sum), {}, slot.part, true});
     return;
   }
   if (!slot.full.defined()) open(unit);  // nothing reached it on this rank

@@ -13,14 +13,19 @@ std::vector<ShardUnit> agreed_units(ParameterSet& parameters, Sharding sharding,
 
 }  // namespace
 
-ShardedSet::ShardedSet(ParameterSet& parameters, Sharding sharding, const ShardGroups& groups, BucketSizes sizes)
+Sharding possible_sharding(Sharding asked, const ShardGroups& groups) {
+  return groups.within().host.size() > 1 ? asked : Sharding::none;
+}
+
+ShardedSet::ShardedSet(ParameterSet& parameters, Sharding sharding, const ShardGroups& groups, BucketSizes sizes,
+                       MasterPlace masters)
     : parameters_(parameters),
       rank_(groups.within().host.rank()),
       units_(agreed_units(parameters, sharding, groups, sizes)),
       options_(parameters.gradient().options()),
-      weights_(units_, parameters, groups.within().data, sharding == Sharding::parameters ? FullWeights::gathered : FullWeights::kept),
-      gradients_(units_, options_, groups,
-                 sharding == Sharding::optimizer ? FullGradients::kept : FullGradients::passing) {}
+      weights_(units_, parameters, groups.within().data,
+               sharding == Sharding::parameters ? FullWeights::gathered : FullWeights::kept, masters),
+      gradients_(units_, options_, groups, sharding >= Sharding::gradients ? FullGradients::passing : FullGradients::kept) {}
 
 std::vector<UpdateRange> ShardedSet::ranges(bool whole) const {
   std::vector<UpdateRange> all;

@@ -8,11 +8,15 @@
 
 namespace braid {
 
+// What of it ranks can spread: nothing where each is a group of its own.
+Sharding possible_sharding(Sharding asked, const ShardGroups& groups);
+
 class ShardedSet {
  public:
-  // Takes over the set's memory, or gives it some (ShardedWeights); `sharding` is not none. The set and `groups` must outlive it. Collective (AgreedError
-  // where ranks would cut differently).
-  ShardedSet(ParameterSet& parameters, Sharding sharding, const ShardGroups& groups, BucketSizes sizes = {});
+  // Takes over the set's memory, or gives it some (ShardedWeights); what is not spread is whole on each rank. The set and
+  // `groups` must outlive it. Collective (AgreedError where ranks would cut differently).
+  ShardedSet(ParameterSet& parameters, Sharding sharding, const ShardGroups& groups, BucketSizes sizes = {},
+             MasterPlace masters = MasterPlace::device);
 
   // What an optimiser of this rank updates: its parts of what is spread, or what is whole and alike on all ranks.
   std::vector<UpdateRange> ranges(bool whole) const;

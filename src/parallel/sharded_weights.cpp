@@ -10,8 +10,8 @@
 namespace braid {
 
 ShardedWeights::ShardedWeights(const std::vector<ShardUnit>& units, ParameterSet& parameters, Communicator& comm,
-                               FullWeights full)
-    : units_(units), comm_(comm), full_(full), held_(units.size()) {
+                               FullWeights full, MasterPlace place)
+    : units_(units), comm_(comm), full_(full), place_(place), held_(units.size()) {
   const at::NoGradGuard no_gradient;
   const at::TensorOptions options = parameters.master().options();
   master_ = options.dtype(master_type(parameters.precision()));
@@ -32,31 +32,62 @@ ShardedWeights::~ShardedWeights() {
   for (Held& held : held_) held.work.wait();
 }
 
+// Pinned where it is for a GPU.
+at::Tensor ShardedWeights::on_host(const at::Tensor& part) const {
+  const at::TensorOptions options = master_.device(at::kCPU).pinned_memory(part.is_cuda());
+  return at::empty(part.sizes(), options).copy_(part);
+}
+
+// This rank's part of what all ranks have.
+at::Tensor ShardedWeights::own_of(size_t unit, const at::Tensor& full) const {
+  return full.narrow(0, units_[unit].whole ? 0 : comm_.rank() * units_[unit].part, units_[unit].part);
+}
+
 void ShardedWeights::hold(size_t unit) {
   const ShardUnit& of = units_[unit];
   const bool copies = master_.dtype() != compute_.dtype(), has_values = of.places.front().parameter->master.defined();
-  const bool keeps_master = of.whole || (!travels(unit) && (!copies || of.reads_master));
+  const bool offloads = place_ == MasterPlace::host;
+  const bool keeps_master = (of.whole && !offloads) || (!travels(unit) && sends_masters(unit));
   at::Tensor flat;
   if (has_values || keeps_master) flat = at::zeros({of.elements}, master_);
   for (const auto& [parameter, offset] : of.places) {
     if (has_values) flat.narrow(0, offset, parameter->elements()).copy_(parameter->master.flatten());
   }
-  const int64_t first = of.whole ? 0 : comm_.rank() * of.part;
-  const at::Tensor mine = flat.defined() ? flat.narrow(0, first, of.part) : at::zeros({of.part}, master_);
+  const at::Tensor mine = flat.defined() ? own_of(unit, flat) : at::zeros({of.part}, master_);
   Held& held = held_[unit];
-  held.part = has_values && !keeps_master ? mine.clone() : mine;
+  held.part = offloads ? on_host(mine) : has_values && !keeps_master ? mine.clone() : mine;
+  if (offloads && travels(unit)) held.sent = at::empty_like(mine, sends_masters(unit) ? master_ : compute_).copy_(mine);
   if (keeps_master) held.master = flat;
   if (travels(unit)) return;
   held.compute = !copies ? flat : flat.defined() ? flat.to(compute_) : at::zeros({of.elements}, compute_);
 }
 
-void ShardedWeights::store(const Parameter& parameter, const at::Tensor& values) {
+ParameterPart ShardedWeights::own_part(const Parameter& parameter) const {
+  for (const ShardUnit& unit : units_) {
+    for (const ParameterPart& part : parts_of(unit, comm_.rank())) {
+      if (part.parameter == &parameter) return part;
+    }
+  }
+  return {&parameter, 0, 0, 0};
+}
+
+void ShardedWeights::store(const Parameter& parameter, const at::Tensor& values, int64_t first) {
   const at::NoGradGuard no_gradient;
   for (size_t i = 0; i < units_.size(); ++i) {
     for (const ParameterPart& part : parts_of(units_[i], comm_.rank())) {
       if (part.parameter != &parameter) continue;
-      held_[i].part.narrow(0, part.offset, part.count).copy_(values.flatten().narrow(0, part.first, part.count));
+      const int64_t begin = std::max(part.first, first), end = std::min(part.first + part.count, first + values.numel());
+      if (begin >= end) continue;
+      const at::Tensor own = held_[i].part.narrow(0, part.offset + begin - part.first, end - begin);
+      own.copy_(values.flatten().narrow(0, begin - first, end - begin));
     }
+  }
+}
+
+void ShardedWeights::take_written() {
+  const at::NoGradGuard no_gradient;
+  for (size_t i = 0; i < units_.size(); ++i) {
+    if (held_[i].master.defined()) held_[i].part.copy_(own_of(i, held_[i].master));
   }
 }
 
@@ -73,11 +104,12 @@ void ShardedWeights::give(size_t unit) {
 
 void ShardedWeights::start_gather(size_t unit) {
   Held& held = held_[unit];
-  const bool masters = units_[unit].reads_master || master_.dtype() == compute_.dtype();
+  const bool masters = sends_masters(unit);
   at::Tensor& full = masters ? held.master : held.compute;
   if (!full.defined()) full = at::empty({units_[unit].elements}, masters ? master_ : compute_);
-  at::Tensor mine = full.narrow(0, comm_.rank() * units_[unit].part, units_[unit].part);
-  if (!mine.is_alias_of(held.part)) mine.copy_(held.part);
+  at::Tensor mine = own_of(unit, full);
+  const at::Tensor& updated = held.sent.defined() ? held.sent : held.part;
+  if (!mine.is_alias_of(updated)) mine.copy_(updated, true);
   held.work = comm_.all_gather(buffer_of(mine), buffer_of(full));
   held.coming = true;
 }
@@ -100,9 +132,16 @@ void ShardedWeights::finish_gather(size_t unit) {
 void ShardedWeights::publish() {
   const at::NoGradGuard no_gradient;
   arrive();
+  for (Held& held : held_) {
+    if (held.sent.defined()) held.sent.copy_(held.part, true);
+  }
   for (const size_t i : published_) start_gather(i);
   for (size_t i = 0; i < units_.size(); ++i) {
-    if (units_[i].whole) finish_gather(i);
+    if (!units_[i].whole) continue;
+    Held& held = held_[i];
+    at::Tensor& here = held.master.defined() ? held.master : held.compute;
+    if (place_ == MasterPlace::host) here.copy_(held.part, true);
+    finish_gather(i);
   }
 }
 
@@ -159,9 +198,9 @@ void ShardedWeights::enter(int64_t layer, int64_t next) {
   }
 }
 
-BlockWrapper gather_blocks(std::vector<ShardedWeights*> sets, BlockWrapper inner) {
-  const auto enter = [sets = std::move(sets)](int64_t layer, int64_t next) {
-    for (ShardedWeights* set : sets) set->enter(layer, next);
+BlockWrapper gather_blocks(std::vector<EnterBlock> all, BlockWrapper inner) {
+  const auto enter = [all = std::move(all)](int64_t layer, int64_t next) {
+    for (const EnterBlock& each : all) each(layer, next);
   };
   return [enter, inner = std::move(inner)](int64_t layer, const at::Tensor& x, const BlockBody& body) {
     enter(layer, layer + 1);

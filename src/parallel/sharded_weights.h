@@ -10,12 +10,15 @@
 namespace braid {
 
 enum class FullWeights { kept, gathered };
+// Where the masters lie that a rank updates: where layers compute, or in the host's memory (optim/host_optimizer.h).
+enum class MasterPlace { device, host };
 
 class ShardedWeights {
  public:
   // Takes the set's weights over, part by part; its flat buffers go. A set without memory (ParameterSet::lay_out) gets some,
   // and then its first values by store(). `units` must outlive it.
-  ShardedWeights(const std::vector<ShardUnit>& units, ParameterSet& parameters, Communicator& comm, FullWeights full);
+  ShardedWeights(const std::vector<ShardUnit>& units, ParameterSet& parameters, Communicator& comm, FullWeights full,
+                 MasterPlace place = MasterPlace::device);
 
   ~ShardedWeights();
   ShardedWeights(const ShardedWeights&) = delete;
@@ -23,8 +26,13 @@ class ShardedWeights {
 
   // Masters that this rank updates, [unit.part].
   const at::Tensor& part(size_t unit) const { return held_[unit].part; }
-  // Of all values that a parameter holds, those of this rank's part; publish() when all are there.
-  void store(const Parameter& parameter, const at::Tensor& values);
+  // What of a parameter lies in this rank's part; count 0: nothing.
+  ParameterPart own_part(const Parameter& parameter) const;
+  // Of values that a parameter holds, those from element `first` on, what lies in this rank's part; publish() when all are
+  // there.
+  void store(const Parameter& parameter, const at::Tensor& values, int64_t first = 0);
+  // Likewise what was written into masters that parameters have here, where updated ones lie elsewhere.
+  void take_written();
   // After they have changed: what all ranks hold follows, in the order in which blocks will ask for it. Collective.
   void publish();
   // All that was published is here when it returns.
@@ -41,28 +49,36 @@ class ShardedWeights {
  private:
   struct Held {
     at::Tensor part;             // in master type
+    at::Tensor sent;             // of the part, on the device, what is gathered; undefined where that is the part itself
     at::Tensor master, compute;  // of all ranks, where they are here; the same one unless bf16
     Work work;
     bool coming = false;
   };
   void hold(size_t unit);
+  at::Tensor on_host(const at::Tensor& part) const;
   void give(size_t unit);         // the parameters their views, or none
   void start_gather(size_t unit);
   void finish_gather(size_t unit);
   void drop(size_t unit);
   void arrive_for(int64_t block);
+  bool sends_masters(size_t unit) const { return units_[unit].reads_master || master_.dtype() == compute_.dtype(); }
+  at::Tensor own_of(size_t unit, const at::Tensor& full) const;
   bool travels(size_t unit) const { return full_ == FullWeights::gathered && !units_[unit].whole; }
 
   const std::vector<ShardUnit>& units_;
   Communicator& comm_;
   FullWeights full_;
+  MasterPlace place_;
   at::TensorOptions master_, compute_;
   std::vector<Held> held_;
   std::vector<size_t> published_;  // units that publish() sends, in its order
 };
 
+// What brings the weights of block `layer` and starts those of `next`: ShardedWeights::enter and its like.
+using EnterBlock = std::function<void(int64_t layer, int64_t next)>;
+
 // For Transformer::wrap_blocks, around `inner` (recomputation) if there is one: a block's weights come while those before it
 // are computed, gathered ones in backward as well.
-BlockWrapper gather_blocks(std::vector<ShardedWeights*> sets, BlockWrapper inner);
+BlockWrapper gather_blocks(std::vector<EnterBlock> all, BlockWrapper inner);
 
 }  // namespace braid

@@ -9,7 +9,8 @@
 
 namespace braid {
 
-// Every rank's gradients become the sum over the ranks, in one message. Collective where there are parameters.
+// Every rank's gradients become the sum over the ranks, in one message. Collective where there are any.
+void sum_gradients(const std::vector<at::Tensor>& gradients, Communicator& comm);
 void sum_gradients(const std::vector<Parameter*>& parameters, Communicator& comm);
 
 }  // namespace braid

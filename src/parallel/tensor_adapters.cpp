@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "parallel/tensor_adapters.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "nn/initialise.h"
@@ -59,6 +60,15 @@ void TensorAdapters::cut_inputs(const LoraPart& part, uint64_t seed) {
   shared_.push_back(part.b);
 }
 
-void TensorAdapters::sum_gradients() { braid::sum_gradients(shared_, comm_); }
+void TensorAdapters::sum_gradients(const std::vector<UpdateRange>& ranges) {
+  std::vector<at::Tensor> parts;
+  for (const UpdateRange& range : ranges) {
+    for (const ParameterPart& part : range.parts) {
+      const bool is_shared = std::find(shared_.begin(), shared_.end(), part.parameter) != shared_.end();
+      if (is_shared) parts.push_back(range.gradient.narrow(0, part.offset, part.count));
+    }
+  }
+  braid::sum_gradients(parts, comm_);
+}
 
 }  // namespace braid

@@ -9,6 +9,7 @@
 
 #include "comm/communicator.h"
 #include "nn/lora_model.h"
+#include "optim/update_range.h"
 
 namespace braid {
 
@@ -20,8 +21,9 @@ class TensorAdapters {
   TensorAdapters(const TensorAdapters&) = delete;
   TensorAdapters& operator=(const TensorAdapters&) = delete;
 
-  // Once gradients of all samples are there: those of what all ranks have become whole. Collective.
-  void sum_gradients();
+  // Once gradients of all samples are there: those of what all ranks have become whole, in the parts that this rank updates,
+  // which are the same on each of them. Collective.
+  void sum_gradients(const std::vector<UpdateRange>& ranges);
 
  private:
   void cut_outputs(const LoraPart& part, int64_t first, int64_t all);

@@ -18,14 +18,18 @@ int64_t sent_bytes(const ShardUnit& unit, Precision precision) {
   return unit.part * bytes_of(unit.reads_master ? master_type(precision) : compute_type(precision));
 }
 
-// Gathered units: those that last come once a step. A block's come in each forward pass and again in backward, but where
-// they still are: the last block's after forward, the first one's after the backward pass before.
+// How often a block's weights come: in each forward pass and again in backward, but where they still are: the last block's
+// after forward, the first one's after the backward pass before.
+int64_t times_gathered(int64_t layer, int64_t layers, int64_t passes) {
+  return 2 * passes - (layer == layers - 1 ? passes : 0) - (layer == 0 ? passes - 1 : 0);
+}
+
+// Gathered units: those that last come once a step.
 int64_t gathered_bytes(const std::vector<ShardUnit>& units, Precision precision, int64_t layers, int64_t passes) {
   int64_t bytes = 0;
   for (const ShardUnit& unit : units) {
     if (unit.whole) continue;
-    const int64_t kept = (unit.layer == layers - 1 ? passes : 0) + (unit.layer == 0 ? passes - 1 : 0);
-    bytes += sent_bytes(unit, precision) * (unit.layer < 0 ? 1 : 2 * passes - kept);
+    bytes += sent_bytes(unit, precision) * (unit.layer < 0 ? 1 : times_gathered(unit.layer, layers, passes));
   }
   return bytes;
 }
@@ -50,7 +54,8 @@ void add_sharded(Traffic& traffic, ParameterSet& parameters, Sharding sharding, 
 int64_t tensor_bytes(const ModelConfig& m, Precision precision, const StepShape& step, int64_t context_ranks) {
   const int64_t rows = step.samples * m.context / context_ranks, stream = bytes_of(master_type(precision));
   const int64_t compute = bytes_of(compute_type(precision));
-  const int64_t forward = 2 * m.held_layers() * (step.recompute ? 2 : 1), backward = 2 * m.held_layers() + (m.holds_head() ? 1 : 0);
+  const int64_t sublayers = step.recompute == Recompute::blocks ? 4 : step.recompute == Recompute::attention ? 3 : 2;
+  const int64_t forward = sublayers * m.held_layers(), backward = 2 * m.held_layers() + (m.holds_head() ? 1 : 0);
   const int64_t loss = m.holds_head() ? rows * (stream + 3 * 8) + step.passes * 8 : 0;
   return rows * m.width * ((forward + backward) * compute + (m.holds_embedding() ? stream : 0)) + loss;
 }
@@ -75,7 +80,7 @@ int64_t tied_bytes(ParameterSet& parameters, const ModelConfig& m) {
 int64_t ring_bytes(const ModelConfig& m, Precision precision, const StepShape& step, const ParallelConfig& parallel) {
   const int64_t rows = step.samples * m.context / parallel.context, others = parallel.context - 1;
   const int64_t elements = rows * m.held_layers() * 2 * m.key_value_width() / parallel.tensor;
-  const int64_t rounds = step.recompute ? 3 : 2;
+  const int64_t rounds = step.recompute == Recompute::none ? 2 : 3;
   return others * elements * (rounds * bytes_of(compute_type(precision)) + bytes_of(master_type(precision)));
 }
 
@@ -109,6 +114,12 @@ Traffic step_traffic(ParameterSet& parameters, const ModelConfig& whole, const P
   }
   if (replicas * parallel.tensor * parallel.pipeline > 1) traffic.sums = sum_bytes(whole, precision, replicas, parallel.pipeline);
   return traffic;
+}
+
+int64_t frozen_traffic(const std::vector<FrozenUnit>& units, int64_t layers, int64_t passes) {
+  int64_t bytes = 0;
+  for (const FrozenUnit& unit : units) bytes += unit.part * times_gathered(unit.layer, layers, passes);
+  return bytes;
 }
 
 }  // namespace braid

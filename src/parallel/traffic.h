@@ -8,7 +8,9 @@
 
 #include "nn/model_config.h"
 #include "nn/parameter.h"
+#include "nn/recompute.h"
 #include "parallel/parallel_config.h"
+#include "parallel/sharded_frozen.h"
 
 namespace braid {
 
@@ -27,14 +29,17 @@ struct Traffic {
 struct StepShape {
   int64_t passes = 1;   // micro-batches of the rank with the most samples
   int64_t samples = 1;  // of all of them
-  bool recompute = false;
+  Recompute recompute = Recompute::none;
   int64_t stage = 0;  // of a pipeline
   bool narrow_streams = false;  // ResidualConnection::store_streams_as_bf16
 };
 
-// Of a step without evaluation, checkpoint or layer metrics, of a model whose own weights are all trained. `parameters` are
-// those that one rank holds (tensor_parallel.h, pipeline_schedule.h), `whole` is the model that they are of.
+// Of a step without evaluation, checkpoint or layer metrics. `parameters` are those trained ones that one rank holds
+// (tensor_parallel.h, pipeline_schedule.h), `whole` is the model that they are of, or on.
 Traffic step_traffic(ParameterSet& parameters, const ModelConfig& whole, const ParallelConfig& parallel, int64_t data_ranks,
                      const StepShape& step);
+
+// What a rank sends of frozen weights that blocks gather (sharded_frozen.h), where every block has adapters.
+int64_t frozen_traffic(const std::vector<FrozenUnit>& units, int64_t layers, int64_t passes);
 
 }  // namespace braid

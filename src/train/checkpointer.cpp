@@ -22,6 +22,14 @@ void wait_for_copies(const at::Device& device) {
   copied.synchronize();
 }
 
+// That of a GPU where any tensor lies on one: masters and moments may be on the host.
+at::Device device_of(const std::vector<StateTensor>& tensors) {
+  for (const StateTensor& tensor : tensors) {
+    if (!tensor.values.is_cpu()) return tensor.values.device();
+  }
+  return at::kCPU;
+}
+
 at::Tensor host_buffer(int64_t bytes, const at::Device& device) {
   return at::empty({bytes}, at::TensorOptions().dtype(at::kByte).pinned_memory(device.is_cuda()));
 }
@@ -60,7 +68,7 @@ double Checkpointer::stage(const RunPosition& position) {
   const Stopwatch watch;
   finish();
   const at::NoGradGuard no_gradient;
-  const at::Device device = tensors_.empty() ? at::Device(at::kCPU) : tensors_.front().values.device();
+  const at::Device device = device_of(tensors_);
   if (!buffer_.defined()) buffer_ = host_buffer(bytes_of(share_), device);
   staged_ = {position.step, to_state(position), {}, trusted_};
   auto* next = static_cast<std::byte*>(buffer_.mutable_data_ptr());

@@ -87,26 +87,42 @@ int64_t optimiser_bytes(int64_t elements, const OptimConfig& optim) {
 }
 
 // What a rank has of spread matrices, and at most at a time of whole ones: gathered weights of two blocks beside those
-// outside of blocks, and gradients of three units.
-void plan_spread(MemoryPlan& plan, const TrainedElements& e, const ModelConfig& m, const ParallelConfig& parallel,
+// outside of blocks, and gradients of three units. Where masters are offloaded, what layers read stays.
+void plan_spread(MemoryPlan& plan, const TrainedElements& e, const ModelConfig& m, Sharding sharding, bool offload,
                  int64_t compute, int ranks) {
-  const Sharding sharding = parallel.sharding();
   const int64_t part = (e.spread + ranks - 1) / ranks;
   const bool copies = compute == 2;
   if (sharding == Sharding::parameters) {
-    plan.weights += part * 4;
+    plan.weights += !offload ? part * 4 : part * compute + (copies ? e.wide / ranks * 2 : 0);
     const int64_t blocks = std::min<int64_t>(2, m.held_layers()) * (e.spread - e.lasting) / m.held_layers();
     plan.passing += (e.lasting + blocks) * compute + (copies ? std::min(e.wide, e.lasting) * 4 : 0);
   } else {
-    plan.weights += copies ? e.spread * 2 + e.wide * 4 + (e.spread - e.wide) * 4 / ranks : e.spread * 4;
+    const int64_t parts = offload ? 0 : (e.spread - e.wide) * 4 / ranks;
+    plan.weights += copies ? e.spread * 2 + e.wide * 4 + parts : e.spread * 4;
   }
   plan.gradients += part * 4;
-  if (sharding == Sharding::optimizer) {
-    plan.gradients += e.spread * 4;
-  } else {
+  if (sharding == Sharding::optimizer) plan.gradients += e.spread * 4;
+  if (sharding >= Sharding::gradients) {
     const int64_t unit = std::max(BucketSizes().other_bytes, e.lasting > 0 ? m.vocabulary * m.width * 4 : 0);
     plan.passing += std::min(3 * unit, e.spread * 4);
   }
+}
+
+// The blocks' matrices under adapters, of which a rank then has a part, and those of two blocks at a time
+// (parallel/sharded_frozen.h).
+void plan_frozen_spread(MemoryPlan& plan, const ModelConfig& m, int64_t compute, int ranks) {
+  const QuantisedProjections quantised(m);
+  int64_t nf4 = 0, dense = 0;
+  for (const ProjectionShape& projection : projection_shapes(m)) {
+    if (projection.layer < 0) continue;
+    const int64_t count = projection.out * projection.in;
+    const bool is_nf4 = quantised.has(projection);
+    (is_nf4 ? nf4 : dense) += is_nf4 ? nf4_stored_bytes(count, m.double_quantise) : count * compute;
+  }
+  const int64_t all = nf4 + dense;
+  plan.weights -= all - (all + ranks - 1) / ranks;
+  plan.quantised -= nf4 - nf4 / ranks;
+  plan.passing += std::min<int64_t>(2, m.held_layers()) * all / m.held_layers();
 }
 
 }  // namespace
@@ -119,22 +135,29 @@ MemoryPlan plan_memory(const ModelConfig& model, const LoraConfig& lora, const H
   const int64_t frozen = count_all(model, lora, memory) - table - trained;
   const int64_t compute = train.numeric() == Precision::bf16 ? 2 : 4, master_and_copy = compute == 2 ? 6 : 4;
   const int64_t micro = train.micro_batch > 0 ? std::min(train.micro_batch, samples) : samples;
-  const int spread_over = static_cast<int>(std::min<int64_t>(ranks, shard_degree(ranks, parallel.shard_ranks)));
+  const int group = static_cast<int>(std::min<int64_t>(ranks, shard_degree(ranks, parallel.shard_ranks)));
+  const int spread_over = parallel.sharding() == Sharding::none ? 1 : group;
   const PipelineShape stages = parallel.pipeline_shape();
   const int64_t passes = micro > 0 ? (samples + micro - 1) / micro : 0;
   PassesKept kept{micro * model.context / parallel.context, parallel.context > 1};
   if (stages.stages > 1) kept.at_a_time = double(passes_kept(stages, stage, passes)) / double(stages.chunks);
   TrainedElements e{0, 0, 0, trained};
   MemoryPlan plan;
-  if (spread_over > 1 && parallel.sharding() != Sharding::none) {
+  if (spread_over > 1 || optim.offload) {
     e = trained_elements(model, lora, memory);
-    plan_spread(plan, e, model, parallel, compute, spread_over);
+    plan_spread(plan, e, model, spread_over > 1 ? parallel.sharding() : Sharding::none, optim.offload, compute, spread_over);
   }
   const QuantisedSize nf4 = quantised_size(model);
   plan.quantised = nf4.bytes;
   plan.weights += e.whole * master_and_copy + (frozen - nf4.elements) * compute + nf4.bytes + rows * 4;
+  if (lora.enabled() && spread_over > 1 && parallel.sharding() == Sharding::parameters) {
+    plan_frozen_spread(plan, model, compute, spread_over);
+  }
   plan.gradients += (e.whole + rows) * 4;
-  plan.optimiser = optimiser_bytes(e.whole + (e.spread + spread_over - 1) / spread_over, optim) + rows * 8;
+  const int64_t updated = e.whole + (e.spread + spread_over - 1) / spread_over;
+  (optim.offload ? plan.host : plan.optimiser) = optimiser_bytes(updated, optim);
+  if (optim.offload) plan.host += updated * 4;
+  plan.optimiser += rows * 8;
   plan.activations = activation_bytes(model, train, memory, kept);
   return plan;
 }
@@ -158,7 +181,8 @@ std::string share_text(int64_t part, int64_t whole) {
 std::string describe_memory(const MemoryPlan& plan) {
   return str("weights ", human_bytes(plan.weights), ", gradients ", human_bytes(plan.gradients), ", optimiser ",
              human_bytes(plan.optimiser), ", activations ", human_bytes(plan.activations),
-             plan.passing > 0 ? ", passing " + human_bytes(plan.passing) : "", ", together ", human_bytes(plan.total()));
+             plan.passing > 0 ? ", passing " + human_bytes(plan.passing) : "", ", together ", human_bytes(plan.total()),
+             plan.host > 0 ? ", in host memory " + human_bytes(plan.host) : "");
 }
 
 std::string memory_advice(const MemoryPlan& plan, const TrainConfig& train) {
@@ -173,7 +197,7 @@ std::string memory_advice(const MemoryPlan& plan, const TrainConfig& train) {
 void require_memory(const MemoryPlan& plan, const TrainConfig& train, const at::Device& device, int rank,
                     int ranks_on_host) {
   const int64_t share = free_memory_bytes(device) / (device.is_cuda() ? 1 : ranks_on_host);
-  if (plan.total() <= share) return;
+  if (plan.total() + (device.is_cpu() ? plan.host : 0) <= share) return;
   throw Error(str("rank ", rank, " on ", device.str(), ": the run needs ", describe_memory(plan), ", but only ",
                   human_bytes(share), " is free for it; ", memory_advice(plan, train)));
 }

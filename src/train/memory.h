@@ -14,11 +14,12 @@
 
 namespace braid {
 
-// Bytes on one rank.
+// Bytes on one rank, of its device where nothing else is said.
 struct MemoryPlan {
   int64_t quantised = 0;  // of the weights: those in NF4
   int64_t weights = 0, gradients = 0, optimiser = 0, activations = 0;
   int64_t passing = 0;  // spread weights and gradients while they are whole within a step, at most
+  int64_t host = 0;     // beside them, in the host's memory: masters and moments of optim.offload
   int64_t total() const { return weights + gradients + optimiser + activations + passing; }
 };
 

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "train/trained_sets.h"
 
+#include <algorithm>
+#include <iterator>
+
 #include "nn/depth_rows.h"
 #include "nn/precompiled.h"
 
@@ -47,23 +50,30 @@ bool is_cut(const Parameter& parameter) { return !parameter.is_whole() && !is_st
 
 TrainedSets::TrainedSets(const std::vector<TrainedSet>& sets, const TrainedPlace& place, Sharding sharding)
     : place_(with_groups(place)),
-      sharding_(place_.groups->within().host.size() > 1 ? sharding : Sharding::none),
+      sharding_(possible_sharding(sharding, *place_.groups)),
       device_(sets.front().parameters.gradient().device()) {
   for (const TrainedSet& set : sets) add(set);
 }
 
 void TrainedSets::add(const TrainedSet& set) {
   const TrainRanks& ranks = place_.replicas;
-  if (set.own || sharding_ == Sharding::none) {
+  const MasterPlace masters = set.optim.offload ? MasterPlace::host : MasterPlace::device;
+  if (set.own || (sharding_ == Sharding::none && masters == MasterPlace::device)) {
     auto reducer = set.own ? nullptr : std::make_unique<GradientReducer>(set.parameters, ranks.data);
     members_.push_back({set.parameters, set.complete, std::move(reducer), nullptr});
-    return update_with(whole_ranges(set.parameters), set.optim, set.own);
+    members_.back().ranges = whole_ranges(set.parameters);
+    return update_with(members_.back().ranges, set.optim, set.own);
   }
-  const auto spread = [&] { return std::make_shared<ShardedSet>(set.parameters, sharding_, *place_.groups); };
+  const auto spread = [&] {
+    return std::make_shared<ShardedSet>(set.parameters, sharding_, *place_.groups, BucketSizes(), masters);
+  };
   members_.push_back({set.parameters, set.complete, nullptr, set.spread ? set.spread : spread()});
   const ShardedSet& sharded = *members_.back().sharded;
-  update_with(sharded.ranges(false), set.optim, true, place_.groups->groups());
-  update_with(sharded.ranges(true), set.optim, false);
+  for (const bool whole : {false, true}) {
+    const std::vector<UpdateRange> ranges = sharded.ranges(whole);
+    update_with(ranges, set.optim, !whole, whole ? 1 : place_.groups->groups());
+    std::copy(ranges.begin(), ranges.end(), std::back_inserter(members_.back().ranges));
+  }
 }
 
 void TrainedSets::update_with(std::vector<UpdateRange> ranges, const OptimConfig& optim, bool own, int copies) {
@@ -83,15 +93,18 @@ void TrainedSets::close() {
   for (Member& member : members_) {
     if (member.sharded) member.sharded->weights().close();
   }
+  if (place_.frozen) place_.frozen->close();
 }
 
 BlockWrapper TrainedSets::gather(BlockWrapper inner) {
   enters_blocks_ = true;
-  std::vector<ShardedWeights*> sets;
+  std::vector<EnterBlock> all;
+  const auto add = [&](auto& weights) { all.push_back([&weights](int64_t layer, int64_t next) { weights.enter(layer, next); }); };
   for (Member& member : members_) {
-    if (member.sharded) sets.push_back(&member.sharded->weights());
+    if (member.sharded) add(member.sharded->weights());
   }
-  return gather_blocks(std::move(sets), std::move(inner));
+  if (place_.frozen) add(*place_.frozen);
+  return gather_blocks(std::move(all), std::move(inner));
 }
 
 void TrainedSets::zero_gradients() {
@@ -120,7 +133,7 @@ void TrainedSets::finish() {
       clear_the_rest(member.parameters);
       member.reducer->finish();
     }
-    if (member.complete) member.complete();
+    if (member.complete) member.complete(member.ranges);
   }
 }
 

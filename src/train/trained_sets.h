@@ -9,6 +9,7 @@
 
 #include "comm/mesh.h"
 #include "optim/optimizer.h"
+#include "parallel/sharded_frozen.h"
 #include "parallel/sharded_set.h"
 #include "train/state_tensors.h"
 
@@ -25,13 +26,15 @@ struct TrainedPlace {
   std::shared_ptr<const ShardGroups> groups = nullptr;  // of the replicas; all make one where nothing is said
   int stages = 1;           // of a pipeline, each with parameters of its own
   std::string also_before = {};  // but for the one of this name, which a stage before this one has, too; "": none
+  std::shared_ptr<ShardedFrozen> frozen = nullptr;  // what is not trained, where ranks spread that as well
 };
 
 struct TrainedSet {
   ParameterSet& parameters;
   OptimConfig optim;
   bool own = false;  // each rank has parts of its own: their gradients are complete where they lie, and not reduced
-  std::function<void()> complete = {};  // what gradients need once those of all samples are there
+  // What gradients need once those of all samples are there, of what this rank updates.
+  std::function<void(const std::vector<UpdateRange>& ranges)> complete = {};
   std::shared_ptr<ShardedSet> spread = nullptr;  // of a set that was spread before it had values; else it is made here
 };
 
@@ -68,9 +71,10 @@ class TrainedSets {
   // A set with what brings its gradients together; neither where it is a rank's own.
   struct Member {
     ParameterSet& parameters;
-    std::function<void()> complete;
+    std::function<void(const std::vector<UpdateRange>&)> complete;
     std::unique_ptr<GradientReducer> reducer;
     std::shared_ptr<ShardedSet> sharded;
+    std::vector<UpdateRange> ranges = {};
   };
   struct Updated {
     std::vector<UpdateRange> ranges;

@@ -28,7 +28,7 @@ TrainedPlace place_of(const TrainTask& task, const Mesh& mesh) {
   const ModelConfig& config = task.model.config();
   const bool copy = config.tie_embeddings && config.holds_head() && !config.holds_embedding();
   return {mesh.replicas(), mesh.place().tensor, static_cast<int>(mesh.shape().tensor), task.groups,
-          static_cast<int>(mesh.shape().pipeline), copy ? "embedding.weight" : ""};
+          static_cast<int>(mesh.shape().pipeline), copy ? "embedding.weight" : "", task.frozen};
 }
 
 }  // namespace

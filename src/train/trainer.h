@@ -46,6 +46,7 @@ struct TrainTask {
   ExtraEvaluation more = {};
   Sharding sharding = Sharding::none;
   std::shared_ptr<const ShardGroups> groups = nullptr;  // that it is spread in
+  std::shared_ptr<ShardedFrozen> frozen = nullptr;      // of the model, where that is spread, too
   Pipeline* pipeline = nullptr;                         // of which `model` is a stage
 };
 

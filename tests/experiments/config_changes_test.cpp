@@ -43,6 +43,7 @@ std::map<std::string, bool> keys_that_may_change() {
                           "train.recompute_part",
                           "train.stream_interval",
                           "optim.paged",
+                          "optim.offload",
                           "parallel.shard",
                           "train.epochs",
                           "gist.eval_length",

@@ -11,21 +11,22 @@ from fault_run import ENVIRONMENT, MPIRUN, checkpoint, events, open_h5, table, t
     "overrides, tolerance, layouts",
     [
         (["train.batch=10", "train.micro_batch=2", "checkpoint.keep_best=true"], 1e-5,
-         [("optimizer", 2), ("parameters", 3), ("none", 1), ("gradients", 2), ("parameters", 2)]),
+         [("optimizer", 2), ("parameters", 3, "optim.offload=true"), ("none", 1, "optim.offload=true"), ("gradients", 2),
+          ("parameters", 2)]),
         (["optim.kind=adamw8bit", "model.width=48", "train.precision=bf16", "train.recompute=true"], 0.01,
-         [("parameters", 3), ("optimizer", 2)]),
+         [("parameters", 3), ("optimizer", 2, "optim.offload=true")]),
     ],
     ids=["accumulating", "8-bit-bf16"],
 )  # fmt: skip
 def test_a_run_goes_on_in_any_layout(tmp_path, unbroken, overrides, tolerance, layouts):
     reference = unbroken(*overrides)
     out = tmp_path / "run"
-    for i, (shard, ranks) in enumerate(layouts):
+    for i, (shard, ranks, *more) in enumerate(layouts):
         steps = 4 * (i + 1)
-        said = train(out, *overrides, f"train.steps={steps}", f"parallel.shard={shard}", ranks=ranks)
+        said = train(out, *overrides, f"train.steps={steps}", f"parallel.shard={shard}", *more, ranks=ranks)
         assert i == 0 or f"resumed: from {checkpoint(out, steps - 4)} on {ranks} rank" in said
         assert len(list(checkpoint(out, steps).glob("shard-*"))) == ranks
-    meshes = [f"data={ranks}" + (f", shard={shard}" if shard != "none" else "") for shard, ranks in layouts]
+    meshes = [f"data={ranks}" + (f", shard={shard}" if shard != "none" else "") for shard, ranks, *_ in layouts]
     assert [row["mesh"].decode() for row in table(out, "sessions")] == meshes
     with open_h5(out / "run.h5") as f:
         assert f.attrs["mesh"].decode() == meshes[-1]

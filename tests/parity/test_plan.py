@@ -7,7 +7,10 @@ import tomllib
 
 import braid_run
 import pytest
+import test_tensor_parallel as cut
+from test_tensor_parallel import folder  # noqa: F401
 
+CONFIG = "configs/mhc/demo_mhc.toml"
 SMALL = ["model.dialect=llama", "model.layers=3", "model.width=32", "model.heads=4", "model.mlp_width=48", "model.vocabulary=96",
          "model.context=16", "model.attention=sdpa", "train.batch=9", "train.steps=3", "train.layer_metrics_every=0"]  # fmt: skip
 RESIDUAL = ["model.residual=residual"]
@@ -27,13 +30,22 @@ LAYOUTS = {
     "data_pipeline_mhc": (4, "optimizer", 1, 1, 2, True, [*PAPER, "train.precision=bf16", "train.stream_precision=bf16"], 2),
     "pipeline_tensor_mhc": (4, "none", 1, 2, 4, False, ["model.residual=mhc"], 2),
     "pipeline_context": (4, "none", 2, 1, 4, False, RESIDUAL, 2),
+    "attention_again": (2, "none", 1, 2, 4, "attention", RESIDUAL),
+    "offload": (2, "gradients", 1, 1, 2, False, [*RESIDUAL, "optim.offload=true"]),
+}
+# The same of adapters on a model in 4 bits.
+ADAPTED = {
+    "parameters": (2, "parameters", 1, 1, 2, True, []),
+    "hybrid_bf16": (4, "parameters", 1, 1, 2, False, ["parallel.shard_ranks=2", "train.precision=bf16"]),
+    "tensor_parameters": (4, "parameters", 1, 2, 2, False, ["model.quantise=none"]),
+    "pipeline": (2, "none", 1, 1, 2, False, [], 2),
 }
 
 
-def planned(tmp_path, ranks, overrides, group=0, speeds=""):
+def planned(tmp_path, ranks, overrides, group=0, speeds="", config=CONFIG):
     cluster = tmp_path / "cluster.toml"
     cluster.write_text(f"gpus_per_node = {group or ranks}\nnodes = {ranks // (group or ranks)}\n{speeds}")
-    command = [braid_run.BRAID, "plan", braid_run.ROOT / "configs/mhc/demo_mhc.toml", "--cluster", cluster, "--all", "--json"]
+    command = [braid_run.BRAID, "plan", braid_run.ROOT / config, "--cluster", cluster, "--all", "--json"]
     for setting in overrides:
         command += ["--set", setting]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)["layouts"]
@@ -53,16 +65,28 @@ def test_an_automatic_layout_is_the_first_that_is_planned(tmp_path):
     assert [chosen["train"][key] for key in ("micro_batch", "recompute")] == [first[key] for key in ("micro_batch", "recompute")]
 
 
+def sends_what_was_planned(tmp_path, row, keys, config=CONFIG):
+    ranks, shard, context, tensor, micro, again, more, *stages = row
+    pipeline, recompute = stages[0] if stages else 1, bool(again)
+    overrides, group = [*keys, *more], 2 if "parallel.shard_ranks=2" in more else 0
+    part = again if again == "attention" else "block"
+    layout = {"data": ranks // (pipeline * context * tensor), "pipeline": pipeline, "context": context, "tensor": tensor, "shard": shard,
+              "shard_ranks": group, "micro_batch": micro, "recompute": recompute, "recompute_part": part}  # fmt: skip
+    (plan,) = [p for p in planned(tmp_path, ranks, overrides, group, config=config) if {key: p[key] for key in layout} == layout]
+    spread = [f"parallel.shard={shard}", f"parallel.pipeline={pipeline}", f"parallel.context={context}", f"parallel.tensor={tensor}",
+              f"train.micro_batch={micro}", f"train.recompute={str(recompute).lower()}",
+              f"train.recompute_part={part}"]  # fmt: skip
+    run = braid_run.train(config, tmp_path / "run", *overrides, *spread, ranks=ranks)
+    assert run["communicated_bytes"][1] == plan["sent_bytes"]["total"]
+
+
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_a_step_sends_what_was_planned(tmp_path, name):
-    ranks, shard, context, tensor, micro, recompute, more, *stages = LAYOUTS[name]
-    pipeline = stages[0] if stages else 1
-    overrides, group = [*SMALL, *more], 2 if "parallel.shard_ranks=2" in more else 0
-    layout = {"data": ranks // (pipeline * context * tensor), "pipeline": pipeline, "context": context, "tensor": tensor, "shard": shard,
-              "shard_ranks": group, "micro_batch": micro, "recompute": recompute}  # fmt: skip
-    (plan,) = [p for p in planned(tmp_path, ranks, overrides, group) if {key: p[key] for key in layout} == layout]
-    spread = [f"parallel.shard={shard}", f"parallel.pipeline={pipeline}", f"parallel.context={context}", f"parallel.tensor={tensor}",
-              f"train.micro_batch={micro}", f"train.recompute={str(recompute).lower()}"]  # fmt: skip
-    run = braid_run.train("configs/mhc/demo_mhc.toml", tmp_path / "run", *overrides, *spread, ranks=ranks)
-    sent = run["communicated_bytes"]
-    assert sent[1] == plan["sent_bytes"]["total"]
+    sends_what_was_planned(tmp_path, LAYOUTS[name], SMALL)
+
+
+@pytest.mark.parametrize("name", ADAPTED)
+def test_a_step_of_adapters_sends_what_was_planned(folder, tmp_path, name):  # noqa: F811
+    keys = [*cut.SMALL, *cut.WIDE, f"model.path={folder}", "lora.rank=4", "model.quantise=nf4", "train.batch=9", "train.steps=3",
+            "train.layer_metrics_every=0", "train.eval_every=0"]  # fmt: skip
+    sends_what_was_planned(tmp_path, ADAPTED[name], keys, "configs/lm/copy.toml")
