@@ -12,7 +12,7 @@ void fill_parameter(Parameter& parameter, const SafetensorsFile& file, const Saf
   at::Tensor values = at::empty(tensor.shape, wide ? at::kDouble : at::kFloat);
   convert_elements(tensor.element, file.data(tensor), wide ? h5::Element::float64 : h5::Element::float32,
                    static_cast<std::byte*>(values.mutable_data_ptr()), static_cast<size_t>(values.numel()));
-  parameter.master.copy_(values);
+  take_values(parameter, values);
 }
 
 }  // namespace braid

@@ -7,7 +7,7 @@
 
 namespace braid {
 
-// A parameter that is whole here is filled with a tensor of its shape and of any float type, which was looked through
+// A parameter, or what of it is here, is filled with a tensor of its shape and of any float type, which was looked through
 // before (models/announced_tensor.h).
 void fill_parameter(Parameter& parameter, const SafetensorsFile& file, const SafeTensor& tensor);
 

@@ -49,8 +49,9 @@ bool suits(const OneDnn& onednn, const at::Tensor& a, const at::Tensor& b, const
 // Few rows of a, as decoding has them, and b where it lies.
 bool is_skinny(const at::Tensor& a, const at::Tensor& b) {
   const bool type = a.scalar_type() == at::kFloat || a.scalar_type() == at::kBFloat16;
-  const bool few = a.size(0) <= kernels::most_skinny_tokens;
-  return type && few && a.device().is_cpu() && a.scalar_type() == b.scalar_type() && b.is_contiguous();
+  if (!type || !a.device().is_cpu() || a.size(0) > kernels::most_tiled_tokens) return false;
+  const bool few = a.size(0) <= kernels::most_skinny_tokens || kernels::suits_tiles(element_of(a), a.size(1));
+  return few && a.scalar_type() == b.scalar_type() && b.is_contiguous();
 }
 
 at::Tensor skinny_product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& bias) {
