@@ -33,7 +33,8 @@ function(braid_use_torch target)
   endif()
 endfunction()
 
-# Files named *_avx2.cpp, *_avx512.cpp, *_avx512bf16.cpp and *_avx512vnni.cpp get their instruction set; which one runs is chosen at run time.
+# Files named *_avx2.cpp, *_avx512.cpp, *_avx512bf16.cpp, *_avx512vnni.cpp and *_amx.cpp get their instruction set; which one
+# runs is chosen at run time.
 function(braid_instruction_sets)
   foreach(source IN LISTS ARGN)
     if(source MATCHES "_avx2\\.cpp$")
@@ -41,7 +42,7 @@ function(braid_instruction_sets)
     elseif(source MATCHES "_avx512\\.cpp$")
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS
         "-mavx512f;-mavx512bw;-mavx512vl;-mavx512dq;-mfma;-O3")
-    elseif(source MATCHES "_avx512bf16\\.cpp$")
+    elseif(source MATCHES "_(avx512bf16|amx)\\.cpp$")
       set_source_files_properties(${source} PROPERTIES COMPILE_OPTIONS
         "-mavx512f;-mavx512bw;-mavx512vl;-mavx512dq;-mavx512bf16;-mfma;-O3")
     elseif(source MATCHES "_avx512vnni\\.cpp$")

@@ -186,7 +186,10 @@ class DeviceBench {
     return line;
   }
 
-  static bool is_beyond_caches(int64_t bytes) { return bytes > int64_t{256} << 20; }
+  bool is_beyond_caches(int64_t bytes) const {
+    constexpr int64_t of_gpus = int64_t{256} << 20;
+    return bytes > (device_.is_cpu() ? bytes_beyond_caches() : of_gpus);
+  }
 
   const DecodeBench& bench_;
   at::Device device_;

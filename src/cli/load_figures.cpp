@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/statistics.h"
+#include "experiments/hardware.h"
 
 namespace braid {
 
@@ -80,7 +81,6 @@ ordered_json load_figures(const std::vector<std::vector<StreamTiming>>& timings,
 }
 
 void add_server_figures(ordered_json& line, const ServerMetrics& before, const ServerMetrics& after, double bandwidth) {
-  constexpr double caches = 256 << 20;  // bytes that may lie in a processor's caches are read faster than memory is
   const auto grown = [&](const char* name) { return after.value(name) - before.value(name); };
   const double steps = grown("braid_steps_total"),
                read = grown("braid_read_bytes_total") / line["seconds"].get<double>();
@@ -92,7 +92,7 @@ void add_server_figures(ordered_json& line, const ServerMetrics& before, const S
   for (const char* kind : {"weights", "cache", "workspace", "peak"}) {
     memory[kind] = after.value(str("braid_memory_bytes{kind=\"", kind, "\"}"));
   }
-  const bool measurable = memory["weights"].get<double>() > caches && bandwidth > 0;
+  const bool measurable = memory["weights"].get<int64_t>() > bytes_beyond_caches() && bandwidth > 0;
   line["memory_bytes"] = std::move(memory);
   line["read_bytes_per_second"] = read;
   line["measured_read_bytes_per_second"] = bandwidth;

@@ -13,6 +13,7 @@
 #include "cli/serve_output.h"
 #include "cli/stop_signals.h"
 #include "experiments/run.h"
+#include "experiments/model_part.h"
 #include "experiments/tensor_steps.h"
 #include "serve/ready_callback.h"
 #include "serve/serving.h"
@@ -111,7 +112,7 @@ AdaptedModel load_share(const ServeRequest& request, World& world) {
   if (request.tensor == 1) return load_model(request.model, world);
   TrainConfig numbers;
   numbers.precision = request.model.precision;
-  return load_model_part(request.model.source, numbers.numeric(), world, device_of(world));
+  return load_model_part(request.model.source, numbers.numeric(), device_of(world), world.data());
 }
 
 // Until a signal comes; then what is under way may end.

@@ -153,7 +153,7 @@ void add_serve_options(cxxopts::Options& options) {
                         none_whole(), "N")(
       "replica", "a server elsewhere that this one only stands before (repeatable)",
       cxxopts::value<std::vector<std::string>>(), "URL")(
-      "tensor", "cut a model's folder over the N ranks that mpirun or srun starts, each with a part of all weights",
+      "tensor", "cut the model over the N ranks that mpirun or srun starts, each with a part of all weights",
       whole("1"), "N");
   add_speculation_options(options);
   options.parse_positional({"model"});

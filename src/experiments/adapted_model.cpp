@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "experiments/model_part.h"
 #include "experiments/run_memory.h"
 #include "models/hf_export.h"
 #include "models/hf_model.h"
@@ -12,6 +13,8 @@
 #include "models/peft_config.h"
 #include "nn/precompiled.h"
 #include "nn/weight_bytes.h"
+#include "parallel/tensor_adapters.h"
+#include "parallel/tensor_parallel.h"
 #include "store/checkpoint_reader.h"
 #include "store/crc32c.h"
 #include "store/element_convert.h"
@@ -23,7 +26,37 @@ namespace fs = std::filesystem;
 
 namespace {
 
-AdaptedModel of_folder(const ModelSource& source, Precision precision, const at::Device& device) {
+// Where a model goes: whole to `device`, or a part to each rank of `parts`.
+struct Place {
+  Precision precision;
+  at::Device device;
+  Communicator* parts;
+};
+
+void refuse_parts(const Place& place, bool there, const std::string& what) {
+  if (place.parts && there) throw UsageError(str("--tensor: ", what, " cannot be cut over ranks"));
+}
+
+std::unique_ptr<Transformer> make_transformer(const ModelConfig& whole, const Place& place) {
+  if (!place.parts) return std::make_unique<Transformer>(whole, place.precision, place.device, Weights::frozen);
+  Communicator& parts = *place.parts;
+  check_tensor_cut(whole, parts.size());
+  const ModelConfig share = tensor_share(whole, parts.rank(), parts.size());
+  auto model = std::make_unique<Transformer>(share, place.precision, place.device, Weights::frozen);
+  join_tensor_parts(*model, whole, parts);
+  return model;
+}
+
+// Without values yet.
+void put_adapters(const LoraConfig& lora, const Place& place, AdaptedModel& loaded) {
+  refuse_parts(place, lora.dora, "an adapter with DoRA, whose norms are of whole rows,");
+  refuse_parts(place, !lora.saved_modules.empty(), "an adapter with modules that were trained in full");
+  loaded.adapters = std::make_unique<LoraModel>(*loaded.model, lora, 0, Weights::frozen);
+  if (place.parts) TensorAdapters(*loaded.adapters, *loaded.model, loaded.shape, 0, *place.parts);
+}
+
+AdaptedModel of_folder(const ModelSource& source, const Place& place) {
+  refuse_parts(place, !source.memory.empty(), "a hash memory");
   AdaptedModel loaded;
   loaded.origin = read_hf_config(source.model);
   loaded.shape = loaded.origin.model;
@@ -31,11 +64,10 @@ AdaptedModel of_folder(const ModelSource& source, Precision precision, const at:
   if (!loaded.shape.is_quantised() && !source.quantise.empty()) loaded.shape.quantise = source.quantise;
   loaded.stop_ids = loaded.origin.stop_ids;
   const HfFiles files(source.model);
-  loaded.model = std::make_unique<Transformer>(loaded.shape, precision, device, Weights::frozen);
-  load_hf_model(files, *loaded.model);
+  loaded.model = make_transformer(loaded.shape, place);
+  load_hf_part(files, loaded.shape, *loaded.model);
   if (!source.adapter.empty()) {
-    const LoraConfig lora = read_peft_config(source.adapter, loaded.shape);
-    loaded.adapters = std::make_unique<LoraModel>(*loaded.model, lora, 0, Weights::frozen);
+    put_adapters(read_peft_config(source.adapter, loaded.shape), place, loaded);
     load_peft_weights(source.adapter, loaded.adapters->parameters());
   }
   if (!source.memory.empty()) loaded.memory = load_memory_folder(source.memory, *loaded.model);
@@ -62,18 +94,27 @@ Manifest verified(const ModelSource& source, AdaptedModel& loaded) {
   throw UsageError(str(source.run, ": has no checkpoints"));
 }
 
-// The tensors model/NAME of a checkpoint, whatever float type they are stored in.
+// A box of a tensor, whatever float type it is stored in.
+at::Tensor read_box(const CheckpointReader& reader, const std::string& name, const Parameter& parameter, const Box& box) {
+  TensorSlice slice = whole_tensor(name, reader.element(name), parameter.shape);
+  slice.box = {box.origin, box.shape};
+  slice.count = elements_of(box.shape);
+  std::vector<std::byte> stored(slice.bytes());
+  reader.read(slice, stored.data());
+  at::Tensor values = at::empty(box.shape, at::kFloat);
+  convert_elements(slice.element, stored.data(), h5::Element::float32, static_cast<std::byte*>(values.mutable_data_ptr()),
+                   static_cast<size_t>(slice.count));
+  return values;
+}
+
+// Of the tensors model/NAME of a checkpoint what is here.
 void read_parameters(const CheckpointReader& reader, ParameterSet& parameters) {
   const at::NoGradGuard no_gradient;
-  std::vector<std::byte> stored;
   for (Parameter& parameter : parameters.all()) {
     const std::string name = "model/" + parameter.name;
-    const TensorSlice whole = whole_tensor(name, reader.element(name), parameter.shape);
-    stored.resize(whole.bytes());
-    reader.read(whole, stored.data());
-    at::Tensor values = at::empty(parameter.shape, at::kFloat);
-    convert_elements(whole.element, stored.data(), h5::Element::float32,
-                     static_cast<std::byte*>(values.mutable_data_ptr()), static_cast<size_t>(whole.count));
+    std::vector<at::Tensor> boxes;
+    for (const Box& box : parameter.boxes()) boxes.push_back(read_box(reader, name, parameter, box));
+    const at::Tensor values = boxes.size() == 1 ? boxes.front() : at::cat(boxes);
     parameter.master.copy_(values);
     if (!parameter.compute.is_same(parameter.master)) parameter.compute.copy_(values);
   }
@@ -90,11 +131,11 @@ void load_base(const CheckpointReader& reader, const RunConfig& config, AdaptedM
   const std::string base = base_folder_of(reader.manifest(), config.model);
   const HfFiles files(base);
   require_same_base(files, reader.manifest(), loaded.checkpoint);
-  load_hf_model(files, *loaded.model);
+  load_hf_part(files, config.model, *loaded.model);
 }
 
-void load_adapters(const CheckpointReader& reader, const RunConfig& config, AdaptedModel& loaded) {
-  loaded.adapters = std::make_unique<LoraModel>(*loaded.model, config.lora, 0, Weights::frozen);
+void load_adapters(const CheckpointReader& reader, const RunConfig& config, const Place& place, AdaptedModel& loaded) {
+  put_adapters(config.lora, place, loaded);
   read_parameters(reader, loaded.adapters->parameters());
 }
 
@@ -126,7 +167,7 @@ void hold_base(RunConfig& config, const ModelSource& source, const Manifest& man
   if (!read_hf_config(base_folder_of(manifest, config.model)).model.is_quantised()) config.model.quantise = source.quantise;
 }
 
-AdaptedModel of_run(const ModelSource& source, Precision precision, const at::Device& device) {
+AdaptedModel of_run(const ModelSource& source, const Place& place) {
   AdaptedModel loaded;
   const Manifest manifest = verified(source, loaded);
   RunConfig config = run_config_of(manifest, loaded.checkpoint);
@@ -134,19 +175,21 @@ AdaptedModel of_run(const ModelSource& source, Precision precision, const at::De
   if (!config.model.is_llama()) {
     throw UsageError(str(loaded.checkpoint, ": expected a model of model.dialect = \"llama\", found ", config.model.dialect));
   }
+  refuse_parts(place, config.memory.enabled(), "a hash memory");
+  refuse_parts(place, config.gist.enabled(), "a model of gists");
   loaded.origin = origin_of(manifest, config, loaded.checkpoint);
   loaded.stop_ids = loaded.origin.stop_ids;
   loaded.data = config.data;
   loaded.shape = config.model;
   loaded.shape.path = tokenizer_folder_of(loaded.checkpoint, manifest);
-  loaded.model = std::make_unique<Transformer>(config.model, precision, device, Weights::frozen);
+  loaded.model = make_transformer(config.model, place);
   const CheckpointReader reader(loaded.checkpoint, manifest);
   if (trains_model(config.lora, config.memory)) {
     read_parameters(reader, loaded.model->parameters());
   } else {
     load_base(reader, config, loaded);
   }
-  if (config.lora.enabled()) load_adapters(reader, config, loaded);
+  if (config.lora.enabled()) load_adapters(reader, config, place, loaded);
   if (config.memory.enabled()) load_memory(reader, config, loaded);
   if (config.gist.enabled()) {
     const GistSettings settings{config.gist.count, loaded.adapters.get(), config.gist.reconstructs()};
@@ -191,10 +234,22 @@ std::string tokenizer_folder_of(const std::string& checkpoint, const Manifest& m
   return fs::is_directory(origin, problem) ? origin : "";
 }
 
-AdaptedModel load_adapted_model(const ModelSource& source, Precision precision, const at::Device& device) {
-  AdaptedModel loaded = source.run.empty() ? of_folder(source, precision, device) : of_run(source, precision, device);
+namespace {
+
+AdaptedModel load(const ModelSource& source, const Place& place) {
+  AdaptedModel loaded = source.run.empty() ? of_folder(source, place) : of_run(source, place);
   gather_weights_into_large_pages(*loaded.model);
   return loaded;
+}
+
+}  // namespace
+
+AdaptedModel load_adapted_model(const ModelSource& source, Precision precision, const at::Device& device) {
+  return load(source, {precision, device, nullptr});
+}
+
+AdaptedModel load_model_part(const ModelSource& source, Precision precision, const at::Device& device, Communicator& parts) {
+  return load(source, {precision, device, &parts});
 }
 
 }  // namespace braid

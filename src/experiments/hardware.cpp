@@ -19,6 +19,13 @@ std::string processor_name() {
   return "CPU";
 }
 
+int64_t bytes_beyond_caches() {
+  std::ifstream file("/sys/devices/system/cpu/cpu0/cache/index3/size");  // "32768K"
+  int64_t kibibytes = 0;
+  file >> kibibytes;
+  return std::max(kibibytes * 1024 * 3 / 2, int64_t{256} << 20);
+}
+
 std::string hardware_of(const std::vector<RankPlace>& places) {
   std::map<std::string, std::set<std::string>> gpus;  // by name, their UUIDs
   std::set<std::string> hosts;

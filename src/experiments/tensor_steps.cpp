@@ -3,30 +3,11 @@
 
 #include "base/error.h"
 #include "comm/recording_communicator.h"
-#include "models/hf_model.h"
 #include "nn/precompiled.h"
 #include "parallel/gradient_reducer.h"
 #include "parallel/sharded_rows.h"
-#include "parallel/tensor_parallel.h"
 
 namespace braid {
-
-AdaptedModel load_model_part(const ModelSource& source, Precision precision, World& world, const at::Device& device) {
-  const bool plain = !source.model.empty() && source.adapter.empty() && source.memory.empty();
-  if (!plain) throw UsageError("--tensor: expected a model's folder, without --run, --adapter and --memory");
-  AdaptedModel loaded;
-  loaded.origin = read_hf_config(source.model);
-  loaded.shape = loaded.origin.model;
-  loaded.shape.path = source.model;
-  if (!loaded.shape.is_quantised() && !source.quantise.empty()) loaded.shape.quantise = source.quantise;
-  loaded.stop_ids = loaded.origin.stop_ids;
-  check_tensor_cut(loaded.shape, world.size());
-  loaded.model = std::make_unique<Transformer>(tensor_share(loaded.shape, world.rank(), world.size()), precision,
-                                               device, Weights::frozen);
-  join_tensor_parts(*loaded.model, loaded.shape, world.data());
-  load_hf_part(HfFiles(source.model), loaded.shape, *loaded.model);
-  return loaded;
-}
 
 TensorSteps::TensorSteps(World& world, int64_t vocabulary)
     : world_(world), vocabulary_(vocabulary), plans_(make_patient_split(world.host(), "steps")) {}

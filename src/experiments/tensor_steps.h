@@ -1,16 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// A model's folder on several ranks (parallel/tensor_parallel.h), of which rank 0 has the requests: it tells the others
+// A model on several ranks (parallel/tensor_parallel.h), of which rank 0 has the requests: it tells the others
 // each step, all compute it, and the logits come together on all of them.
 #pragma once
 
 #include "comm/world.h"
-#include "experiments/adapted_model.h"
 #include "infer/step_ranks.h"
 
 namespace braid {
-
-// This rank's part; `shape` is of the whole model. UsageError: not a folder alone, or one that cannot be cut so.
-AdaptedModel load_model_part(const ModelSource& source, Precision precision, World& world, const at::Device& device);
 
 // Whatever fails in a step ends the job: a rank that has left it would leave the others waiting.
 class TensorSteps {

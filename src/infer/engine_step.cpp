@@ -6,8 +6,8 @@
 #include "base/error.h"
 #include "infer/fused_blocks.h"
 #include "infer/layer_pass.h"
+#include "infer/one_pass.h"
 #include "kernels/paged_attention.h"
-#include "nn/attention_parts.h"
 #include "nn/kernel_call.h"
 #include "nn/precompiled.h"
 
@@ -129,7 +129,7 @@ ResidualState run_blocks(Transformer& model, PagedCache& cache, const StepInputs
     state = remembering(model.residual(), state, memory, layer, past);
     const at::Tensor keys = cache.keys[layer], values = cache.values[layer];
     state = advance_layer(model, state, layer, [&](const at::Tensor& x, const Attention& attention) {
-      const at::Tensor packed = project_heads(x, attention, context).contiguous();
+      const at::Tensor packed = project_heads_once(x, attention, context).contiguous();
       return linear(attend_paged(packed, attention, in, cache, keys, values), attention.out);
     });
   }

@@ -3,7 +3,9 @@
 
 #include <algorithm>
 
+#include "kernels/skinny_product.h"
 #include "nn/kernel_call.h"
+#include "nn/lora.h"
 #include "nn/precompiled.h"
 #include "nn/quantised_weight.h"
 
@@ -17,9 +19,23 @@ bool is_plain(const WeightSource* source) {
   return quantised && quantised->columns() % kernels::nf4_block == 0;
 }
 
+bool is_adapted(const Linear& layer) { return layer.adapter && layer.adapter->enabled(); }
+
+// Terms that are added, without magnitudes.
+bool is_plain(const Adapter& adapter) {
+  const auto* lora = dynamic_cast<const LoraAdapter*>(&adapter);
+  return lora && std::none_of(lora->parts().begin(), lora->parts().end(), [](const LoraPart& part) { return part.magnitude; });
+}
+
 bool is_plain(const Linear& layer) {
-  const bool adapted = layer.adapter && layer.adapter->enabled();
-  return !adapted && !layer.bias && !layer.partition.enter && !layer.partition.leave && is_plain(layer.source.get());
+  return (!is_adapted(layer) || is_plain(*layer.adapter)) && !layer.bias && !layer.partition.enter && !layer.partition.leave && is_plain(layer.source.get());
+}
+
+// What more rows than a handful are computed by as fast: tiles, in bfloat16.
+bool suits_tiles(const Linear& layer) {
+  if (!dynamic_cast<const DenseWeight*>(layer.source.get())) return false;
+  const at::Tensor weight = layer.source->weight();
+  return kernels::suits_tiles(element_of(weight), weight.size(1));
 }
 
 // As many as the products of GPUs take.
@@ -43,6 +59,11 @@ kernels::DecodeMatrix matrix_of(const Linear& layer) {
   } else {
     const at::Tensor weight = layer.source->weight();
     matrix.rows = weight.size(0), matrix.columns = weight.size(1), matrix.dense = weight.const_data_ptr();
+  }
+  if (!is_adapted(layer)) return matrix;
+  for (const LoraPart& part : dynamic_cast<const LoraAdapter&>(*layer.adapter).parts()) {
+    matrix.terms.push_back({part.first_row, part.out, part.a->compute.size(0), part.a->compute.const_data_ptr(),
+                            part.b->compute.const_data_ptr(), static_cast<float>(part.scale)});
   }
   return matrix;
 }
@@ -71,9 +92,12 @@ bool takes_fused_blocks(Transformer& model, int64_t rows) {
   const auto all = [&](const auto& holds) {
     return std::all_of(model.blocks().begin(), model.blocks().end(), [&](const Block& b) { return all_linears(b, holds); });
   };
-  if (on_gpu && (rows > kernels::most_decode_rows || !all(has_few_parts))) return false;
-  if (!suits || rows > kernels::most_decode_rows_nf4 || !all([](const Linear& layer) { return is_plain(layer); })) return false;
-  return rows <= kernels::most_decode_rows || all([](const Linear& layer) { return is_quantised(layer); });
+  if (!suits || !all([](const Linear& layer) { return is_plain(layer); })) return false;
+  if (on_gpu) return rows <= kernels::most_decode_rows && all([](const Linear& layer) { return has_few_parts(layer) && !is_adapted(layer); });
+  if (rows <= kernels::most_decode_rows) return true;
+  return rows <= kernels::most_decode_rows_tiled && all([&](const Linear& layer) {
+    return is_quantised(layer) ? rows <= kernels::most_decode_rows_nf4 : suits_tiles(layer);
+  });
 }
 
 at::Tensor run_fused_blocks(Transformer& model, const at::Tensor& x, const RotaryTable& rotary,

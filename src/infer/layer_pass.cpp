@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "infer/layer_pass.h"
 
+#include "infer/one_pass.h"
 #include "nn/precompiled.h"
 
 namespace braid {
@@ -10,7 +11,7 @@ namespace {
 at::Tensor run_block_cached(const at::Tensor& x, const Block& block, const CachedAttention& attend) {
   const at::Tensor attended = attend(normalise(x, block.norm1), block.attention);
   const auto [u, normalised] = add_and_normalise(x, attended, block.norm2);
-  return u + feed_forward(normalised, block.mlp);
+  return u + feed_forward_once(normalised, block.mlp);
 }
 
 }  // namespace
@@ -24,7 +25,7 @@ ResidualState advance_layer(Transformer& model, const ResidualState& begun, int6
   }
   const at::Tensor attended = attend(normalise(begun.input, block.norm1), block.attention);
   const ResidualState between = residual.advance(begun, attended, 2 * layer);
-  const at::Tensor output = feed_forward(normalise(between.input, block.norm2), block.mlp);
+  const at::Tensor output = feed_forward_once(normalise(between.input, block.norm2), block.mlp);
   return residual.advance(between, output, 2 * layer + 1);
 }
 

@@ -16,5 +16,7 @@ const char* name_of(CpuLevel level);
 bool has_bf16_pairs();
 // Likewise products of pairs of 16-bit whole numbers (AVX512-VNNI).
 bool has_word_pairs();
+// Likewise products of bfloat16 in tiles (AMX), which the system lets this process use.
+bool has_tiles();
 
 }  // namespace braid::kernels

@@ -28,6 +28,10 @@ void gate(Element element, int64_t count, const void* gate, const void* up, void
   cpu(element).gate(element, count, gate, up, out);
 }
 
+void add_term(Element element, int64_t count, const void* term, void* y) { cpu(element).add_term(element, count, term, y); }
+
+void multiply_by(Element element, int64_t count, float factor, void* y) { cpu(element).multiply_by(element, count, factor, y); }
+
 void attend_cached(Element element, const CachedShape& shape, const void* packed, const int64_t* first, void* keys,
                    void* values, void* out, int64_t thread, int64_t threads) {
   cpu(element).attend_cached(element, shape, packed, first, keys, values, out, thread, threads);

@@ -18,6 +18,10 @@ void turn_heads(Element, const HeadRows& shape, const float* cosine, const float
 // out = silu(gate) * up, of `count` elements; silu(gate) is rounded to the element as a tensor would be.
 void gate(Element, int64_t count, const void* gate, const void* up, void* out);
 
+// y += term, and y *= factor, of `count` elements, rounded to the element.
+void add_term(Element, int64_t count, const void* term, void* y);
+void multiply_by(Element, int64_t count, float factor, void* y);
+
 // One new token for each of B texts, whose keys and values so far lie in the first `filled` of `slots` slots.
 struct CachedShape {
   int64_t texts, heads, key_value_heads, width, slots, filled;

@@ -9,6 +9,8 @@ namespace braid::kernels {
 struct DecodeParts {
   void (*turn_heads)(Element, const HeadRows&, const float* cosine, const float* sine, void* heads);
   void (*gate)(Element, int64_t count, const void* gate, const void* up, void* out);
+  void (*add_term)(Element, int64_t count, const void* term, void* y);
+  void (*multiply_by)(Element, int64_t count, float factor, void* y);
   void (*attend_cached)(Element, const CachedShape&, const void* packed, const int64_t* first, void* keys, void* values,
                         void* out, int64_t thread, int64_t threads);
 };

@@ -53,6 +53,19 @@ void gate_of(int64_t count, const T* gate, const T* up, T* out) {
   });
 }
 
+template <class T>
+void add_as(int64_t count, const void* term, void* y) {
+  const T* const from = static_cast<const T*>(term);
+  T* const to = static_cast<T*>(y);
+  for_columns<T>(count, [&](int64_t i, int64_t n) BRAID_LAMBDA { store(to + i, load(to + i, n) + load(from + i, n), n); });
+}
+
+template <class T>
+void multiply_as(int64_t count, float factor, void* y) {
+  T* const to = static_cast<T*>(y);
+  for_columns<T>(count, [&](int64_t i, int64_t n) BRAID_LAMBDA { store(to + i, load(to + i, n) * factor, n); });
+}
+
 // So many slots are taken together: as rows of a small product, widened once for all queries of the group.
 constexpr int64_t slots_at_once = 64;
 
@@ -122,6 +135,16 @@ void gate_any(Element element, int64_t count, const void* gate, const void* up, 
   gate_as<float>(count, gate, up, out);
 }
 
+void add_any(Element element, int64_t count, const void* term, void* y) {
+  if (element == Element::bfloat16) return add_as<Bf16>(count, term, y);
+  add_as<float>(count, term, y);
+}
+
+void multiply_any(Element element, int64_t count, float factor, void* y) {
+  if (element == Element::bfloat16) return multiply_as<Bf16>(count, factor, y);
+  multiply_as<float>(count, factor, y);
+}
+
 template <class T>
 void attend_as(const CachedShape& s, const void* packed, const int64_t* first, void* keys, void* values, void* out,
                int64_t thread, int64_t threads) {
@@ -137,6 +160,6 @@ void attend_any(Element element, const CachedShape& s, const void* packed, const
 
 }  // namespace
 
-const DecodeParts decode_parts = {turn_any, gate_any, attend_any};
+const DecodeParts decode_parts = {turn_any, gate_any, add_any, multiply_any, attend_any};
 
 }  // namespace braid::kernels::BRAID_LEVEL

@@ -44,28 +44,49 @@ class Meeting {
 
 int64_t size_of(Element element) { return element == Element::bfloat16 ? 2 : 4; }
 
+// The most that low-rank terms of one matrix need for a row of the step.
+struct TermSizes {
+  int64_t ranks = 0;  // of all of them together
+  int64_t rows = 0;   // of one
+};
+
+TermSizes sizes_of_terms(const std::vector<DecodeLayer>& layers) {
+  TermSizes most;
+  for (const DecodeLayer& layer : layers) {
+    for (const DecodeMatrix* matrix : {&layer.qkv, &layer.out, &layer.gate_and_up, &layer.down}) {
+      int64_t ranks = 0;
+      for (const DecodeTerm& term : matrix->terms) ranks += term.rank, most.rows = std::max(most.rows, term.rows);
+      most.ranks = std::max(most.ranks, ranks);
+    }
+  }
+  return most;
+}
+
 // What all threads see of a layer: what the next phase reads, [R, …] each.
 struct Shared {
-  Shared(const DecodeShape& s, int64_t size)
+  Shared(const DecodeShape& s, int64_t size, const TermSizes& terms)
       : packed(s.rows * (s.heads + 2 * s.key_value_heads) * s.head_width * size),
         attended(s.rows * s.heads * s.head_width * size),
         added(s.rows * s.width * size),
         inner(2 * s.rows * s.mlp_width * size),
-        gated(s.rows * s.mlp_width * size) {}
-  std::vector<std::byte> packed, attended, added, inner, gated;
+        gated(s.rows * s.mlp_width * size),
+        low(s.rows * terms.ranks * size) {}
+  std::vector<std::byte> packed, attended, added, inner, gated, low;
 };
 
 // A thread's work. Each has the residual stream and its norm to itself: making them again costs less than meeting once more.
 class Worker {
  public:
-  Worker(Element element, const DecodeShape& shape, Shared& shared, Meeting& meeting, const float* x)
+  Worker(Element element, const DecodeShape& shape, const TermSizes& terms, Shared& shared, Meeting& meeting, const float* x)
       : element_(element), s_(shape), shared_(shared), meeting_(meeting), x_(x, x + shape.rows * shape.width),
-        normal_(size_t(shape.rows * shape.width * size_of(element))), rstd_(size_t(shape.rows)) {}
+        normal_(size_t(shape.rows * shape.width * size_of(element))), rstd_(size_t(shape.rows)),
+        term_(size_t(shape.rows * terms.rows * size_of(element))) {}
 
   void be(DecodeThread thread) { thread_ = thread; }
 
   void run(const DecodeLayer& layer, int64_t number, const float* cosine, const float* sine, const DecodeAttention& attention) {
     normalise(layer.norm1, number == 0 ? nullptr : shared_.added.data());
+    lower(layer.qkv, normal_.data());
     project_heads(layer.qkv, cosine, sine);
     meet();
     if (attention.store) {
@@ -74,11 +95,14 @@ class Worker {
     }
     attention.attend(number, shared_.packed.data(), shared_.attended.data(), thread_);
     meet();
+    lower(layer.out, shared_.attended.data());
     multiply(layer.out, shared_.attended.data(), shared_.added.data(), share(s_.width));
     meet();
     normalise(layer.norm2, shared_.added.data());
+    lower(layer.gate_and_up, normal_.data());
     feed(layer.gate_and_up);
     meet();
+    lower(layer.down, shared_.gated.data());
     multiply(layer.down, shared_.gated.data(), shared_.added.data(), share(s_.width));
     meet();
   }
@@ -111,8 +135,43 @@ class Worker {
                    nullptr, rstd_.data());
   }
 
-  // Of y [R, W.rows] = in W^T the columns of a range.
-  void multiply(const DecodeMatrix& w, const std::byte* in, std::byte* y, Range range) const {
+  // scale A in of the matrix' terms, which all threads then need: [R, rank] of one after the other.
+  void lower(const DecodeMatrix& w, const std::byte* in) {
+    if (w.terms.empty()) return;
+    std::byte* low = shared_.low.data();
+    for (const DecodeTerm& term : w.terms) {
+      const Range own = share(term.rank);
+      skinny_product_part(element_, {s_.rows, w.columns, term.rank}, in, term.a, low, own.first, own.end);
+      for (int64_t r = 0; r < s_.rows; ++r) {
+        multiply_by(element_, own.end - own.first, term.scale, low + (r * term.rank + own.first) * size_of(element_));
+      }
+      low += s_.rows * term.rank * size_of(element_);
+    }
+    meet();
+  }
+
+  // Of y [R, W.rows] = in W^T, and what the terms add to it, the columns of a range.
+  void multiply(const DecodeMatrix& w, const std::byte* in, std::byte* y, Range range) {
+    multiply_base(w, in, y, range);
+    const std::byte* low = shared_.low.data();
+    for (const DecodeTerm& term : w.terms) {
+      add_rows_of(term, low, y + term.first_row * size_of(element_), w.rows, range);
+      low += s_.rows * term.rank * size_of(element_);
+    }
+  }
+
+  // y of the term's first row, `stride` elements further for the next row of the step.
+  void add_rows_of(const DecodeTerm& term, const std::byte* low, std::byte* y, int64_t stride, Range range) {
+    const int64_t first = std::max(range.first - term.first_row, int64_t{0});
+    const int64_t end = std::min(range.end - term.first_row, term.rows), size = size_of(element_);
+    if (first >= end) return;
+    skinny_product_part(element_, {s_.rows, term.rank, term.rows}, low, term.b, term_.data(), first, end);
+    for (int64_t r = 0; r < s_.rows; ++r) {
+      add_term(element_, end - first, term_.data() + (r * term.rows + first) * size, y + (r * stride + first) * size);
+    }
+  }
+
+  void multiply_base(const DecodeMatrix& w, const std::byte* in, std::byte* y, Range range) const {
     if (w.dense) {
       return skinny_product_part(element_, {s_.rows, w.columns, w.rows}, in, w.dense, y, range.first, range.end);
     }
@@ -156,6 +215,7 @@ class Worker {
   std::vector<float> x_;
   std::vector<std::byte> normal_;
   std::vector<float> rstd_;
+  std::vector<std::byte> term_;
 };
 
 }  // namespace
@@ -168,9 +228,10 @@ void decode_step(Launch launch, Element element, const DecodeShape& shape, const
     return decode_step_cuda(launch, element, shape, layers, cosine, sine, attention, x, scratch);
   }
   // All memory is taken before the region, which no exception may leave.
-  Shared shared(shape, size_of(element));
+  const TermSizes terms = sizes_of_terms(layers);
+  Shared shared(shape, size_of(element), terms);
   Meeting meeting;
-  std::vector<Worker> workers(static_cast<size_t>(omp_get_max_threads()), Worker(element, shape, shared, meeting, x));
+  std::vector<Worker> workers(static_cast<size_t>(omp_get_max_threads()), Worker(element, shape, terms, shared, meeting, x));
 #pragma omp parallel
   {
     const DecodeThread thread{omp_get_thread_num(), omp_get_num_threads()};

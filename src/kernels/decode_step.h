@@ -14,14 +14,23 @@
 
 namespace braid::kernels {
 
-// Up to so many it is faster than layers that go one by one, where W is dense and in NF4 (docs/results.md).
-constexpr int64_t most_decode_rows = 8, most_decode_rows_nf4 = 16;
+// Up to so many it is faster than layers that go one by one, where W is dense, in NF4, and dense in what tiles suit
+// (skinny_product.h; docs/results.md).
+constexpr int64_t most_decode_rows = 8, most_decode_rows_nf4 = 16, most_decode_rows_tiled = 32;
 
-// [rows, columns] of the step's element, or matrices in NF4 one below the other, of whole blocks a row.
+// A low-rank term of some rows of a product, B (scale A x), as LoRA has it: A [rank, columns], B [rows, rank].
+struct DecodeTerm {
+  int64_t first_row, rows, rank;
+  const void *a, *b;
+  float scale;
+};
+
+// [rows, columns] of the step's element, or matrices in NF4 one below the other, of whole blocks a row; and terms that are added.
 struct DecodeMatrix {
   int64_t rows = 0, columns = 0;
   const void* dense = nullptr;
   std::vector<Nf4Matrix> quantised;
+  std::vector<DecodeTerm> terms;
 };
 
 struct DecodeLayer {

@@ -11,6 +11,7 @@ namespace braid::kernels {
 namespace {
 
 const PagedKernels& cpu() {
+  if (has_tiles()) return level_amx::paged;
   switch (chosen_cpu_level()) {
     case CpuLevel::avx512: return level_avx512::paged;
     case CpuLevel::avx2: return level_avx2::paged;

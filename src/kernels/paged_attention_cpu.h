@@ -16,5 +16,6 @@ struct PagedKernels {
 namespace level_base { extern const PagedKernels paged; }
 namespace level_avx2 { extern const PagedKernels paged; }
 namespace level_avx512 { extern const PagedKernels paged; }
+namespace level_amx { extern const PagedKernels paged; }  // AVX-512 with AVX512-BF16 and tiles
 
 }  // namespace braid::kernels

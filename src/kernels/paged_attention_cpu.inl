@@ -84,7 +84,23 @@ Operand<float> operand(const Bf16* in, int64_t rows, int64_t width, float* panel
 
 struct Run {
   int64_t first, count;  // rows of one text
+  bool tiled;            // see attend_tiled
 };
+
+// Whether and how a text's rows are taken in tiles: not at all, but for bfloat16 in the file that includes them.
+template <class T>
+struct Tiling {
+  struct Scratch {
+    Scratch(const Layout<T>&, bool) {}
+  };
+  static bool takes(const Layout<T>&, int64_t) { return false; }
+  static int64_t most_rows(const Layout<T>&) { return 1; }
+  static void attend(const Layout<T>&, const PagedInputs&, const T*, const T*, const Run&, int64_t, Scratch&, T*) {}
+};
+#ifdef BRAID_TILES
+#include "kernels/cpu_tiles.inl"
+#include "kernels/paged_attention_tiles.inl"
+#endif
 
 template <class T>
 void score_blocks(const Layout<T>& s, const PagedInputs& in, const T* keys, int64_t table, int64_t kv_head,
@@ -132,17 +148,50 @@ void attend_run(const Layout<T>& s, const PagedInputs& in, const T* keys, const 
   }
 }
 
-// Rows of one text that are taken together; how many such runs there are.
+// Rows of a text from `first` on that follow one another.
+int64_t rows_of_text(const PagedInputs& in, int64_t rows, int64_t first) {
+  int64_t end = first + 1;
+  while (end < rows && in.rows[end].table == in.rows[first].table) ++end;
+  return end - first;
+}
+
+// Rows of one text that are taken together: how many such runs there are, and whether any is in tiles.
+struct RunCount {
+  int64_t runs = 0;
+  bool tiled = false;
+};
+
 template <class T>
-int64_t find_runs(const Layout<T>& s, const PagedInputs& in, Run* runs) {
-  int64_t count = 0;
-  for (int64_t r = 0; r < s.rows; ++r) {
-    Run* const last = count > 0 ? &runs[count - 1] : nullptr;
-    const bool goes_on = last && in.rows[last->first].table == in.rows[r].table && last->count < s.most_rows();
-    if (goes_on) ++last->count;
-    else runs[count++] = {r, 1};
+RunCount find_runs(const Layout<T>& s, const PagedInputs& in, Run* runs) {
+  RunCount found;
+  for (int64_t first = 0; first < s.rows;) {
+    const int64_t end = first + rows_of_text(in, s.rows, first);
+    const bool tiled = Tiling<T>::takes(s, end - first);
+    const int64_t most = tiled ? Tiling<T>::most_rows(s) : s.most_rows();
+    for (; first < end; first += most) runs[found.runs++] = {first, end - first < most ? end - first : most, tiled};
+    first = end;
+    found.tiled |= tiled;
   }
-  return count;
+  return found;
+}
+
+// What a thread has for runs of either kind, where there are any.
+template <class T>
+struct Memory {
+  Scratch<T> plain;
+  typename Tiling<T>::Scratch tiles;
+
+  Memory(const Layout<T>& s, bool tiled) : plain(s), tiles(s, tiled) {}
+};
+
+template <class T>
+void attend_item(const Layout<T>& s, const PagedInputs& in, const void* keys, const void* values, const Run* runs,
+                 int64_t item, Memory<T>& m, void* out) {
+  const Run& run = runs[item / s.key_value_heads];
+  const int64_t kv_head = item % s.key_value_heads;
+  const T *const k = static_cast<const T*>(keys), *const v = static_cast<const T*>(values);
+  if (run.tiled) Tiling<T>::attend(s, in, k, v, run, kv_head, m.tiles, static_cast<T*>(out));
+  else attend_run(s, in, k, v, run, kv_head, m.plain, static_cast<T*>(out));
 }
 
 template <class T>
@@ -150,27 +199,24 @@ void part_typed(const PagedShape& shape, const PagedInputs& in, const void* keys
                 int64_t thread, int64_t threads) {
   const Layout<T> s(shape);
   const ZeroedArray<Run> runs(s.rows);
-  const int64_t items = find_runs(s, in, &runs[0]) * s.key_value_heads;
+  const RunCount found = find_runs(s, in, &runs[0]);
+  const int64_t items = found.runs * s.key_value_heads;
   if (thread >= items) return;
-  Scratch<T> m(s);
-  for (int64_t item = thread; item < items; item += threads) {
-    attend_run(s, in, static_cast<const T*>(keys), static_cast<const T*>(values), runs[item / s.key_value_heads],
-               item % s.key_value_heads, m, static_cast<T*>(out));
-  }
+  Memory<T> m(s, found.tiled);
+  for (int64_t item = thread; item < items; item += threads) attend_item(s, in, keys, values, &runs[0], item, m, out);
 }
 
 template <class T>
 void attention_typed(const PagedShape& shape, const PagedInputs& in, const void* keys, const void* values, void* out) {
   const Layout<T> s(shape);
   const ZeroedArray<Run> runs(s.rows);
-  const int64_t count = find_runs(s, in, &runs[0]);
+  const RunCount found = find_runs(s, in, &runs[0]);
 #pragma omp parallel
   {
-    Scratch<T> m(s);
+    Memory<T> m(s, found.tiled);
 #pragma omp for schedule(dynamic)
-    for (int64_t item = 0; item < count * s.key_value_heads; ++item) {
-      attend_run(s, in, static_cast<const T*>(keys), static_cast<const T*>(values), runs[item / s.key_value_heads],
-                 item % s.key_value_heads, m, static_cast<T*>(out));
+    for (int64_t item = 0; item < found.runs * s.key_value_heads; ++item) {
+      attend_item(s, in, keys, values, &runs[0], item, m, out);
     }
   }
 }

@@ -18,7 +18,17 @@ const SkinnyKernels& cpu() {
   }
 }
 
+// A handful is faster without: then W is all that costs.
+bool takes_tiles(Element element, const SkinnyShape& shape) {
+  return shape.tokens > most_skinny_tokens && shape.tokens <= most_tiled_tokens && suits_tiles(element, shape.inputs);
+}
+
 }  // namespace
+
+bool suits_tiles(Element element, int64_t inputs) {
+  constexpr int64_t inputs_of_a_tile = 32;
+  return element == Element::bfloat16 && inputs % inputs_of_a_tile == 0 && has_tiles();
+}
 
 void skinny_product(Launch launch, Element element, const SkinnyShape& shape, const void* x, const void* weight,
                     const void* bias, void* y) {
@@ -27,6 +37,7 @@ void skinny_product(Launch launch, Element element, const SkinnyShape& shape, co
   if (launch.place == Place::cuda) {
     return row_product_cuda(launch, {{shape.outputs, shape.inputs, weight, {}}, shape.tokens, element, x}, bias, y);
   }
+  if (takes_tiles(element, shape)) return level_amx::skinny_product_tiles(shape, x, weight, bias, y);
   if (element == Element::bfloat16 && has_bf16_pairs()) {
     return level_avx512bf16::skinny_product_bf16(shape, x, weight, bias, y);
   }
@@ -35,6 +46,9 @@ void skinny_product(Launch launch, Element element, const SkinnyShape& shape, co
 
 void skinny_product_part(Element element, const SkinnyShape& shape, const void* x, const void* weight, void* y,
                          int64_t first, int64_t end) {
+  if (takes_tiles(element, shape)) {
+    return level_amx::skinny_product_part_tiles(shape, x, weight, nullptr, y, first, end);
+  }
   if (element == Element::bfloat16 && has_bf16_pairs()) {
     return level_avx512bf16::skinny_product_part_bf16(shape, x, weight, y, first, end);
   }

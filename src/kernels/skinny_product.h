@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // y = x W^T + b for a handful of tokens, as decoding has them: W is read once, on CPUs in one stream for each thread, and
 // nothing is packed or copied first, so that the memory's bandwidth is the limit. A token's sum is the same to the bit
-// whatever other tokens are beside it.
+// whatever other tokens are beside it; on CPUs up to 8 of them, and from 9 on.
 #pragma once
 
 #include <cstdint>
@@ -12,6 +12,10 @@ namespace braid::kernels {
 
 // Up to so many tokens it is the faster one (docs/results.md).
 constexpr int64_t most_skinny_tokens = 8;
+// Up to so many where tiles suit: bfloat16, whole tiles of inputs, and a processor that has them (has_tiles). Their bits are
+// others than those of a handful, and the same for any number from 9 on.
+constexpr int64_t most_tiled_tokens = 32;
+bool suits_tiles(Element element, int64_t inputs);
 
 struct SkinnyShape {
   int64_t tokens, inputs, outputs;

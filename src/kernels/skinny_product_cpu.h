@@ -21,4 +21,11 @@ void skinny_product_bf16(const SkinnyShape&, const void* x, const void* weight, 
 void skinny_product_part_bf16(const SkinnyShape&, const void* x, const void* weight, void* y, int64_t first, int64_t end);
 }
 
+// bfloat16 in tiles, of up to most_tiled_tokens and whole tiles of inputs.
+namespace level_amx {
+void skinny_product_tiles(const SkinnyShape&, const void* x, const void* weight, const void* bias, void* y);
+void skinny_product_part_tiles(const SkinnyShape&, const void* x, const void* weight, const void* bias, void* y, int64_t first,
+                               int64_t end);
+}
+
 }  // namespace braid::kernels

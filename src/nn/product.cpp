@@ -49,9 +49,9 @@ bool suits(const OneDnn& onednn, const at::Tensor& a, const at::Tensor& b, const
 // Few rows of a, as decoding has them, and b where it lies.
 bool is_skinny(const at::Tensor& a, const at::Tensor& b) {
   const bool type = a.scalar_type() == at::kFloat || a.scalar_type() == at::kBFloat16;
-  const bool few = a.size(0) <= kernels::most_skinny_tokens;
-  const bool has_kernels = a.is_cpu() || a.is_cuda();
-  return type && few && has_kernels && a.scalar_type() == b.scalar_type() && b.is_contiguous();
+  if (!type || !(a.is_cpu() || a.is_cuda()) || a.scalar_type() != b.scalar_type() || !b.is_contiguous()) return false;
+  const bool tiles = a.is_cpu() && kernels::suits_tiles(element_of(a), a.size(1));
+  return a.size(0) <= (tiles ? kernels::most_tiled_tokens : kernels::most_skinny_tokens);
 }
 
 at::Tensor skinny_product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& bias) {

@@ -2,6 +2,9 @@
 #include "experiments/hardware.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <algorithm>
 
 namespace braid {
 namespace {
@@ -25,6 +28,11 @@ TEST(Hardware, NamesTheProcessorWhereThereIsNoGpu) {
   EXPECT_EQ(hardware_of({place("a", "cpu", "", 1)}), processor_name() + ", 1 core");
   EXPECT_EQ(hardware_of({place("a", "cpu", "", 4), place("b", "cpu", "", 4)}), "2 hosts of " + processor_name() + ", 4 cores");
   EXPECT_FALSE(processor_name().empty());
+}
+
+TEST(Hardware, WeightsBeyondCachesAreMoreThanTheLastOneHolds) {
+  const long last = sysconf(_SC_LEVEL3_CACHE_SIZE);  // 0 where glibc does not know
+  EXPECT_GE(bytes_beyond_caches(), std::max(int64_t{256} << 20, int64_t{last}));
 }
 
 }  // namespace

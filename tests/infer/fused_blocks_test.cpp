@@ -9,6 +9,7 @@
 
 #include "../nn/support.h"
 #include "infer/decode.h"
+#include "kernels/cpu_level.h"
 #include "nn/lora_model.h"
 #include "nn/quantised_weight.h"
 
@@ -72,8 +73,8 @@ class FusedBlocks : public testing::TestWithParam<bool> {
 
 TEST_P(FusedBlocks, TokenByTokenGiveTheLogitsOfTheWholeTextOnAnyNumberOfThreads) {
   ASSERT_TRUE(takes_fused_blocks(wide, 3) && takes_fused_blocks(narrow, 3));
-  EXPECT_EQ(takes_fused_blocks(narrow, 16), GetParam());
-  EXPECT_FALSE(takes_fused_blocks(narrow, 17));
+  EXPECT_EQ(takes_fused_blocks(wide, 16), GetParam());
+  EXPECT_FALSE(takes_fused_blocks(wide, 17));
   const at::NoGradGuard no_gradient;
   const at::Tensor expected = wide.logits(ids), got = one_by_one(wide, ids);
   EXPECT_LT((got - expected).abs().max().item<double>(), 1e-4 * expected.abs().max().item<double>());
@@ -107,6 +108,18 @@ TEST_P(FusedBlocks, AsManyTextsAsAreTakenAtMostAgreeWithOneAlone) {
   }
 }
 
+// Bits beside 8 others are those beside 19, and near those of the text alone.
+TEST_P(FusedBlocks, InTilesATextIsTheSameBesideAnyNumberOfOthers) {
+  if (GetParam() || !kernels::has_tiles()) GTEST_SKIP() << "NF4 takes no tiles, or this processor has none";
+  ASSERT_TRUE(takes_fused_blocks(narrow, 32) && !takes_fused_blocks(narrow, 33));
+  const at::Tensor texts = ids.repeat({7, 1}).slice(0, 0, 20), alone = one_by_one(narrow, ids.slice(0, 1, 2), {0});
+  const at::Tensor few = one_by_one(narrow, texts.slice(0, 0, 9), std::vector<int64_t>(9));
+  const at::Tensor many = one_by_one(narrow, texts, std::vector<int64_t>(20));
+  EXPECT_TRUE(at::equal(few, many.slice(0, 0, 9)));
+  EXPECT_TRUE(at::equal(many.slice(0, 16, 17), many.slice(0, 1, 2)));
+  EXPECT_GT(at::cosine_similarity(many.slice(0, 1, 2), alone, 2).min().item<double>(), 0.998);
+}
+
 INSTANTIATE_TEST_SUITE_P(Weights, FusedBlocks, testing::Bool(),
                          [](const auto& info) { return info.param ? "Nf4" : "Dense"; });
 
@@ -116,9 +129,14 @@ TEST(TakesFusedBlocks, WhereNothingButAPlainLlamaIsComputed) {
   EXPECT_FALSE(takes_fused_blocks(model, 9));
   LoraConfig config;
   config.rank = 2;
-  LoraModel lora(model, config, 5, Weights::frozen);
+  {
+    const LoraModel lora(model, config, 5, Weights::frozen);
+    EXPECT_TRUE(takes_fused_blocks(model, 1));
+  }
+  config.dora = true;
+  LoraModel dora(model, config, 5, Weights::frozen);
   EXPECT_FALSE(takes_fused_blocks(model, 1));
-  lora.set_enabled(false);
+  dora.set_enabled(false);
   EXPECT_TRUE(takes_fused_blocks(model, 1));
   EXPECT_FALSE(takes_fused_blocks(*std::make_unique<Transformer>(config_of("poc"), Precision::fp32, at::kCPU), 1));
   EXPECT_FALSE(takes_fused_blocks(*std::make_unique<Transformer>(config_of("llama", "mhc"), Precision::fp32, at::kCPU), 1));

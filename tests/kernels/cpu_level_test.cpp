@@ -14,7 +14,7 @@ TEST(CpuLevel, IsTheBestOfThisProcessorUnlessNarrowed) {
 }
 
 TEST(CpuLevel, ANamedOneHasNoPairsOfBFloat16) {
-  test::at_every_level([] { EXPECT_FALSE(has_bf16_pairs() || has_word_pairs()); });
+  test::at_every_level([] { EXPECT_FALSE(has_bf16_pairs() || has_word_pairs() || has_tiles()); });
 }
 
 TEST(CpuLevel, RefusesAnUnknownName) {

@@ -8,6 +8,7 @@
 #include <limits>
 #include <numeric>
 
+#include "kernels/cpu_level.h"
 #include "support.h"
 
 namespace braid::kernels {
@@ -153,11 +154,19 @@ const std::vector<Sizes> all_sizes = {
     {8, 2, 16, 16, {255, 256, 700, 1000}, {1, 1, 3, 1}},
 };
 
+// Pieces of prompts, which tiles suit, beside new tokens and a piece that is too short: key heads of one query head and of
+// many, widths and blocks of one tile and of more, rows that are no whole number of tiles.
+const std::vector<Sizes> prompt_sizes = {
+    {2, 2, 32, 16, {0, 5, 63}, {16, 1, 33}},
+    {8, 1, 64, 32, {0, 100}, {77, 40}},
+    {6, 2, 96, 16, {501, 7, 0}, {300, 15, 40}},
+};
+
 // Sums of up to a thousand weighted values of size `deviation`, and the rounding of scores and of what is stored.
 template <class E>
-void expect_formula(Place place) {
+void expect_formula(Place place, const std::vector<Sizes>& several = all_sizes) {
   Random random;
-  for (const Sizes& sizes : all_sizes) {
+  for (const Sizes& sizes : several) {
     for (const double deviation : {1.0, 3.0}) {
       SCOPED_TRACE(str("d ", sizes.width, " blocks of ", sizes.block_tokens, " deviation ", deviation));
       const Problem p = random_problem<E>(sizes, deviation, random);
@@ -178,6 +187,11 @@ TEST(PagedAttention, FollowsTheFormulaInBFloat16AtEveryInstructionSet) {
 }
 TEST(PagedAttention, FollowsTheFormulaInFloat64AtEveryInstructionSet) {
   at_every_level([] { expect_formula<Float64>(Place::cpu); });
+}
+TEST(PagedAttention, FollowsTheFormulaOverPiecesOfPromptsInTiles) {
+  if (!has_tiles()) GTEST_SKIP() << "this processor has no AMX";
+  expect_formula<BFloat16>(Place::cpu, prompt_sizes);
+  expect_formula<BFloat16>(Place::cpu);
 }
 TEST(PagedAttentionGpu, FollowsTheFormulaInFloat32) {
   REQUIRE_DEVICE();
@@ -232,24 +246,46 @@ Problem alone(const Problem& whole, int64_t text) {
   return p;
 }
 
-void expect_same_bits_alone(Place place) {
+template <class E>
+void expect_same_bits_alone(Place place, const Sizes& sizes = {4, 2, 32, 16, {300, 40, 0, 700}, {1, 1, 21, 1}}) {
   Random random;
-  const Problem p = random_problem<Float32>({4, 2, 32, 16, {300, 40, 0, 700}, {1, 1, 21, 1}}, 1.0, random);
-  const Numbers together = kernel<Float32>(place, p).out;
+  const Problem p = random_problem<E>(sizes, 1.0, random);
+  const Numbers together = kernel<E>(place, p).out;
   size_t begin = 0;
   for (int64_t text = 0; text < 4; ++text) {
-    const Numbers own = kernel<Float32>(place, alone(p, text)).out;
+    const Numbers own = kernel<E>(place, alone(p, text)).out;
     ASSERT_TRUE(std::equal(own.begin(), own.end(), together.begin() + int64_t(begin))) << text;
     begin += own.size();
   }
   EXPECT_EQ(begin, together.size());
 }
 TEST(PagedAttention, ATextGetsTheSameBitsBesideOthers) {
-  at_every_level([] { expect_same_bits_alone(Place::cpu); });
+  at_every_level([] { expect_same_bits_alone<Float32>(Place::cpu); });
+}
+
+// Pieces of two prompts and new tokens of two texts in bfloat16.
+TEST(PagedAttention, ATextGetsTheSameBitsBesideOthersInTiles) {
+  if (!has_tiles()) GTEST_SKIP() << "this processor has no AMX";
+  expect_same_bits_alone<BFloat16>(Place::cpu, {4, 2, 32, 16, {300, 40, 0, 700}, {1, 70, 33, 1}});
+}
+
+// A row of a prompt's piece has the bits that it has where the piece is cut elsewhere.
+TEST(PagedAttention, APieceOfAPromptHasTheSameBitsAsAWholeOneInTiles) {
+  if (!has_tiles()) GTEST_SKIP() << "this processor has no AMX";
+  Random random;
+  const Problem whole = random_problem<BFloat16>({4, 2, 64, 16, {0}, {120}}, 1.0, random);
+  Problem last = whole;  // its first 53 tokens are in the pool
+  constexpr int64_t before = 53;
+  last.shape.rows -= before;
+  last.rows.erase(last.rows.begin(), last.rows.begin() + before);
+  last.packed.erase(last.packed.begin(), last.packed.begin() + int64_t(packed_at(whole.shape, before, 0, 0)));
+  place_text(last, 0, before);
+  const Numbers all = kernel<BFloat16>(Place::cpu, whole).out, own = kernel<BFloat16>(Place::cpu, last).out;
+  EXPECT_TRUE(std::equal(own.rbegin(), own.rend(), all.rbegin()));
 }
 TEST(PagedAttentionGpu, ATextGetsTheSameBitsBesideOthers) {
   REQUIRE_DEVICE();
-  expect_same_bits_alone(Place::cuda);
+  expect_same_bits_alone<Float32>(Place::cuda);
 }
 
 TEST(PagedAttention, IsTheSameBitsForEveryNumberOfThreads) {

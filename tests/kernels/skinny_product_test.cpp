@@ -63,7 +63,10 @@ void expect_all_shapes() {
 
 TEST(SkinnyProduct, IsTheSumInFloat32AtEveryInstructionSet) { at_every_level(expect_all_shapes<Float32>); }
 TEST(SkinnyProduct, IsTheSumInBFloat16AtEveryInstructionSet) { at_every_level(expect_all_shapes<BFloat16>); }
-TEST(SkinnyProduct, IsTheSumInBFloat16AsThisProcessorDoesIt) { expect_all_shapes<BFloat16>(); }
+TEST(SkinnyProduct, IsTheSumInBFloat16AsThisProcessorDoesIt) {
+  expect_all_shapes<BFloat16>();
+  for (const int64_t tokens : {9, 16, 27}) expect_sums<BFloat16>({tokens, 160, 70}, tokens == 16);
+}
 
 // The same bits for a token whatever is beside it.
 template <class E>
@@ -80,6 +83,17 @@ void expect_each_alone() {
 TEST(SkinnyProduct, GivesATokenTheSameBitsWhateverIsBesideIt) {
   at_every_level([] { expect_each_alone<Float32>(), expect_each_alone<BFloat16>(); });
   expect_each_alone<BFloat16>();
+}
+
+// From 9 tokens on in tiles; 70 outputs are two squares of them and a rest.
+TEST(SkinnyProduct, InTilesATokenHasTheSameBitsWhateverIsBesideIt) {
+  if (!suits_tiles(Element::bfloat16, 96)) GTEST_SKIP() << "this processor has no AMX";
+  Case<BFloat16> given({32, 96, 70});
+  const auto all = given.product();
+  for (const int64_t tokens : {9, 16, 17, 31}) {
+    given.shape.tokens = tokens;
+    EXPECT_EQ(given.product(), std::vector(all.begin(), all.begin() + tokens * 70)) << tokens << " tokens";
+  }
 }
 
 // Any outputs of it by one thread.
@@ -100,9 +114,11 @@ TEST(SkinnyProduct, PartsHaveTheBitsOfTheWhole) {
 }
 
 TEST(SkinnyProduct, IsTheSameOnAnyNumberOfThreads) {
-  const Case<BFloat16> given({3, 200, 37});
-  const auto one = given.product();
-  with_threads(3, [&] { EXPECT_EQ(given.product(), one); });
+  for (const SkinnyShape& shape : {SkinnyShape{3, 200, 37}, SkinnyShape{12, 64, 150}, SkinnyShape{20, 64, 40}}) {
+    const Case<BFloat16> given(shape);
+    const auto one = given.product();
+    with_threads(3, [&] { EXPECT_EQ(given.product(), one); });
+  }
 }
 
 TEST(SkinnyProduct, RefusesFloat64) {

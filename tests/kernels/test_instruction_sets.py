@@ -15,12 +15,13 @@ def build_folder():
 def shared_symbols(archive):
     """(object, symbol) of every weak definition in an object of a narrower instruction set, and how many such objects."""
     out = subprocess.run(["nm", "--defined-only", "-C", archive], check=True, capture_output=True, text=True).stdout
-    found, objects, current = [], 0, ""
+    found, objects, current, narrower = [], 0, "", False
     for line in out.splitlines():
         if line.endswith(".o:"):
             current = line[:-1]
-            objects += "_avx" in current
-        elif "_avx" in current and len(line.split(None, 2)) == 3:
+            narrower = "_avx" in current or "_amx" in current
+            objects += narrower
+        elif narrower and len(line.split(None, 2)) == 3:
             kind, name = line.split(None, 2)[1:]
             if kind in "WVu" and not name.startswith("DW.ref."):  # DW.ref: a pointer of exception handling, no code
                 found.append((current, name))

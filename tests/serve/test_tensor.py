@@ -8,7 +8,7 @@ import signal
 import pytest
 from serve_run import BRAID, Server, fetch, make_model, serving
 
-from cli_run import braid, one_line  # isort: skip (serve_run finds it)
+from cli_run import braid, one_line, sets  # isort: skip (serve_run finds it)
 
 RANKS = 3  # the vocabulary does not divide by it
 MPIRUN = ["mpirun", "-q", "--oversubscribe", "--bind-to", "none", "-n", RANKS]
@@ -55,6 +55,47 @@ def test_ranks_together_answer_as_one(model):
         ranks.process.kill()
 
 
+def adapter_of(model, folder):
+    """peft's, on projections that are cut by their outputs and by their inputs."""
+    pytest.importorskip("peft", reason="peft is not installed: launch/setup --test-packages")
+    from hf_models import load
+    from test_lora import ALL, make_adapter
+
+    make_adapter(load(model), folder, r=4, lora_alpha=8, target_modules=ALL)
+    return folder
+
+
+def run_of(model, folder, *changes):
+    """A run of two steps, on the model or from nothing."""
+    vocabulary = json.loads((model / "config.json").read_text())["vocab_size"]
+    shape = ["model.layers=2", "model.width=36", "model.heads=9", "model.kv_heads=3", "model.mlp_width=90", f"model.vocabulary={vocabulary}"]
+    words = ["model.dialect=llama", "model.context=64", "data.kind=copy", "train.batch=2", "train.steps=2", *(changes or shape)]
+    (folder / "c.toml").write_text("")
+    done = braid("train", folder / "c.toml", "--out", folder / "run", "--device", "cpu", *sets(words))
+    assert done.returncode == 0, done.stderr
+    return folder / "run"
+
+
+@pytest.mark.parametrize("kind", ["an adapter", "a run", "a run's adapters"])
+def test_ranks_answer_by_what_was_trained(model, tmp_path, kind):
+    if kind == "an adapter":
+        words = [model, "--adapter", adapter_of(model, tmp_path / "adapter")]
+    elif kind == "a run":
+        words = ["--run", run_of(model, tmp_path), "--tokenizer", model / "tokenizer.json"]
+    else:
+        words = ["--run", run_of(model, tmp_path, f"model.path={model}", "lora.rank=4", "optim.learning_rate=0.05")]
+    asked = {"temperature": 0, "logprobs": 2}
+    with serving(*words) as alone:
+        expected = complete(alone.url(), asked)[0]
+    ranks = Server(*MPIRUN, BRAID, "serve", *words, "--tensor", RANKS, "--port", 0, "--device", "cpu")
+    try:
+        found = complete(ranks.url(), asked)[0]
+    finally:
+        ranks.end(signal.SIGUSR1)
+    assert found["text"] == expected["text"]
+    assert found["logprobs"]["token_logprobs"] == pytest.approx(expected["logprobs"]["token_logprobs"], abs=1e-4)
+
+
 def test_what_cannot_be_cut_is_one_line(model):
     serve = ["serve", model, "--port", 0, "--device", "cpu", "--tensor"]
     for ranks, words, problem in [
@@ -63,7 +104,7 @@ def test_what_cannot_be_cut_is_one_line(model):
         (2, [2], "9 heads cannot be shared evenly by 2 ranks"),
         (0, [3, "--replicas", 2], "--tensor and several replicas"),
         (0, [3, "--speculate", "draft", "--draft", model], "--tensor and --draft"),
-        (2, [2, "--memory", model], "expected a model's folder, without"),
+        (2, [2, "--memory", model], "a hash memory cannot be cut over ranks"),
     ]:
         done = braid(*serve, *words, ranks=ranks)
         done.stdout = ""  # that it listens, and loads
