@@ -22,11 +22,12 @@ Examples:
   braid plan my.toml --cluster mine.toml --all --json | jq '.layouts[0]'
 
 A line is a layout: ranks that share the batch (data), that have stages of a model one behind the
-other (pipeline), that share each sample's tokens (context) and each block (tensor), what of those
-that hold the same is spread (shard), samples that pass together (micro), whether blocks are
-computed again. Weights, gradients and moments are counted, activations estimated; bytes sent are
-those of one rank and step, exactly; seconds are a model of the cluster file's numbers. Layouts
-that do not fit are left out, or marked with --all.
+other (pipeline), that share each sample's tokens (context) and each block (tensor), whether the
+latter share tokens between products (sequence), what of those that hold the same is spread
+(shard), samples that pass together (micro), whether blocks are computed again. Weights, gradients
+and moments are counted, activations estimated; bytes sent are those of one rank and step, exactly;
+seconds are a model of the cluster file's numbers. Layouts that do not fit are left out, or marked
+with --all.
 Exit codes: 0 done; 1 nothing fits; 2 wrong use, configuration or cluster file.
 )";
 
@@ -54,6 +55,7 @@ std::vector<std::string> row_of(const LayoutPlan& plan, const ClusterConfig& clu
           std::to_string(layout.parallel.pipeline),
           std::to_string(layout.parallel.context),
           std::to_string(layout.parallel.tensor),
+          layout.parallel.sequence ? "yes" : "no",
           layout.parallel.shard + (layout.parallel.shard_ranks > 0 ? str(" over ", layout.parallel.shard_ranks) : ""),
           std::to_string(layout.micro_batch),
           layout.recompute ? "yes" : "no",
@@ -76,6 +78,7 @@ nlohmann::json json_of(const LayoutPlan& plan, const ClusterConfig& cluster) {
           {"pipeline", layout.parallel.pipeline},
           {"context", layout.parallel.context},
           {"tensor", layout.parallel.tensor},
+          {"sequence", layout.parallel.sequence},
           {"shard", layout.parallel.shard},
           {"shard_ranks", layout.parallel.shard_ranks},
           {"micro_batch", layout.micro_batch},
@@ -113,7 +116,7 @@ void print_table(const std::vector<LayoutPlan>& plans, const RunConfig& config, 
   std::cout << cluster.name << ": " << cluster.nodes << " x " << cluster.gpus_per_node << " GPUs of " << cluster.memory
             << " GiB; " << count_parameters(config.model) << " parameters, " << config.train.precision << ", batch "
             << config.train.batch << " x " << config.model.context << " tokens\n\n";
-  std::vector<std::vector<std::string>> rows = {{"data", "pipeline", "context", "tensor", "shard", "micro", "again", "weights", "gradients",
+  std::vector<std::vector<std::string>> rows = {{"data", "pipeline", "context", "tensor", "sequence", "shard", "micro", "again", "weights", "gradients",
                                                  "optimiser", "activations", "passing", "together", "sent", "step",
                                                  "waiting", "utilisation", ""}};
   for (const LayoutPlan& plan : plans) rows.push_back(row_of(plan, cluster));
@@ -122,7 +125,7 @@ void print_table(const std::vector<LayoutPlan>& plans, const RunConfig& config, 
   const ParallelConfig& spread = best.parallel;
   std::cout << "\nthe first: --set parallel.shard=" << spread.shard << " --set parallel.shard_ranks=" << spread.shard_ranks
             << " --set parallel.pipeline=" << spread.pipeline << " --set parallel.context=" << spread.context
-            << " --set parallel.tensor=" << spread.tensor
+            << " --set parallel.tensor=" << spread.tensor << " --set parallel.sequence=" << (spread.sequence ? "true" : "false")
             << " --set train.micro_batch=" << best.micro_batch << " --set train.recompute=" << (best.recompute ? "true" : "false")
             << "\n";
 }
