@@ -22,12 +22,13 @@ Examples:
   braid plan my.toml --cluster mine.toml --all --json | jq '.layouts[0]'
 
 A line is a layout: ranks that share the batch (data), that have stages of a model one behind the
-other (pipeline), that share each sample's tokens (context) and each block (tensor), what of those
-that hold the same is spread (shard), samples that pass together (micro), whether blocks, or their
-attention, are computed again, what lies in the host's memory (optim.offload: where nothing else
-fits and the cluster has host_memory). Weights, gradients and moments are counted, activations
-estimated; bytes sent are those of one rank and step, exactly; seconds are a model of the cluster
-file's numbers. Layouts that do not fit are left out, or marked with --all.
+other (pipeline), that share each sample's tokens (context) and each block (tensor), whether the
+latter share tokens between products (sequence), what of those that hold the same is spread
+(shard), samples that pass together (micro), whether blocks, or their attention, are computed
+again, what lies in the host's memory (optim.offload: where nothing else fits and the cluster has
+host_memory). Weights, gradients and moments are counted, activations estimated; bytes sent are
+those of one rank and step, exactly; seconds are a model of the cluster file's numbers. Layouts
+that do not fit are left out, or marked with --all.
 Exit codes: 0 done; 1 nothing fits; 2 wrong use, configuration or cluster file.
 )";
 
@@ -59,6 +60,7 @@ std::vector<std::string> row_of(const LayoutPlan& plan, const ClusterConfig& clu
           std::to_string(layout.parallel.pipeline),
           std::to_string(layout.parallel.context),
           std::to_string(layout.parallel.tensor),
+          layout.parallel.sequence ? "yes" : "no",
           layout.parallel.shard + (layout.parallel.shard_ranks > 0 ? str(" over ", layout.parallel.shard_ranks) : ""),
           std::to_string(layout.micro_batch),
           again_text(layout.recompute),
@@ -82,6 +84,7 @@ nlohmann::json json_of(const LayoutPlan& plan, const ClusterConfig& cluster) {
           {"pipeline", layout.parallel.pipeline},
           {"context", layout.parallel.context},
           {"tensor", layout.parallel.tensor},
+          {"sequence", layout.parallel.sequence},
           {"shard", layout.parallel.shard},
           {"shard_ranks", layout.parallel.shard_ranks},
           {"micro_batch", layout.micro_batch},
@@ -122,8 +125,8 @@ void print_table(const std::vector<LayoutPlan>& plans, const RunConfig& config, 
   std::cout << cluster.name << ": " << cluster.nodes << " x " << cluster.gpus_per_node << " GPUs of " << cluster.memory
             << " GiB; " << count_parameters(config.model) << " parameters, " << config.train.precision << ", batch "
             << config.train.batch << " x " << config.model.context << " tokens\n\n";
-  std::vector<std::vector<std::string>> rows = {{"data", "pipeline", "context", "tensor", "shard", "micro", "again", "weights", "gradients",
-                                                 "optimiser", "activations", "passing", "together", "on host", "sent", "step",
+  std::vector<std::vector<std::string>> rows = {{"data", "pipeline", "context", "tensor", "sequence", "shard", "micro", "again", "weights",
+                                                 "gradients", "optimiser", "activations", "passing", "together", "on host", "sent", "step",
                                                  "waiting", "utilisation", ""}};
   for (const LayoutPlan& plan : plans) rows.push_back(row_of(plan, cluster));
   std::cout << text_table(rows);
@@ -131,7 +134,7 @@ void print_table(const std::vector<LayoutPlan>& plans, const RunConfig& config, 
   const ParallelConfig& spread = best.parallel;
   std::cout << "\nthe first: --set parallel.shard=" << spread.shard << " --set parallel.shard_ranks=" << spread.shard_ranks
             << " --set parallel.pipeline=" << spread.pipeline << " --set parallel.context=" << spread.context
-            << " --set parallel.tensor=" << spread.tensor
+            << " --set parallel.tensor=" << spread.tensor << " --set parallel.sequence=" << (spread.sequence ? "true" : "false")
             << " --set train.micro_batch=" << best.micro_batch << " --set train.recompute="
             << (best.recompute == Recompute::none ? "false" : "true")
             << (best.recompute == Recompute::attention ? " --set train.recompute_part=attention" : "")

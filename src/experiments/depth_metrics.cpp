@@ -35,11 +35,11 @@ std::vector<double> numbers_of(const at::Tensor& tensor) {
 
 class DepthMetrics {
  public:
-  DepthMetrics(Transformer& model, const Mesh& mesh, int64_t every)
+  DepthMetrics(Transformer& model, const Mesh& mesh, Communicator& sharers, int64_t every)
       : model_(model),
         residual_(model.residual()),
         rows_(model.config(), residual_.sublayers_per_block()),
-        data_(mesh.replicas().data),
+        sharers_(sharers),
         stages_(mesh.shape().pipeline > 1 ? &mesh.pipeline().data : nullptr),
         every_(every) {
     model.observe_depth([this](int64_t depth, const at::Tensor& carried) { see(depth, carried); });
@@ -74,7 +74,7 @@ class DepthMetrics {
       at::Tensor all = at::cat({at::full({1}, double(tokens_), options), mixing.flatten(),
                                 looks_ ? sums_.flatten() : at::zeros({0}, options)});
       if (!counts) all.zero_();
-      data_.all_reduce(buffer_of(all), ReduceOp::sum).wait();
+      sharers_.all_reduce(buffer_of(all), ReduceOp::sum).wait();
       if (!model_.config().holds_embedding()) all[0].zero_();  // all stages see the same tokens
       add_stages(all);
       if (by_token) mixing_ = all.narrow(0, 1, mixing.numel()).view_as(mixing) / all[0];
@@ -165,7 +165,7 @@ class DepthMetrics {
   Transformer& model_;
   ResidualConnection& residual_;
   DepthRows rows_;
-  Communicator& data_;
+  Communicator& sharers_;
   Communicator* stages_;  // null without
   int64_t every_;
   bool watching_ = false, looks_ = false;  // a step is under way; its layers are looked at
@@ -221,8 +221,8 @@ std::vector<LayerMetric> layer_metrics_of(const DepthMetrics& m, Transformer& mo
 
 }  // namespace
 
-ExtraMetrics depth_metrics(Transformer& model, const Mesh& mesh, int64_t every) {
-  const auto metrics = std::make_shared<DepthMetrics>(model, mesh, every);
+ExtraMetrics depth_metrics(Transformer& model, const Mesh& mesh, Communicator& sharers, int64_t every) {
+  const auto metrics = std::make_shared<DepthMetrics>(model, mesh, sharers, every);
   ExtraMetrics extra;
   extra.columns = columns_of(metrics);
   extra.before_step = [metrics](int64_t step) { metrics->before_step(step); };

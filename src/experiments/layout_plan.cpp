@@ -96,7 +96,10 @@ std::vector<Layout> layouts_for(const RunConfig& config, const ClusterConfig& cl
     for (const int64_t context : context_degrees(config, cluster.gpus() / tensor)) {
       parallel.context = context;
       for (parallel.pipeline = 1; parallel.pipeline_shape().runs() <= config.model.layers; ++parallel.pipeline) {
-        add_layouts(all, config, parallel, cluster);
+        for (const bool sequence : {false, true}) {
+          parallel.sequence = sequence;
+          if (sequence == parallel.shares_tokens()) add_layouts(all, config, parallel, cluster);
+        }
       }
     }
   }
@@ -151,7 +154,9 @@ double waiting_seconds(const LayoutPlan& plan, const ModelConfig& model, const C
   const double weights = seconds(Collective::all_gather, gathered, calls_for(gathered), group, tensor);
   const int64_t again = plan.layout.recompute == Recompute::blocks ? 2 : plan.layout.recompute == Recompute::attention ? 1 : 0;
   const int64_t exchanges = passes * (model.held_layers() * (4 + again) + 4);
-  const double activations = seconds(Collective::all_reduce, sent.activations, exchanges, tensor, 1);
+  // Where tokens are shared what was one sum is a sum to shares and a gathering of them, which are as long together.
+  const int64_t summed = parallel.shares_tokens() ? sent.activations * tensor / (tensor + 1) : sent.activations;
+  const double activations = seconds(Collective::all_reduce, summed, exchanges, tensor, 1);
   const double sums = seconds(Collective::all_reduce, sent.sums, 2, replicas * tensor * stages, 1);
   const double behind_backward = std::min(gradients, backward);
   const bool gathers = sharding == Sharding::parameters;
@@ -258,7 +263,7 @@ std::vector<LayoutPlan> best_of_each(const std::vector<LayoutPlan>& plans, const
     const auto same = [&](const LayoutPlan& other) {
       const ParallelConfig &a = other.layout.parallel, &b = plan.layout.parallel;
       return other.layout.data == plan.layout.data && a.pipeline == b.pipeline && a.context == b.context && a.tensor == b.tensor &&
-             a.shard == b.shard && a.shard_ranks == b.shard_ranks;
+             a.sequence == b.sequence && a.shard == b.shard && a.shard_ranks == b.shard_ranks;
     };
     const auto known = std::find_if(best.begin(), best.end(), same);
     if (known == best.end()) {

@@ -59,6 +59,16 @@ std::string problem_of(const ModelConfig& model, int64_t ranks) {
   return "";
 }
 
+void check_sequence(const RunConfig& config) {
+  const ParallelConfig& parallel = config.parallel;
+  if (!parallel.sequence) return;
+  if (parallel.pipeline > 1) throw UsageError("parallel.sequence: expected false with parallel.pipeline, whose stages hand on whole samples");
+  const int64_t tokens = config.model.context / parallel.context;
+  if (tokens % parallel.tensor == 0) return;
+  throw UsageError(str("parallel.sequence: model.context: ", tokens, " tokens ", parallel.context > 1 ? "of a rank " : "",
+                       "cannot be shared evenly by ", parallel.tensor, " ranks"));
+}
+
 std::string tensor_problem(const RunConfig& config) {
   if (config.memory.enabled()) return "hash memory (memory.layers)";
   if (config.gist.enabled()) return "gist tokens (gist.count)";
@@ -97,6 +107,7 @@ void check_stages(const RunConfig& config) {
 void check_tensor(const RunConfig& config) {
   check_tensor_cut(config.model, config.parallel.tensor);
   check_key("parallel.tensor", config.parallel.tensor, tensor_problem(config));
+  check_sequence(config);
 }
 
 void check_context(const RunConfig& config) {

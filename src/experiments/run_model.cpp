@@ -8,6 +8,7 @@
 #include "nn/precompiled.h"
 #include "nn/recompute.h"
 #include "parallel/context_parallel.h"
+#include "parallel/shared_gradients.h"
 #include "parallel/tensor_parallel.h"
 #include "train/memory.h"
 
@@ -82,7 +83,8 @@ RunModel make_model(const RunConfig& config, TaskData& data, const RunStart& sta
   made.model = std::make_unique<Transformer>(tensor_share(stage, tensor.host.rank(), tensor.host.size()),
                                              config.train.numeric(), device,
                                              parts ? Weights::elsewhere : trains ? Weights::trained : Weights::frozen);
-  join_tensor_parts(*made.model, stage, tensor.data);
+  if (config.parallel.shares_tokens()) made.token_sharers = &tensor.data;
+  join_tensor_parts(*made.model, stage, tensor.data, made.token_sharers ? TokensBetween::share : TokensBetween::all);
   join_context_parts(*made.model, mesh.context().data);
   if (stages.stages > 1) made.pipeline = std::make_unique<Pipeline>(*made.model, stages, mesh.pipeline());
   made.model->residual().keep_streams_every(config.train.stream_interval);
@@ -120,6 +122,11 @@ std::vector<TrainedSet> trained_sets(const RunModel& made, const RunConfig& conf
   }
   if (trains_model(config.lora, config.memory)) {
     sets.push_back({made.model->parameters(), config.optim, false, {}, made.spread});
+    if (made.token_sharers) {
+      sets.back().complete = [&model = *made.model, &comm = *made.token_sharers](const std::vector<UpdateRange>& ranges) {
+        sum_gradients(ranges, parameters_of_shares(model), comm);
+      };
+    }
     if (made.pipeline) sets.back().complete = [pipeline = made.pipeline.get()](const auto&) { pipeline->sum_tied_gradient(); };
   }
   if (!made.memory) return sets;

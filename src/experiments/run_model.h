@@ -27,6 +27,7 @@ struct RunModel {
   std::unique_ptr<TensorAdapters> adapter_parts;  // likewise
   std::unique_ptr<HashMemory> memory;             // likewise
   std::unique_ptr<GistModel> gists;               // likewise
+  Communicator* token_sharers = nullptr;          // tensor ranks that share every sample's tokens; null where each has all
   std::unique_ptr<Pipeline> pipeline;             // null unless the model is a stage of one
 };
 

@@ -139,7 +139,7 @@ RunAttributes version_attributes(const RankPlace& place) {
 
 std::string arrangement_text(const ParallelConfig& parallel, int64_t data) {
   const bool spread = data * parallel.context > 1 && parallel.sharding() != Sharding::none;
-  return mesh_text(data, parallel.mesh()) + (spread ? ", shard=" + parallel.shard : "") +
+  return mesh_text(data, parallel.mesh()) + (parallel.shares_tokens() ? ", sequence" : "") + (spread ? ", shard=" + parallel.shard : "") +
          (spread && parallel.shard_ranks > 0 ? str(" over ", parallel.shard_ranks) : "");
 }
 

@@ -12,7 +12,7 @@ struct Embedding {
   Parameter* tokens = nullptr;     // [V, D], or some rows of it
   Parameter* positions = nullptr;  // [T, D], or none
   at::ScalarType output = at::kFloat;
-  // Where only some rows are here, those of other ids are zeros: fills them in, in place, from where they are.
+  // Where only some rows are here, those of other ids are zeros: makes it the sum with where they are, or some tokens of it.
   std::function<void(at::Tensor&)> complete;
 };
 

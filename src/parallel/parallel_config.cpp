@@ -32,6 +32,9 @@ void ParallelConfig::describe(ConfigSection& s) {
           "so many ranks that follow each other hold one copy of the model between them, each some heads, a part of the "
           "MLP and of the vocabulary, and see the same samples; 1: each holds all of it [ranks]",
           1, 4096);
+  s.value("sequence", sequence,
+          "beside parallel.tensor: between layers that are cut, norms and residual connections, each of those ranks has an equal "
+          "part of the tokens instead of all: activations there take so much less memory, and as many bytes are sent");
   s.choice("shard", shard, {"none", "optimizer", "gradients", "parameters"},
            "what of the trained matrices each rank keeps a part of instead of all: nothing; the optimiser's state "
            "(ZeRO-1); gradients as well (ZeRO-2); the weights themselves as well, gathered block by block (ZeRO-3)");

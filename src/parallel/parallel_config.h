@@ -24,9 +24,13 @@ struct ParallelConfig {
   std::string schedule = "1f1b";  // gpipe | 1f1b | interleaved
   int64_t virtual_stages = 2;     // interleaved: runs of layers to a stage
   std::string shard = "none";  // none | optimizer | gradients | parameters
+  bool sequence = false;       // tensor ranks have a part of the tokens each between layers that are cut (sequence_exchange.h)
   int64_t shard_ranks = 0;     // that spread one copy between them (shard_groups.h); 0: all that share the batch
 
   Sharding sharding() const;
+  bool shares_tokens() const { return sequence && tensor > 1; }
+  // Of so many parts of its tokens a rank has one between layers that are cut.
+  int64_t token_parts() const { return sequence ? tensor : 1; }
   MeshShape mesh() const { return {pipeline, context, tensor}; }
   PipelineShape pipeline_shape() const {
     return {pipeline, schedule, pipeline > 1 && schedule == "interleaved" ? virtual_stages : 1};

@@ -1,28 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "parallel/shared_gradients.h"
 
+#include <algorithm>
+
 #include "nn/precompiled.h"
 #include "parallel/gradient_reducer.h"
 
 namespace braid {
 
-void sum_gradients(const std::vector<at::Tensor>& gradients, Communicator& comm) {
-  if (gradients.empty()) return;
+namespace {
+
+std::vector<at::Tensor> parts_of(const std::vector<UpdateRange>& ranges, const std::vector<Parameter*>& parameters) {
   std::vector<at::Tensor> parts;
-  for (const at::Tensor& gradient : gradients) parts.push_back(gradient.flatten());
+  for (const UpdateRange& range : ranges) {
+    for (const ParameterPart& part : range.parts) {
+      const bool is_wanted = std::find(parameters.begin(), parameters.end(), part.parameter) != parameters.end();
+      if (is_wanted) parts.push_back(range.gradient.narrow(0, part.offset, part.count));
+    }
+  }
+  return parts;
+}
+
+}  // namespace
+
+void sum_gradients(const std::vector<UpdateRange>& ranges, const std::vector<Parameter*>& parameters, Communicator& comm) {
+  const std::vector<at::Tensor> parts = parts_of(ranges, parameters);
+  if (parts.empty()) return;
   const at::Tensor all = at::cat(parts);
   comm.all_reduce(buffer_of(all), ReduceOp::sum).wait();
   int64_t first = 0;
-  for (const at::Tensor& gradient : gradients) {
-    gradient.copy_(all.narrow(0, first, gradient.numel()).view_as(gradient));
-    first += gradient.numel();
+  for (const at::Tensor& part : parts) {
+    part.copy_(all.narrow(0, first, part.numel()));
+    first += part.numel();
   }
-}
-
-void sum_gradients(const std::vector<Parameter*>& parameters, Communicator& comm) {
-  std::vector<at::Tensor> gradients;
-  for (const Parameter* parameter : parameters) gradients.push_back(parameter->gradient);
-  sum_gradients(gradients, comm);
 }
 
 }  // namespace braid

@@ -5,12 +5,12 @@
 #include <vector>
 
 #include "comm/communicator.h"
-#include "nn/parameter.h"
+#include "optim/update_range.h"
 
 namespace braid {
 
-// Every rank's gradients become the sum over the ranks, in one message. Collective where there are any.
-void sum_gradients(const std::vector<at::Tensor>& gradients, Communicator& comm);
-void sum_gradients(const std::vector<Parameter*>& parameters, Communicator& comm);
+// What the ranges hold of these parameters' gradients becomes the sum over the ranks, in one message. The ranks' ranges have the
+// same places of them. Collective where there are any.
+void sum_gradients(const std::vector<UpdateRange>& ranges, const std::vector<Parameter*>& parameters, Communicator& comm);
 
 }  // namespace braid

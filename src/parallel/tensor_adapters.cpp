@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "parallel/tensor_adapters.h"
 
-#include <algorithm>
 #include <cmath>
 
 #include "nn/initialise.h"
@@ -60,15 +59,6 @@ void TensorAdapters::cut_inputs(const LoraPart& part, uint64_t seed) {
   shared_.push_back(part.b);
 }
 
-void TensorAdapters::sum_gradients(const std::vector<UpdateRange>& ranges) {
-  std::vector<at::Tensor> parts;
-  for (const UpdateRange& range : ranges) {
-    for (const ParameterPart& part : range.parts) {
-      const bool is_shared = std::find(shared_.begin(), shared_.end(), part.parameter) != shared_.end();
-      if (is_shared) parts.push_back(range.gradient.narrow(0, part.offset, part.count));
-    }
-  }
-  braid::sum_gradients(parts, comm_);
-}
+void TensorAdapters::sum_gradients(const std::vector<UpdateRange>& ranges) { braid::sum_gradients(ranges, shared_, comm_); }
 
 }  // namespace braid

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "nn/precompiled.h"
+#include "nn/token_coefficients.h"
 #include "parallel/shard_groups.h"
 #include "parallel/shard_plan.h"
 
@@ -51,13 +52,25 @@ void add_sharded(Traffic& traffic, ParameterSet& parameters, Sharding sharding, 
 
 // Each block sums behind attention and MLP in forward, before them in backward; the embedding fills its rows in, the head
 // sums in backward, the loss exchanges a maximum and, in double, three sums a row and one a pass; where they are.
-int64_t tensor_bytes(const ModelConfig& m, Precision precision, const StepShape& step, int64_t context_ranks) {
-  const int64_t rows = step.samples * m.context / context_ranks, stream = bytes_of(master_type(precision));
+int64_t tensor_bytes(const ModelConfig& m, Precision precision, const StepShape& step, const ParallelConfig& parallel) {
+  const int64_t rows = step.samples * m.context / parallel.context, stream = bytes_of(master_type(precision));
   const int64_t compute = bytes_of(compute_type(precision));
   const int64_t sublayers = step.recompute == Recompute::blocks ? 4 : step.recompute == Recompute::attention ? 3 : 2;
   const int64_t forward = sublayers * m.held_layers(), backward = 2 * m.held_layers() + (m.holds_head() ? 1 : 0);
   const int64_t loss = m.holds_head() ? rows * (stream + 3 * 8) + step.passes * 8 : 0;
-  return rows * m.width * ((forward + backward) * compute + (m.holds_embedding() ? stream : 0)) + loss;
+  const int64_t embedding = rows * m.width * (m.holds_embedding() ? stream : 0);
+  const int64_t sums = rows * m.width * (forward + backward) * compute;
+  if (!parallel.shares_tokens()) return sums + embedding + loss;
+  // Each sum leaves a share, and where it leaves none a share is gathered instead: the head's in forward, the embedding's
+  // gradient in backward.
+  return sums + sums / parallel.tensor + embedding + embedding / parallel.tensor + loss;
+}
+
+// What sees a share of the tokens: norms, biases behind sums, connections (parameters_of_shares).
+int64_t shared_gradient_bytes(const ModelConfig& m, Precision precision) {
+  const int64_t norm = m.is_llama() ? 1 : 2, biases = m.is_llama() ? 0 : 2;
+  const int64_t vectors = m.layers * (2 * norm + biases) + norm;
+  return (vectors * m.width + connection_elements(m)) * bytes_of(master_type(precision));
 }
 
 // To and from the stage behind each run of layers but the last, and that before each but the first.
@@ -86,11 +99,11 @@ int64_t ring_bytes(const ModelConfig& m, Precision precision, const StepShape& s
 
 // The step's losses, flags and norm, of all ranks. Of replicas how many targets there are; where mixing matrices differ between
 // tokens, their mean and how many tokens it is of. Stages tell each other of their mixing matrices.
-int64_t sum_bytes(const ModelConfig& m, Precision precision, int64_t replicas, int64_t stages) {
+int64_t sum_bytes(const ModelConfig& m, Precision precision, int64_t replicas, int64_t stages, bool shares_tokens) {
   const int64_t matrix = m.has_streams() ? m.streams * m.streams : 0;
   const int64_t mixing = matrix > 0 && m.is_paper_form() ? 8 * (1 + 2 * m.layers * matrix) : 0;
   const int64_t of_stages = m.is_paper_form() ? mixing : m.layers * matrix * bytes_of(master_type(precision));
-  return 8 * 8 + (replicas > 1 ? 8 + mixing : 0) + (stages > 1 ? of_stages : 0);
+  return 8 * 8 + (replicas > 1 ? 8 : 0) + (replicas > 1 || shares_tokens ? mixing : 0) + (stages > 1 ? of_stages : 0);
 }
 
 }  // namespace
@@ -106,13 +119,16 @@ Traffic step_traffic(ParameterSet& parameters, const ModelConfig& whole, const P
   }
   const Precision precision = parameters.precision();
   const ModelConfig stage = stage_share(whole, parallel.pipeline_shape(), step.stage);
-  if (parallel.tensor > 1) traffic.activations = tensor_bytes(stage, precision, step, parallel.context);
+  if (parallel.tensor > 1) traffic.activations = tensor_bytes(stage, precision, step, parallel);
+  if (parallel.shares_tokens()) traffic.gradients += shared_gradient_bytes(whole, precision);
   if (parallel.context > 1) traffic.keys = ring_bytes(stage, precision, step, parallel);
   if (parallel.pipeline > 1) {
     traffic.messages = message_bytes(stage, precision, step) / parallel.context;
     traffic.gradients += tied_bytes(parameters, stage);
   }
-  if (replicas * parallel.tensor * parallel.pipeline > 1) traffic.sums = sum_bytes(whole, precision, replicas, parallel.pipeline);
+  if (replicas * parallel.tensor * parallel.pipeline > 1) {
+    traffic.sums = sum_bytes(whole, precision, replicas, parallel.pipeline, parallel.shares_tokens());
+  }
   return traffic;
 }
 

@@ -50,7 +50,10 @@ int64_t passing_bytes(const ModelConfig& m, TokenBytes of, int64_t tokens) {
   const int64_t D = m.width, along = of.master * D + (of.compute == of.master ? 0 : 2 * of.compute * D);
   const int64_t product = of.compute * m.mlp_width * D / tokens;
   const int64_t mlp = m.is_llama() ? 2 * of.compute * m.mlp_width : of.compute * m.mlp_width + product;
-  const int64_t gathered = of.shares() ? 2 * of.compute * D : 0;  // a gradient of all tokens, and its parts by rank
+  // A gradient of all tokens; its copy by ranks, unless an MLP with gates holds more before; and two shares where that is most.
+  const bool wide = of.compute == of.master, gated = m.is_llama();
+  const int64_t copies = (wide && gated ? 0 : of.compute * D) + (wide && !gated ? 2 * of.master * D / of.parts : 0);
+  const int64_t gathered = of.shares() ? of.compute * D + copies : 0;
   return mlp + gathered + (m.has_streams() ? of.stream * m.streams * D : along) / of.parts;
 }
 

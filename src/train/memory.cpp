@@ -139,7 +139,7 @@ MemoryPlan plan_memory(const ModelConfig& model, const LoraConfig& lora, const H
   const int spread_over = parallel.sharding() == Sharding::none ? 1 : group;
   const PipelineShape stages = parallel.pipeline_shape();
   const int64_t passes = micro > 0 ? (samples + micro - 1) / micro : 0;
-  PassesKept kept{micro * model.context / parallel.context, parallel.context > 1};
+  PassesKept kept{micro * model.context / parallel.context, parallel.context > 1, parallel.token_parts()};
   if (stages.stages > 1) kept.at_a_time = double(passes_kept(stages, stage, passes)) / double(stages.chunks);
   TrainedElements e{0, 0, 0, trained};
   MemoryPlan plan;

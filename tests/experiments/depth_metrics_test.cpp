@@ -40,7 +40,7 @@ Measured measure(const ModelConfig& config) {
   at::Generator generator = seeded_generator(3);
   initialise_poc(model, generator);
   const auto alone = make_single_communicator();
-  ExtraMetrics extra = depth_metrics(model, Mesh({*alone, *alone}, {}), 1);
+  ExtraMetrics extra = depth_metrics(model, Mesh({*alone, *alone}, {}), *alone, 1);
   LossTotals totals = make_loss_totals(at::kCPU);
   const at::Tensor ids = at::arange(16, at::kLong).view({2, 8});
   extra.before_step(0);
@@ -128,7 +128,7 @@ TEST(DepthMetrics, LooksAtLayersEverySoManyStepsAndNeverAtEvaluations) {
   at::Generator generator = seeded_generator(3);
   initialise_poc(model, generator);
   const auto alone = make_single_communicator();
-  const ExtraMetrics extra = depth_metrics(model, Mesh({*alone, *alone}, {}), 2);
+  const ExtraMetrics extra = depth_metrics(model, Mesh({*alone, *alone}, {}), *alone, 2);
   const at::Tensor ids = at::arange(8, at::kLong).view({1, 8});
   const auto rows_after = [&](int64_t step, bool evaluates) {
     extra.before_step(step);

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // Ranks that hold one model, each with a share of the tokens between its cut layers, compute what one does: losses and gradients,
-// in double.
+// in double; and keep what is planned.
 #include "parallel/sequence_exchange.h"
 
 #include <gtest/gtest.h>
 
+#include "../train/counting_allocator.h"
 #include "base/error.h"
 #include "cut_model.h"
 #include "nn/recompute.h"
 #include "parallel/shared_gradients.h"
+#include "train/memory.h"
 
 namespace braid {
 namespace {
@@ -68,7 +70,7 @@ TEST_P(SequenceParts, GiveTheLossAndTheGradientsOfTheWhole) {
     test::randomise(*model, 5, 0.3);
     test::backward(*model, sample, 2);
   }
-  if (world().size() > 1) sum_gradients(parameters_of_shares(*parts), world().host());
+  if (world().size() > 1) sum_gradients(whole_ranges(parts->parameters()), parameters_of_shares(*parts), world().host());
   EXPECT_NEAR(test::loss_of(*parts, sample), test::loss_of(whole, sample), 1e-11);
   for (const Parameter& p : parts->parameters().all()) {
     const at::Tensor expected = test::part_of(whole.parameters().named(p.name).gradient, p);
@@ -80,6 +82,54 @@ INSTANTIATE_TEST_SUITE_P(Models, SequenceParts,
                          testing::Values(Variant{"poc"}, Variant{"llama"}, Variant{"poc", "mhc", "poc", false, true},
                                          Variant{"llama", "mhc", "paper", true, true}, Variant{"poc", "hc", "paper"},
                                          Variant{"llama", "residual", "poc", true, true}));
+
+// The most that a rank's tensors take within a step, beyond what they take between steps.
+int64_t measured_activations(const ModelConfig& config, const TrainConfig& train, int64_t samples) {
+  test::CountingAllocator memory;
+  Transformer model(tensor_share(config, world().rank(), world().size()), train.numeric(), at::kCPU);
+  join_tensor_parts(model, config, world().host(), TokensBetween::share);
+  test::randomise(model, 1, 0.05);
+  if (train.recompute) model.wrap_blocks(recompute_blocks());
+  const test::Sample sample = test::random_sample(config, samples, 3);
+  LossTotals totals = make_loss_totals(model.device());
+  model.begin_step();
+  const int64_t between = memory.live();
+  memory.forget_peak();
+  model.loss(sample.tokens, sample.targets, 1.0, totals).backward();
+  const int64_t most = memory.peak();
+  model.end_backward();
+  return most - between;
+}
+
+TEST(SequenceMemory, ActivationsAreWhatWasPlanned) {
+  if (world().size() % 2 != 0) GTEST_SKIP() << "with two and four ranks";
+  constexpr int64_t samples = 8;
+  ParallelConfig parallel;
+  parallel.tensor = world().size();
+  parallel.sequence = true;
+  for (const auto& [dialect, residual, form] : {std::tuple{"poc", "residual", "poc"}, {"llama", "residual", "poc"}, {"poc", "hc", "poc"}, {"llama", "mhc", "paper"}}) {
+    ModelConfig config = test::small_model(dialect, residual);
+    config.attention = "sdpa";
+    config.connection_form = form;
+    config.width = 128;
+    config.heads = 8;
+    config.kv_heads = config.is_llama() ? 4 : 0;
+    config.mlp_width = 512;
+    config.vocabulary = 200;
+    config.context = 64;
+    config.layers = 4;
+    for (const char* precision : {"fp32", "bf16"}) {
+      for (const bool recompute : {false, true}) {
+        TrainConfig train;
+        train.precision = precision;
+        train.recompute = recompute;
+        const MemoryPlan plan = plan_memory(tensor_share(config, 0, world().size()), {}, {}, {}, train, parallel, samples, 1);
+        EXPECT_NEAR(double(measured_activations(config, train, samples)) / double(plan.activations), 1, 0.05)
+            << dialect << ' ' << residual << ' ' << form << ' ' << precision << (recompute ? " recomputed" : "");
+      }
+    }
+  }
+}
 
 }  // namespace
 }  // namespace braid

@@ -15,6 +15,7 @@ SMALL = ["model.dialect=llama", "model.layers=3", "model.width=32", "model.heads
          "model.context=16", "model.attention=sdpa", "train.batch=9", "train.steps=3", "train.layer_metrics_every=0"]  # fmt: skip
 RESIDUAL = ["model.residual=residual"]
 PAPER = ["model.residual=mhc", "model.connection_form=paper"]
+SEQUENCE = "parallel.sequence=true"
 # Ranks, what replicas keep parts of, ranks that share a sample and that hold a model, micro-batch, recomputation.
 LAYOUTS = {
     "data": (2, "none", 1, 1, 5, False, RESIDUAL),
@@ -24,6 +25,9 @@ LAYOUTS = {
     "hybrid": (4, "parameters", 1, 1, 2, False, [*RESIDUAL, "parallel.shard_ranks=2"]),
     "tensor": (2, "none", 1, 2, 4, True, RESIDUAL),
     "data_tensor_mhc": (4, "none", 1, 2, 2, False, PAPER),
+    "tensor_sequence": (2, "none", 1, 2, 4, True, [*RESIDUAL, SEQUENCE, "train.precision=bf16"]),
+    "data_tensor_sequence_mhc": (4, "optimizer", 1, 2, 2, False, [*PAPER, SEQUENCE]),
+    "context_tensor_sequence_hc": (4, "none", 2, 2, 9, False, ["model.residual=hc", "model.dialect=poc", SEQUENCE]),
     "context": (2, "parameters", 2, 1, 4, True, [*RESIDUAL, "train.precision=bf16"]),
     "context_tensor_mhc": (4, "none", 2, 2, 9, False, PAPER),
     "pipeline_tied": (2, "none", 1, 1, 2, False, [*RESIDUAL, "model.tie_embeddings=true"], 2),
@@ -70,8 +74,8 @@ def sends_what_was_planned(tmp_path, row, keys, config=CONFIG):
     pipeline, recompute = stages[0] if stages else 1, bool(again)
     overrides, group = [*keys, *more], 2 if "parallel.shard_ranks=2" in more else 0
     part = again if again == "attention" else "block"
-    layout = {"data": ranks // (pipeline * context * tensor), "pipeline": pipeline, "context": context, "tensor": tensor, "shard": shard,
-              "shard_ranks": group, "micro_batch": micro, "recompute": recompute, "recompute_part": part}  # fmt: skip
+    layout = {"data": ranks // (pipeline * context * tensor), "pipeline": pipeline, "context": context, "tensor": tensor, "sequence": SEQUENCE in more,
+              "shard": shard, "shard_ranks": group, "micro_batch": micro, "recompute": recompute, "recompute_part": part}  # fmt: skip
     (plan,) = [p for p in planned(tmp_path, ranks, overrides, group, config=config) if {key: p[key] for key in layout} == layout]
     spread = [f"parallel.shard={shard}", f"parallel.pipeline={pipeline}", f"parallel.context={context}", f"parallel.tensor={tensor}",
               f"train.micro_batch={micro}", f"train.recompute={str(recompute).lower()}",

@@ -33,13 +33,20 @@ ADAPTERS = ["lora.rank=4", "lora.b_rate=4", "optim.learning_rate=1e-2"]
 # Ranks, how many of them hold a model, and what those that share the batch keep parts of.
 LAYOUTS = {"tp2": (2, 2, "none"), "tp4": (4, 4, "none"), "dp2_tp2": (4, 2, "none"), "zero1_tp2": (4, 2, "optimizer"),
            "zero2_tp2": (4, 2, "gradients"), "zero3_tp2": (4, 2, "parameters")}  # fmt: skip
+SEQUENCE = "_sequence"  # behind a layout: those that hold a model share the tokens between its cut layers
 
 
 def train(model, out, layout, *more):
-    ranks, tensor, shard = LAYOUTS[layout] if layout else (1, 1, "none")
+    ranks, parallel = keys_of(layout)
     config, overrides = MODELS[model]
-    parallel = [f"parallel.tensor={tensor}", f"parallel.shard={shard}"]
     return braid_run.train(config, out, *SMALL, *overrides, *more, *parallel, ranks=ranks)
+
+
+def keys_of(layout):
+    """Of a layout's name: ranks, and what [parallel] says."""
+    ranks, tensor, shard = LAYOUTS[layout.removesuffix(SEQUENCE)] if layout else (1, 1, "none")
+    shares = [f"parallel.sequence={str(layout.endswith(SEQUENCE)).lower()}"] if layout else []
+    return ranks, [f"parallel.tensor={tensor}", f"parallel.shard={shard}", *shares]
 
 
 @pytest.fixture(scope="module")
@@ -108,13 +115,14 @@ def checkpoints_go_through(layouts, train, tmp_path):
 @pytest.mark.parametrize("model, layout", [
     ("poc", "tp2"), ("poc", "tp4"), ("poc", "dp2_tp2"), ("poc_mhc", "tp4"), ("llama", "tp2"), ("llama", "tp4"),
     ("llama", "dp2_tp2"), ("llama_mhc_paper", "tp4"), ("llama_hc_paper", "dp2_tp2"), ("poc", "zero2_tp2"),
-    ("poc_mhc", "zero3_tp2"), ("llama", "zero1_tp2"), ("llama_mhc_paper", "zero3_tp2")])  # fmt: skip
+    ("poc_mhc", "zero3_tp2"), ("llama", "zero1_tp2"), ("llama_mhc_paper", "zero3_tp2"), ("poc", "tp2_sequence"),
+    ("poc_mhc", "tp4_sequence"), ("llama", "dp2_tp2_sequence"), ("llama_hc_paper", "tp2_sequence"), ("llama_mhc_paper", "zero3_tp2_sequence")])  # fmt: skip
 def test_every_layout_trains_as_one_rank_does(control, tmp_path, model, layout):
     every_layout_trains_alike(control, train, tmp_path / "run", model, layout)
 
 
 def test_checkpoints_go_from_layout_to_layout(tmp_path):
-    checkpoints_go_through(("tp4", "zero3_tp2", "dp2_tp2", None), train, tmp_path)
+    checkpoints_go_through(("tp4", "zero3_tp2", "dp2_tp2_sequence", None), train, tmp_path)
 
 
 def test_bf16_trains_on_a_cut_model(control, tmp_path):
@@ -133,12 +141,12 @@ def folder(tmp_path_factory):
     return root / "model"
 
 
-@pytest.mark.parametrize("form, layout", [("dense", "dp2_tp2"), ("nf4", "tp2")])
+@pytest.mark.parametrize("form, layout", [("dense", "dp2_tp2"), ("nf4", "tp2"), ("nf4", "tp2_sequence")])
 def test_adapters_train_on_a_cut_model(folder, tmp_path, form, layout):
     keys = [*SMALL, *WIDE, *ADAPTERS, f"model.path={folder}", "train.steps=10"] + (["model.quantise=nf4"] if form == "nf4" else [])
     one = braid_run.train(COPY, tmp_path / "one", *keys)
-    ranks, tensor, _ = LAYOUTS[layout]
-    many = braid_run.train(COPY, tmp_path / "many", *keys, f"parallel.tensor={tensor}", ranks=ranks)
+    ranks, parallel = keys_of(layout)
+    many = braid_run.train(COPY, tmp_path / "many", *keys, *parallel, ranks=ranks)
     expected = weights(tmp_path / "one", 10)
     assert any("lora_B" in name for name in expected)
     trains_alike(one, many, expected, weights(tmp_path / "many", 10), f"lora, {form} | {layout}")
@@ -150,6 +158,8 @@ def test_adapters_train_on_a_cut_model(folder, tmp_path, form, layout):
         (3, ["parallel.tensor=2"], ["parallel.tensor", "expected a multiple of 2 ranks, found 3"]),
         (0, ["parallel.tensor=2", "model.heads=1"], ["parallel.tensor", "model.heads: 1 heads"]),
         (0, ["parallel.tensor=2", "optim.kind=adamw8bit"], ["parallel.tensor", "adamw8bit"]),
+        (0, ["parallel.tensor=2", "parallel.sequence=true", "model.context=15"], ["parallel.sequence", "model.context: 15 tokens"]),
+        (0, ["parallel.tensor=2", "parallel.sequence=true", "parallel.pipeline=2"], ["parallel.sequence", "parallel.pipeline"]),
         (0, ["parallel.tensor=4", "model.dialect=llama", "model.kv_heads=2"], ["model.kv_heads: 2 key and value heads"]),
     ],
 )
