@@ -27,12 +27,12 @@ BRAID_HOST_DEVICE constexpr RowPair row_pair(int64_t i, int64_t half) {
 
 BRAID_HOST_DEVICE constexpr int64_t pairs_of(int64_t rows) { return (rows + 1) / 2; }
 
-// How many warps share a pair's columns, of which a lane takes `step` at a time: more where there are so few rows that a
-// large GPU would not be busy. A matter of W alone, never of the number of tokens, whose bits would depend on it.
+// How many warps share a pair's columns, of which a lane takes `step` at a time, twice at least: more where there are so few rows
+// that a large GPU would not be busy. A matter of W alone, never of the number of tokens, whose bits would depend on it.
 BRAID_HOST_DEVICE constexpr int warps_of_pair(int64_t rows, int64_t columns, int64_t step) {
   const int wanted = rows >= 8192 ? 1 : rows >= 4096 ? 2 : 4;
   int warps = 1;
-  while (warps < wanted && 2 * warps * 32 * step <= columns) warps *= 2;
+  while (warps < wanted && 4 * warps * 32 * step <= columns) warps *= 2;
   return warps;
 }
 

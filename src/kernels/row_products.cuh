@@ -27,7 +27,7 @@ __device__ __forceinline__ void load_row(const T* p, float (&values)[W]) {
 // Rows of a dense matrix [rows, columns], of which a lane takes `step` columns at a time.
 template <class T, int W>
 struct DenseRows {
-  static constexpr int step = W;
+  static constexpr int step = W, blocks = 4;
   using Word = typename Word<W * sizeof(T)>::Type;
   using Row = const T*;
   const T* weight;
@@ -37,7 +37,7 @@ struct DenseRows {
   __device__ __forceinline__ Word fetch(Row row, int64_t column) const {
     return __ldcs(reinterpret_cast<const Word*>(row + column));
   }
-  __device__ __forceinline__ static void decode(const Word& word, const float*, float (&values)[W]) {
+  __device__ __forceinline__ static void decode(const Row&, const Word& word, const float*, float (&values)[W]) {
     T raw[W];
     memcpy(raw, &word, sizeof(word));
 #pragma unroll
@@ -49,10 +49,11 @@ constexpr int most_nf4_parts = 3;  // queries, keys and values
 
 // Rows of up to three matrices in NF4 one below the other, of whole blocks a row. Columns of a lane are within a block.
 struct Nf4Rows {
-  static constexpr int step = 16;
+  static constexpr int step = 16, blocks = 3;
   struct Word {
     uint2 codes;
-    float absmax;
+    float scale;         // absmax, or what its own code is multiplied by:
+    uint8_t scale_code;  // looked up when it is there, so that no load waits for another
   };
   struct Row {
     const uint8_t* packed;
@@ -68,15 +69,19 @@ struct Nf4Rows {
     return {parts[part].packed, parts[part].scales, number * columns};
   }
   __device__ __forceinline__ Word fetch(const Row& row, int64_t column) const {
-    const int64_t at = row.first + column;
-    return {__ldcs(reinterpret_cast<const uint2*>(row.packed + at / 2)), block_absmax(row.scales, at / nf4_block)};
+    const int64_t at = row.first + column, block = at / nf4_block;
+    const uint2 codes = __ldcs(reinterpret_cast<const uint2*>(row.packed + at / 2));
+    if (!row.scales.codes) return {codes, row.scales.absmax[block], 0};
+    return {codes, row.scales.absmax[block / nf4_nested_block], row.scales.codes[block]};
   }
-  __device__ __forceinline__ static void decode(const Word& word, const float* numbers, float (&values)[step]) {
+  __device__ __forceinline__ static void decode(const Row& row, const Word& word, const float* numbers, float (&values)[step]) {
+    float absmax = word.scale;
+    if (row.scales.codes) absmax = __fadd_rn(__fmul_rn(__ldg(row.scales.map + word.scale_code), absmax), row.scales.offset);
 #pragma unroll
     for (int k = 0; k < step; ++k) {
       const unsigned four = k < step / 2 ? word.codes.x : word.codes.y;
       const int byte = k % (step / 2) / 2;  // the first of two codes is in its upper half
-      values[k] = numbers[(four >> (8 * byte + (k % 2 ? 0 : 4))) & 15u] * word.absmax;
+      values[k] = numbers[(four >> (8 * byte + (k % 2 ? 0 : 4))) & 15u] * absmax;
     }
   }
 };
@@ -105,13 +110,12 @@ __device__ __forceinline__ void pair_sums(const Rows& w, RowPair pair, const flo
       const int64_t column = begin + k * stride;
       if (column >= w.columns) continue;
       float a[W], b[W];
-      Rows::decode(words[0][k], numbers, a);
-      Rows::decode(words[1][k], numbers, b);
+      Rows::decode(rows[0], words[0][k], numbers, a);
+      Rows::decode(rows[1], words[1][k], numbers, b);
 #pragma unroll
       for (int n = 0; n < tokens; ++n) {
-        if (n >= count) continue;
         float values[W];
-        load_row<W>(x + n * w.columns + column, values);
+        load_row<W>(x + min(n, count - 1) * w.columns + column, values);  // without a branch that loads would wait at
 #pragma unroll
         for (int i = 0; i < W; ++i) sums[0][n] = fmaf(a[i], values[i], sums[0][n]);
 #pragma unroll
@@ -121,10 +125,15 @@ __device__ __forceinline__ void pair_sums(const Rows& w, RowPair pair, const flo
   }
 }
 
+// Thread blocks that a multiprocessor has room for at least. For one token as many as small matrices come to on a large GPU, so
+// that none begins when others end, as far as registers go.
+template <class Rows>
+constexpr int pair_blocks(int tokens) { return tokens == 1 ? Rows::blocks : 2; }
+
 // x [count, columns] of at most `tokens`; finish(n, pair, a, b) takes the two sums of token n. Each thread block has
 // pair_warps / split pairs.
 template <int tokens, class Rows, class T, class Finish>
-__global__ void __launch_bounds__(pair_threads)
+__global__ void __launch_bounds__(pair_threads, pair_blocks<Rows>(tokens))
     pair_kernel(Rows w, int64_t rows, int64_t half, int split, int count, const T* x, Finish finish) {
   __shared__ float numbers[16], partial[pair_warps][2][tokens];
   start_next();

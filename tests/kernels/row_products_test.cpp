@@ -28,7 +28,8 @@ TEST(RowPairs, HaveMoreWarpsWhereThereAreFewOfThem) {
   EXPECT_EQ(warps_of_pair(32000, 2048, 8), 1);
   EXPECT_EQ(warps_of_pair(4096, 4096, 8), 2);
   EXPECT_EQ(warps_of_pair(2048, 2048, 8), 4);
-  EXPECT_EQ(warps_of_pair(2048, 512, 8), 2);
+  EXPECT_EQ(warps_of_pair(2048, 2048, 16), 2);
+  EXPECT_EQ(warps_of_pair(2048, 1024, 8), 2);
   EXPECT_EQ(warps_of_pair(2048, 64, 8), 1);
 }
 

@@ -50,7 +50,7 @@ void expect_all_products() {
   expect_products<E>(host, {16, 33, {}}, 5, 8);
   expect_products<E>(host, {24, 64, {}}, 9, 8);
   expect_products<E>(host, {24, 192, {24}}, 1, 8);
-  expect_products<E>(host, {24, 1088, {12, 5, 7}}, 5, 4);
+  expect_products<E>(host, {24, 2112, {12, 5, 7}}, 2, 4);
 }
 TEST_P(SimulatedDevice, ProductsOfFewTokensAreTheSumsAndATokensBitsAreItsOwn) {
   expect_all_products<Float32>();

@@ -122,7 +122,8 @@ def test_fine_tuning_has_the_losses_of_cpus(places, tmp_path, name, ranks):
 SAMPLED = ["--temperature", 0.8, "--top-k", 40, "--top-p", 0.9, "--repetition-penalty", 1.1, "--presence-penalty", 0.5, "--seed", 3]
 
 
-@pytest.mark.parametrize("more", [[], ["--quantise", "nf4"], SAMPLED], ids=["fp32", "nf4", "sampled"])
+# The last is more texts at once than go through the kernels for few tokens.
+@pytest.mark.parametrize("more", [[], ["--quantise", "nf4"], SAMPLED, [*SAMPLED, "--n", 6]], ids=["fp32", "nf4", "sampled", "many"])
 def test_tokens_are_those_of_cpus(tmp_path, more):
     folder = make_folder(tmp_path / "model")
     prompts = words(random_ids(load(folder), 3, 12).tolist())
