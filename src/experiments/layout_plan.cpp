@@ -224,7 +224,8 @@ LayoutPlan plan_layout(RunConfig config, const ClusterConfig& cluster, const Lay
   plan.waiting_seconds = waiting_seconds(plan, stage_share(config.model, layout.parallel.pipeline_shape(), 0), cluster, passes) +
                          host_seconds(plan, cluster);
   const double all_tokens = double(config.train.batch * config.model.context);
-  plan.utilisation = all_tokens * operations_per_token(config.model, config.lora) / (plan.step_seconds() * products * double(cluster.gpus()));
+  const double useful = all_tokens * operations_per_token(config.model, config.lora);
+  plan.utilisation = useful / (plan.step_seconds() * products * double(cluster.gpus()));
   return plan;
 }
 

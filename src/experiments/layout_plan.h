@@ -34,7 +34,8 @@ struct LayoutPlan {
 double flops_per_token(const ModelConfig& model);
 
 // Whatever this cluster can be arranged as for the run, whether or not it fits into memory, fastest first; of equals that
-// which sends less. Masters and moments are in host memory where the run asks for it, and where a layout would not fit without. UsageError: a run that is not planned (gists, a hash memory), or none is possible.
+// which sends less. Masters and moments are in host memory where the run asks for it, and where a layout would not fit without.
+// UsageError: a run that is not planned (gists, a hash memory), or none is possible.
 std::vector<LayoutPlan> plan_layouts(const RunConfig& config, const ClusterConfig& cluster);
 
 bool fits(const LayoutPlan& plan, const ClusterConfig& cluster);

@@ -17,7 +17,8 @@ const RankShapes& shapes_for(ModelShapes& all, const RunConfig& config) {
   if (shapes.model) return shapes;
   const ModelConfig stage = stage_share(config.model, parallel.pipeline_shape(), 0);
   const Weights weights = config.lora.enabled() ? Weights::frozen : Weights::trained;
-  shapes.model = std::make_unique<Transformer>(tensor_share(stage, 0, parallel.tensor), config.train.numeric(), at::kMeta, weights);
+  const ModelConfig mine = tensor_share(stage, 0, parallel.tensor);
+  shapes.model = std::make_unique<Transformer>(mine, config.train.numeric(), at::kMeta, weights);
   if (config.model.is_quantised()) give_quantised_shapes(*shapes.model, stage);
   if (config.lora.enabled()) shapes.adapters = std::make_unique<LoraModel>(*shapes.model, config.lora, 0);
   return shapes;

@@ -61,7 +61,8 @@ void spread_first_values(RunModel& made, const RunConfig& config, const ModelCon
   made.spread = std::make_shared<ShardedSet>(made.model->parameters(), sharding, *made.groups, BucketSizes(), masters);
   ShardedWeights& weights = made.spread->weights();
   if (config.model.path.empty()) {
-    initialise(*made.model, config, data, [&](Parameter& parameter, const at::Tensor& values) { weights.store(parameter, values); });
+    const auto store = [&](Parameter& parameter, const at::Tensor& values) { weights.store(parameter, values); };
+    initialise(*made.model, config, data, store);
   } else if (start.checkpoint.empty()) {
     read_parts(made, stage, host);
   }
@@ -117,7 +118,7 @@ std::vector<TrainedSet> trained_sets(const RunModel& made, const RunConfig& conf
   std::vector<TrainedSet> sets;
   if (made.gists) sets.push_back({made.gists->parameters(), config.optim});
   if (made.adapters) {
-    const auto complete = [parts = made.adapter_parts.get()](const std::vector<UpdateRange>& ranges) { parts->sum_gradients(ranges); };
+    const auto complete = [parts = made.adapter_parts.get()](const auto& ranges) { parts->sum_gradients(ranges); };
     sets.push_back({made.adapters->parameters(), config.optim, false, complete});
   }
   if (trains_model(config.lora, config.memory)) {

@@ -13,7 +13,9 @@ namespace braid {
 namespace {
 
 Nf4Tensor shape_of(int64_t rows, int64_t columns, bool nested) {
-  const auto empty = [](int64_t count, at::ScalarType type) { return at::empty({count}, at::TensorOptions(type).device(at::kMeta)); };
+  const auto empty = [](int64_t count, at::ScalarType type) {
+    return at::empty({count}, at::TensorOptions(type).device(at::kMeta));
+  };
   const int64_t blocks = kernels::nf4_blocks(rows * columns);
   Nf4Tensor tensor;
   tensor.rows = rows;
