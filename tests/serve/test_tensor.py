@@ -81,9 +81,9 @@ def test_ranks_answer_by_what_was_trained(model, tmp_path, kind):
     if kind == "an adapter":
         words = [model, "--adapter", adapter_of(model, tmp_path / "adapter")]
     elif kind == "a run":
-        words = ["--run", run_of(model, tmp_path), "--tokenizer", model / "tokenizer.json"]
+        words = [f"--run={run_of(model, tmp_path)}", "--tokenizer", model / "tokenizer.json"]
     else:
-        words = ["--run", run_of(model, tmp_path, f"model.path={model}", "lora.rank=4", "optim.learning_rate=0.05")]
+        words = [f"--run={run_of(model, tmp_path, f'model.path={model}', 'lora.rank=4', 'optim.learning_rate=0.05')}"]
     asked = {"temperature": 0, "logprobs": 2}
     with serving(*words) as alone:
         expected = complete(alone.url(), asked)[0]
