@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // All blocks of a Transformer at once for a handful of new tokens (kernels/decode_step.h), where nothing but the model itself
-// is to be computed: Llama's blocks joined plainly, dense or in NF4, without adapters, on CPUs and GPUs. Else advance_layer passes one
-// after the other.
+// is to be computed: Llama's blocks joined plainly, dense or in NF4, without adapters. Else advance_layer passes one after
+// the other.
 #pragma once
 
 #include "kernels/decode_step.h"
