@@ -74,7 +74,9 @@ void RecordedSteps::record_all(PagedCache& cache) {
 
 WholeModel recorded_model(Transformer& model, int64_t most_rows) {
   const auto steps = std::make_shared<RecordedSteps>(model, most_rows);
-  const auto run = [steps](Transformer&, PagedCache& cache, std::span<const StepPiece> pieces) { return steps->run(cache, pieces); };
+  const auto run = [steps](Transformer&, PagedCache& cache, std::span<const StepPiece> pieces) {
+    return steps->run(cache, pieces);
+  };
   return {run, [](const PagedCache&) {}, model.config().vocabulary, [steps](PagedCache& cache) { steps->record_all(cache); }};
 }
 

@@ -26,8 +26,8 @@ struct SkinnyShape {
 void skinny_product(Launch, Element element, const SkinnyShape& shape, const void* x, const void* weight, const void* bias,
                     void* y);
 
-// On a CPU, outputs `first` to `end` - 1 of the same product, to their places in y, by the calling thread alone: a share of what several
-// threads do within one parallel region. The bits are those of the whole product.
+// On a CPU, outputs `first` to `end` - 1 of the same product, to their places in y, by the calling thread alone: a share of what
+// several threads do within one parallel region. The bits are those of the whole product.
 void skinny_product_part(Element element, const SkinnyShape& shape, const void* x, const void* weight, void* y,
                          int64_t first, int64_t end);
 

@@ -31,7 +31,8 @@ std::unique_ptr<Transformer> model_on(const at::Device& device, Precision precis
   if (!quantised) return model;
   for (Block& block : model->blocks()) {
     for (Linear* layer : {&block.attention.qkv, &block.attention.out, &block.mlp.in, &block.mlp.out}) {
-      layer->source = std::make_shared<Nf4Weight>(std::vector{quantise_nf4(layer->source->weight(), true)}, compute_type(precision));
+      const std::vector<Nf4Tensor> parts = {quantise_nf4(layer->source->weight(), true)};
+      layer->source = std::make_shared<Nf4Weight>(parts, compute_type(precision));
     }
   }
   return model;

@@ -34,7 +34,8 @@ TEST(StepShape, ALargerShapeIsFilledUpWithRowsOfTheSpareBlock) {
 TEST(StepShape, RecordedAreStepsAllOfWhoseLogitsAreWanted) {
   const Ids tokens = {1, 2, 3}, blocks(200, 0);
   const auto shape = [&](int64_t texts, int64_t count, int64_t first, int64_t logits, int64_t shift = 0) {
-    return recorded_shape(std::vector(size_t(texts), StepPiece{std::span(tokens).first(size_t(count)), first, blocks, logits, shift}), limits);
+    const StepPiece piece{std::span(tokens).first(size_t(count)), first, blocks, logits, shift};
+    return recorded_shape(std::vector(size_t(texts), piece), limits);
   };
   EXPECT_EQ(shape(1, 1, 0, 1), (StepShape{1, 1, 16, 256, 1, true}));
   EXPECT_EQ(shape(1, 1, 255, 1), (StepShape{1, 1, 16, 256, 1, true}));
@@ -51,7 +52,9 @@ TEST(StepShape, RecordedAreStepsAllOfWhoseLogitsAreWanted) {
 TEST(StepShape, ManyRowsOverVeryLongTextsAreNotRecorded) {
   constexpr RecordedLimits large{256, 131072, 16};
   const Ids token = {1}, blocks(8192, 0);
-  const auto shape = [&](size_t texts) { return recorded_shape(std::vector(texts, StepPiece{token, 100000, blocks, 1, 0}), large); };
+  const auto shape = [&](size_t texts) {
+    return recorded_shape(std::vector(texts, StepPiece{token, 100000, blocks, 1, 0}), large);
+  };
   EXPECT_EQ(shape(16)->longest, 131072);
   EXPECT_EQ(shape(17), std::nullopt);
   for (const StepShape& one : recorded_shapes(large)) EXPECT_LE(one.rows * one.longest, 16 * 131072);

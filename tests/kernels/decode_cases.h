@@ -64,7 +64,8 @@ class RandomMatrix {
     if (nested) nf4_nest({}, int64_t(codes.size()), absmax.data(), 2.5f, codes.data(), outer.data());
     Nf4Scales here = nested ? Nf4Scales{outer.data(), codes.data(), map.data(), 2.5f} : Nf4Scales{absmax.data()};
     std::vector<float> dense(x.size());
-    nf4_dequantise({}, {rows, matrix_.columns, packed.data(), here}, {0, rows, 0, matrix_.columns}, Element::float32, dense.data());
+    const Nf4Matrix on_host{rows, matrix_.columns, packed.data(), here};
+    nf4_dequantise({}, on_host, {0, rows, 0, matrix_.columns}, Element::float32, dense.data());
     weights.insert(weights.end(), dense.begin(), dense.end());
     bytes_.push_back(std::make_unique<Placed<uint8_t>>(place, packed));
     Nf4Matrix there{rows, matrix_.columns, bytes_.back()->data(), here};
@@ -107,10 +108,46 @@ DoubleSums double_sums(const RandomMatrix<E>& w, const Numbers& x) {
   return sums;
 }
 
+struct Expected {
+  Numbers value, bound;
+  void add(double x, double allowed) { value.push_back(x), bound.push_back(allowed); }
+};
+
+// What the three products make of one token's sums; cosine and sine [width] are its own.
+template <class E>
+struct TokenProducts {
+  Expected plain, gated, heads;
+
+  TokenProducts(const DoubleSums& sums, const Numbers& bias, const double* cosine, const double* sine, int64_t width,
+                int64_t turned) {
+    const Numbers& y = sums.value;
+    const auto rows = std::ssize(y), half = rows / 2;
+    const auto noise = [&](int64_t row) {
+      return E::storage * std::abs(y[size_t(row)]) + 16 * E::operation * sums.magnitude[size_t(row)];
+    };
+    for (int64_t row = 0; row < rows; ++row) {
+      const double shifted = y[size_t(row)] + bias[size_t(row)];
+      plain.add(shifted, 2 * noise(row) + E::storage * std::abs(shifted) + 1e-6);
+      const int64_t c = row % width, other = c < width / 2 ? row + width / 2 : row - width / 2;
+      const bool turns = row < turned * width;
+      const double cos = turns ? cosine[c] : 1, sin = turns ? sine[c] * (c < width / 2 ? -1 : 1) : 0;
+      const double head = y[size_t(row)] * cos + (turns ? y[size_t(other)] * sin : 0);
+      const double turned_noise = noise(row) * std::abs(cos) + (turns ? noise(other) * std::abs(sin) : 0);
+      heads.add(head, 2 * turned_noise + 2 * E::storage * std::abs(head) + 1e-6);
+    }
+    for (int64_t row = 0; row < half; ++row) {
+      const double gate = y[size_t(row)], up = y[size_t(half + row)], silu = gate / (1 + std::exp(-gate));
+      const double carried = noise(row) * std::abs(up) + noise(half + row) * std::abs(silu);
+      gated.add(silu * up, 2.2 * carried + 4 * E::storage * std::abs(silu * up) + 1e-5);
+    }
+  }
+};
+
 // The three products of a few tokens, token after token against sums in double, and bit by bit against each token alone.
 template <class E>
 void expect_products(const Twin& twin, const ProductShape& shape, int64_t tokens, int64_t width) {
   SCOPED_TRACE(str(tokens, " tokens, ", shape.rows, " x ", shape.columns, ", ", shape.quantised.size(), " in NF4"));
+  using Stored = typename E::Stored;
   Random random;
   const Place place = twin.launch.place;
   const int64_t rows = shape.rows, half = rows / 2, turned = rows / width - 1;
@@ -119,49 +156,37 @@ void expect_products(const Twin& twin, const ProductShape& shape, int64_t tokens
   const Numbers cosine = rounded<Float32>(random.normal(tokens * width)), sine = rounded<Float32>(random.normal(tokens * width));
   Placed given(place, stored<E>(x)), bias(place, stored<E>(b));
   Placed cosines(place, as<float>(cosine)), sines(place, as<float>(sine));
-  using Stored = typename E::Stored;
   const auto run = [&](int64_t first, int64_t count) {
-    Placed plain(place, std::vector<Stored>(size_t(count * rows))), gated(place, std::vector<Stored>(size_t(count * half)));
-    Placed heads(place, std::vector<Stored>(size_t(count * rows)));
+    Placed plain(place, std::vector<Stored>(size_t(count * rows))), heads(place, std::vector<Stored>(size_t(count * rows)));
+    Placed gated(place, std::vector<Stored>(size_t(count * half)));
     const RowProduct product{w.matrix(), count, E::element, given.data() + first * shape.columns};
     twin.row_product(twin.launch, product, bias.data(), plain.data());
     twin.gated_product(twin.launch, product, gated.data());
-    twin.turned_product(twin.launch, product, width, turned, cosines.data() + first * width, sines.data() + first * width, heads.data());
+    twin.turned_product(twin.launch, product, width, turned, cosines.data() + first * width, sines.data() + first * width,
+                        heads.data());
     return std::array{plain.values(), gated.values(), heads.values()};
   };
   const auto together = run(0, tokens);
+  const auto of_token = [&](size_t which, int64_t n) {
+    const int64_t size = which == 1 ? half : rows;
+    return std::vector<Stored>(together[which].begin() + n * size, together[which].begin() + (n + 1) * size);
+  };
   for (int64_t n = 0; n < tokens; ++n) {
-    const DoubleSums sums = double_sums(w, Numbers(x.begin() + n * shape.columns, x.begin() + (n + 1) * shape.columns));
-    const auto noise = [&](int64_t row) { return E::storage * std::abs(sums.value[size_t(row)]) + 16 * E::operation * sums.magnitude[size_t(row)]; };
-    Numbers plain, gated, heads, plain_bound, gated_bound, heads_bound;
-    for (int64_t row = 0; row < rows; ++row) {
-      plain.push_back(sums.value[size_t(row)] + b[size_t(row)]);
-      plain_bound.push_back(2 * noise(row) + E::storage * std::abs(plain.back()) + 1e-6);
-      const int64_t c = row % width, other = c < width / 2 ? row + width / 2 : row - width / 2;
-      const bool turns = row < turned * width;
-      const double cos = cosine[size_t(n * width + c)], sin = sine[size_t(n * width + c)] * (c < width / 2 ? -1 : 1);
-      heads.push_back(turns ? sums.value[size_t(row)] * cos + sums.value[size_t(other)] * sin : sums.value[size_t(row)]);
-      heads_bound.push_back(2 * (turns ? noise(row) * std::abs(cos) + noise(other) * std::abs(sin) : noise(row)) +
-                            2 * E::storage * std::abs(heads.back()) + 1e-6);
+    const Numbers own(x.begin() + n * shape.columns, x.begin() + (n + 1) * shape.columns);
+    const TokenProducts<E> expected(double_sums(w, own), b, &cosine[size_t(n * width)], &sine[size_t(n * width)], width, turned);
+    const Expected* const all[] = {&expected.plain, &expected.gated, &expected.heads};
+    const char* const names[] = {"plain", "gated", "turned"};
+    for (size_t which = 0; which < 3; ++which) {
+      const Numbers got = seen<E>(of_token(which, n));
+      ASSERT_NO_FATAL_FAILURE(expect_near(got, all[which]->value, all[which]->bound, names[which]));
     }
-    for (int64_t row = 0; row < half; ++row) {
-      const double gate = sums.value[size_t(row)], up = sums.value[size_t(half + row)], silu = gate / (1 + std::exp(-gate));
-      gated.push_back(silu * up);
-      gated_bound.push_back(2.2 * (noise(row) * std::abs(up) + noise(half + row) * std::abs(silu)) + 4 * E::storage * std::abs(silu * up) + 1e-5);
-    }
-    const auto of_token = [&](int which, int64_t size) {
-      return std::vector<Stored>(together[size_t(which)].begin() + n * size, together[size_t(which)].begin() + (n + 1) * size);
-    };
-    ASSERT_NO_FATAL_FAILURE(expect_near(seen<E>(of_token(0, rows)), plain, plain_bound, "plain"));
-    ASSERT_NO_FATAL_FAILURE(expect_near(seen<E>(of_token(1, half)), gated, gated_bound, "gated"));
-    ASSERT_NO_FATAL_FAILURE(expect_near(seen<E>(of_token(2, rows)), heads, heads_bound, "turned"));
     if (n % 4 != tokens % 4) continue;
     const auto alone = run(n, 1);
-    EXPECT_TRUE(alone[0] == of_token(0, rows) && alone[1] == of_token(1, half) && alone[2] == of_token(2, rows)) << "token " << n;
+    for (size_t which = 0; which < 3; ++which) EXPECT_EQ(alone[which], of_token(which, n)) << "token " << n;
   }
 }
 
-// Layers of random weights for a few tokens of three texts, beside the CPU's.
+// Layers of random weights for a few tokens of two texts, beside the CPU's.
 template <class E>
 class DecodeCase {
  public:
@@ -203,17 +228,20 @@ class DecodeCase {
     Placed parts(place, std::vector<double>(size_t(twin ? twin->paged_scratch_bytes(paged, E::element) : 0) / 8 + 1));
     const DecodeAttention attention{
         [&](int64_t, const void* packed, DecodeThread thread) {
-          if (twin) return twin->store_paged(twin->launch, paged, E::element, inputs(packed), keys.data(), values.data());
-          if (thread.index == 0) store_paged({}, paged, E::element, inputs(packed), keys.data(), values.data());
+          const PagedInputs in = inputs(packed);
+          if (twin) return twin->store_paged(twin->launch, paged, E::element, in, keys.data(), values.data());
+          if (thread.index == 0) store_paged({}, paged, E::element, in, keys.data(), values.data());
         },
         [&](int64_t, const void* packed, void* out, DecodeThread thread) {
+          const PagedInputs in = inputs(packed);
           if (twin) {
-            return twin->paged_attention(twin->launch, paged, E::element, inputs(packed), keys.data(), values.data(), out, parts.data());
+            return twin->paged_attention(twin->launch, paged, E::element, in, keys.data(), values.data(), out, parts.data());
           }
-          paged_attention_part(paged, E::element, inputs(packed), keys.data(), values.data(), out, thread.index, thread.count);
+          paged_attention_part(paged, E::element, in, keys.data(), values.data(), out, thread.index, thread.count);
         }};
-    if (twin) twin->decode_step(twin->launch, E::element, shape, layers, c.data(), s.data(), attention, stream.data(), scratch.data());
-    else decode_step({}, E::element, shape, layers, c.data(), s.data(), attention, stream.data(), nullptr);
+    float* const y = stream.data();
+    if (twin) twin->decode_step(twin->launch, E::element, shape, layers, c.data(), s.data(), attention, y, scratch.data());
+    else decode_step({}, E::element, shape, layers, c.data(), s.data(), attention, y, nullptr);
     return seen<Float32>(stream.values());
   }
 
@@ -228,7 +256,8 @@ class DecodeCase {
 
 // bfloat16 differs where a sum lies between two of its numbers.
 template <class E>
-void expect_steps_of_cpus(const Twin& twin, int64_t rows, int64_t head_width, int64_t mlp_width, bool quantised, int64_t before) {
+void expect_steps_of_cpus(const Twin& twin, int64_t rows, int64_t head_width, int64_t mlp_width, bool quantised,
+                          int64_t before) {
   SCOPED_TRACE(str(rows, " rows behind ", before, quantised ? ", NF4" : ", dense"));
   const DecodeCase<E> given(rows, head_width, mlp_width, quantised, before);
   const Numbers expected = given.run(nullptr), got = given.run(&twin);
