@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdio>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "nn/precompiled.h"
 #include "nn/token_coefficients.h"
@@ -197,6 +198,11 @@ std::string memory_advice(const MemoryPlan& plan, const TrainConfig& train) {
 void require_memory(const MemoryPlan& plan, const TrainConfig& train, const at::Device& device, int rank,
                     int ranks_on_host) {
   const int64_t share = free_memory_bytes(device) / (device.is_cuda() ? 1 : ranks_on_host);
+  const int64_t on_host = available_host_memory_bytes() / ranks_on_host;
+  if (!device.is_cpu() && plan.host > on_host) {
+    throw Error(str("rank ", rank, ": optim.offload needs ", human_bytes(plan.host), " of host memory, but only ", human_bytes(on_host),
+                    " is free for it; would help: more ranks that share it (parallel.shard), or optim.kind=\"adamw8bit\""));
+  }
   if (plan.total() + (device.is_cpu() ? plan.host : 0) <= share) return;
   throw Error(str("rank ", rank, " on ", device.str(), ": the run needs ", describe_memory(plan), ", but only ",
                   human_bytes(share), " is free for it; ", memory_advice(plan, train)));

@@ -179,7 +179,7 @@ TEST(LayoutPlan, WhatATrainingRunRefusesIsNoLayout) {
 
 TEST(LayoutPlan, WhatIsNotPlannedIsNamed) {
   RunConfig config = llama();
-  config.lora.rank = 4;
+  config.memory.layers = {1};
   EXPECT_THROW(plan_layouts(config, cluster_of(1, 2)), UsageError);
   EXPECT_THROW(plan_layouts(llama(), cluster_of(1024, 8)), UsageError);  // 8 samples of 32 tokens, 4 layers
 }

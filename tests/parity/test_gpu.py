@@ -26,6 +26,7 @@ FORMS = {
     "poc hc": POC + ["model.residual=hc"],
     "poc residual, standard attention": POC + ["model.residual=residual", "model.attention=standard"],
     "llama residual": LLAMA + ["model.residual=residual"],
+    "llama, masters and moments on the host": LLAMA + ["model.residual=residual", "optim.offload=true"],
     "paper mhc": LLAMA + PAPER,
     "paper mhc of 2, streams kept at every third sublayer": POC + PAPER + ["model.streams=2", "train.stream_interval=3"],
     "paper permutations of a width of no whole chunks": LLAMA + PAPER + ["model.manifold=permutations", "model.width=72", "model.heads=2"],
@@ -38,6 +39,7 @@ TUNINGS = {
     "8-bit moments": ("ours.toml", ["optim.kind=adamw8bit"]),
     "paged 8-bit moments": ("ours.toml", ["optim.kind=adamw8bit", "optim.paged=true"]),
     "paged moments": ("ours.toml", ["optim.paged=true"]),
+    "masters and moments on the host": ("ours.toml", ["optim.offload=true"]),
     "hash memory": ("memory.toml", ["memory.layers=[0,2]", "memory.table_size=500", "memory.width=32", "memory.heads=4"]),
 }
 

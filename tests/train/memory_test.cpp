@@ -104,6 +104,21 @@ TEST(Memory, TheCountIsThatOfTheModel) {
   }
 }
 
+// Of a GPU, whose own memory would do.
+TEST(Memory, WhatIsOffloadedHasToFitOnTheHost) {
+  MemoryPlan plan;
+  plan.host = int64_t{1} << 60;
+  try {
+    require_memory(plan, {}, at::Device(at::kCUDA, 0), 3, 8);
+    FAIL();
+  } catch (const std::exception& error) {
+    const std::string line = error.what();
+    for (const char* part : {"rank 3", "optim.offload", "host memory", "would help"}) {
+      EXPECT_NE(line.find(part), std::string::npos) << line;
+    }
+  }
+}
+
 TEST(Memory, TooLittleIsOneLineThatSaysWhatWouldHelp) {
   MemoryPlan plan;
   plan.weights = plan.gradients = int64_t{1} << 60;
