@@ -15,6 +15,7 @@
 #include "experiments/run.h"
 #include "infer/generate.h"
 #include "text/tokenizer_config.h"
+#include "train/memory.h"
 
 namespace braid {
 
@@ -164,6 +165,7 @@ int generate_command(World& world, const GenerateRequest& request) {
   AdaptedModel loaded = load_model(request.model, world);
   const std::optional<AdaptedModel> draft = load_draft(request.speculation, request.model, loaded, world);
   const std::optional<OpenedGists> gists = open_gists(request, loaded);
+  keep_freed_memory();  // of a prompt's pieces, layer after layer; what loading took has been given back
   const GenerationAids aids{request.speculation.options, draft ? draft->model.get() : nullptr,
                             gists ? &gists->past : nullptr};
   Asking asking{request, *loaded.model, {}, nullptr, aids, gists ? &gists->asking : nullptr, {}};
