@@ -116,9 +116,9 @@ void print_table(const std::vector<LayoutPlan>& plans, const RunConfig& config, 
   std::cout << cluster.name << ": " << cluster.nodes << " x " << cluster.gpus_per_node << " GPUs of " << cluster.memory
             << " GiB; " << count_parameters(config.model) << " parameters, " << config.train.precision << ", batch "
             << config.train.batch << " x " << config.model.context << " tokens\n\n";
-  std::vector<std::vector<std::string>> rows = {{"data", "pipeline", "context", "tensor", "sequence", "shard", "micro", "again", "weights", "gradients",
-                                                 "optimiser", "activations", "passing", "together", "sent", "step",
-                                                 "waiting", "utilisation", ""}};
+  std::vector<std::vector<std::string>> rows = {{"data", "pipeline", "context", "tensor", "sequence", "shard", "micro", "again",
+                                                 "weights", "gradients", "optimiser", "activations", "passing", "together",
+                                                 "sent", "step", "waiting", "utilisation", ""}};
   for (const LayoutPlan& plan : plans) rows.push_back(row_of(plan, cluster));
   std::cout << text_table(rows);
   const Layout& best = plans.front().layout;
