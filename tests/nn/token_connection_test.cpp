@@ -3,11 +3,7 @@
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
-#include "base/error.h"
-#include "nn/connection_functions.h"
-#include "nn/connection_start.h"
-#include "nn/recompute.h"
-#include "nn/token_coefficients.h"
+#include "paper_connections.h"
 #include "remembering.h"
 
 namespace braid {
@@ -15,49 +11,23 @@ namespace {
 
 using test::backward;
 using test::expect_central_differences;
+using test::gradient_of;
 using test::logits_of;
+using test::model_of;
+using test::named;
 using test::random_sample;
 using test::randomise;
 using test::Remembering;
 using test::small_model;
-
-struct Variant {
-  const char *dialect, *residual, *manifold = "sinkhorn", *exit = "sum";
-  int64_t streams = 4;
-};
-
-ModelConfig model_of(const Variant& v) {
-  ModelConfig config = small_model(v.dialect, v.residual);
-  config.connection_form = "paper";
-  config.manifold = v.manifold;
-  config.stream_exit = v.exit;
-  config.streams = v.streams;
-  return config;
-}
-
-const Variant variants[] = {{"llama", "mhc"},
-                            {"poc", "mhc", "sinkhorn", "learned", 3},
-                            {"llama", "mhc", "permutations", "mean", 3},
-                            {"poc", "mhc", "permutations", "sum", 2},
-                            {"poc", "hc", "sinkhorn", "sum", 4},
-                            {"llama", "hc", "sinkhorn", "learned", 3}};
-
-std::string named(const Variant& v) { return str(v.dialect, " ", v.residual, " ", v.manifold, " ", v.exit, " ", v.streams); }
+using test::start_with_noise;
+using test::Variant;
+using test::variants;
+using test::weights_of;
 
 Transformer& started(Transformer& model) {
   at::Generator generator = seeded_generator(3);
   model.config().is_llama() ? initialise_llama(model, 3) : initialise_poc(model, generator);
   return model;
-}
-
-// Connections near their start, where losses are smooth enough for central differences, with streams that differ.
-void start_with_noise(Transformer& model) {
-  const at::NoGradGuard no_gradient;
-  start_connections(model.parameters(), model.config(), 0);
-  at::Generator generator = seeded_generator(17);
-  for (Parameter& p : model.parameters().all()) {
-    if (p.name.starts_with("mix.")) p.master.add_(at::empty(p.shape, at::kDouble).normal_(0.0, 0.1, generator));
-  }
 }
 
 TEST(TokenConnection, EveryGradientIsThatOfCentralDifferences) {
@@ -114,11 +84,6 @@ TEST(TokenConnection, BeginsAsAPlainResidual) {
     const at::Tensor expected = logits_of(residual, ids), found = logits_of(model, ids);
     EXPECT_LT((found - expected).abs().max().item<double>(), 1e-11 * expected.abs().max().item<double>());
   }
-}
-
-CoefficientWeights weights_of(Transformer& model, int64_t sublayer) {
-  const auto part = [&](const char* name) { return model.parameters().named(name).master.select(0, sublayer); };
-  return {part("mix.projection"), part("mix.scale"), part("mix.bias")};
 }
 
 TokenCoefficients first_coefficients(const Variant& v, int64_t sublayer) {
@@ -232,12 +197,6 @@ TEST(TokenConnection, IsFiniteWhereExpWouldOverflow) {
   EXPECT_TRUE(at::isfinite(model.parameters().gradient()).all().item<bool>());
 }
 
-at::Tensor gradient_of(Transformer& model, const test::Sample& sample, const BlockWrapper& wrapper) {
-  model.wrap_blocks(wrapper);
-  backward(model, sample, 2);
-  return model.parameters().gradient().clone();
-}
-
 TEST(TokenConnection, RecomputationGivesTheSameBits) {
   for (const Precision precision : {Precision::fp32, Precision::bf16}) {
     for (const Variant& v : variants) {
@@ -249,94 +208,6 @@ TEST(TokenConnection, RecomputationGivesTheSameBits) {
       EXPECT_TRUE(at::equal(gradient_of(model, sample, recompute_blocks()), kept));
       EXPECT_GT(kept.abs().max().item<double>(), 1e-4);
     }
-  }
-}
-
-TEST(TokenConnection, StreamsComputedAgainGiveTheSameBits) {
-  for (const Precision precision : {Precision::fp32, Precision::bf16}) {
-    for (const Variant& v : {variants[0], Variant{"poc", "mhc", "permutations", "learned", 2}, variants[4]}) {
-      SCOPED_TRACE(named(v));
-      Transformer model(model_of(v), precision, at::kCPU);
-      randomise(model, 5, 0.3);
-      const test::Sample sample = random_sample(model.config(), 4, 6);
-      const at::Tensor kept = gradient_of(model, sample, {});
-      for (const int64_t interval : {2, 3, 0, 100}) {
-        model.residual().keep_streams_every(interval);
-        EXPECT_TRUE(at::equal(gradient_of(model, sample, {}), kept)) << interval;
-        EXPECT_TRUE(at::equal(gradient_of(model, sample, recompute_blocks()), kept)) << interval;
-      }
-    }
-  }
-}
-
-// What goes along depth, of a model that was asked.
-std::vector<at::ScalarType> types_along(Transformer& model, const at::Tensor& ids) {
-  std::vector<at::ScalarType> types;
-  model.observe_depth([&](int64_t, const at::Tensor& carried) { types.push_back(carried.scalar_type()); });
-  logits_of(model, ids);
-  model.observe_depth({});
-  return types;
-}
-
-TEST(TokenConnection, StreamsInBf16AreStoredAsSuchAndComputedAgainToTheSameBits) {
-  for (const Variant& v : {variants[0], Variant{"poc", "mhc", "permutations", "learned", 2}, variants[4]}) {
-    SCOPED_TRACE(named(v));
-    Transformer model(model_of(v), Precision::bf16, at::kCPU);
-    randomise(model, 5, 0.3);
-    start_with_noise(model);
-    const test::Sample sample = random_sample(model.config(), 4, 6);
-    const at::Tensor wide = gradient_of(model, sample, {});
-    model.residual().store_streams_as_bf16();
-    EXPECT_EQ(types_along(model, sample.tokens), std::vector<at::ScalarType>(7, at::kBFloat16));
-    const at::Tensor kept = gradient_of(model, sample, {});
-    EXPECT_FALSE(at::equal(kept, wide));
-    EXPECT_LT((kept - wide).norm().item<double>(), 0.05 * wide.norm().item<double>());
-    for (const int64_t interval : {2, 0}) {
-      model.residual().keep_streams_every(interval);
-      EXPECT_TRUE(at::equal(gradient_of(model, sample, {}), kept)) << interval;
-      EXPECT_TRUE(at::equal(gradient_of(model, sample, recompute_blocks()), kept)) << interval;
-    }
-  }
-}
-
-TEST(TokenConnection, HasNoBf16StreamsWhereNoKernelJoinsThem) {
-  Transformer model(model_of({"llama", "mhc", "sinkhorn", "sum", 3}), Precision::bf16, at::kCPU);
-  EXPECT_THROW(model.residual().store_streams_as_bf16(), UsageError);
-}
-
-TEST(TokenConnection, KeepsStreamsAtTheIntervalOfTheLeastMemory) {
-  ModelConfig config = model_of({"llama", "mhc"});
-  config.layers = 30;  // the paper: 60 sublayers of 4 streams, 6.3
-  EXPECT_EQ(stream_interval(config, 0), 6);
-  EXPECT_EQ(stream_interval(config, 9), 9);
-  config.streams = 3;  // not fused
-  EXPECT_EQ(stream_interval(config, 0), 1);
-}
-
-// The unfused functions are what other streams than 2, 4 and 8 take.
-TEST(TokenConnection, FusedOrNotIsTheSameToRounding) {
-  for (const Variant& v : {Variant{"llama", "mhc"}, {"poc", "mhc", "permutations", "sum", 2}, {"llama", "hc"}}) {
-    SCOPED_TRACE(named(v));
-    const ModelConfig config = model_of(v);
-    Transformer model(config, Precision::fp64, at::kCPU);
-    randomise(model, 5, 0.3);
-    const CoefficientWeights weights = weights_of(model, 1);
-    at::Generator generator = seeded_generator(4);
-    const auto random = [&](std::vector<int64_t> shape) {
-      return at::empty(shape, at::kDouble).normal_(0.0, 1.0, generator).requires_grad_(true);
-    };
-    const at::Tensor X = random({2, 3, v.streams, 16});
-    const TokenCoefficients apart = token_coefficients(X, weights, config);
-    const ResidualState fused = FusedConnections(config).see(X, weights);
-    EXPECT_LT((fused.write - apart.write).abs().max().item<double>(), 1e-12);
-    EXPECT_LT((fused.mix - apart.mix).abs().max().item<double>(), 1e-12);
-    const at::Tensor read = (apart.read.unsqueeze(-1) * X).sum(2);
-    EXPECT_LT((fused.input - read).abs().max().item<double>(), 1e-12);
-    const at::Tensor along = random({2, 3, v.streams, v.streams});
-    const auto gradient = [&](const at::Tensor& input, const at::Tensor& mix) {
-      return torch::autograd::grad({input.square().sum() + (mix * along).sum()}, {X})[0];
-    };
-    EXPECT_LT((gradient(fused.input, fused.mix) - gradient(read, apart.mix)).abs().max().item<double>(), 1e-11);
   }
 }
 
