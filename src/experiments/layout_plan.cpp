@@ -208,7 +208,8 @@ LayoutPlan plan_layout(RunConfig config, const ClusterConfig& cluster, const Lay
   const ParallelConfig& parallel = layout.parallel;
   const int64_t share = slice_of(config.train.batch, 0, static_cast<int>(layout.data)).count;
   const int64_t passes = (share + layout.micro_batch - 1) / layout.micro_batch;
-  LayoutPlan plan{layout};
+  LayoutPlan plan;
+  plan.layout = layout;
   const int ranks = static_cast<int>(layout.data * parallel.mesh().ranks());
   plan.memory = memory_plan(config, 0, ranks);
   if (parallel.pipeline > 1) {

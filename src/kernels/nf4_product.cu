@@ -95,7 +95,7 @@ void transposed_as(Launch launch, const Nf4Matrix& w, int64_t tokens, const void
 // Rows of whole blocks have products that read words.
 void nf4_product_cuda(Launch launch, const Nf4Matrix& w, int64_t tokens, Element element, const void* x, void* y) {
   if (w.columns % nf4_block == 0 && is_aligned(w.packed, 8) && is_aligned(x, 16)) {
-    return row_product_cuda(launch, {{w.rows, w.columns, nullptr, {w}}, tokens, element, x}, nullptr, y);
+    return row_product_cuda(launch, {{w.rows, w.columns, nullptr, {w}, {}}, tokens, element, x}, nullptr, y);
   }
   if (element == Element::bfloat16) return product_as<__nv_bfloat16>(launch, w, tokens, x, y);
   product_as<float>(launch, w, tokens, x, y);

@@ -35,7 +35,7 @@ void skinny_product(Launch launch, Element element, const SkinnyShape& shape, co
   if (element == Element::float64) throw Error("products of few tokens are of float32 or bfloat16, not of float64");
   if (shape.tokens == 0 || shape.outputs == 0) return;
   if (launch.place == Place::cuda) {
-    return row_product_cuda(launch, {{shape.outputs, shape.inputs, weight, {}}, shape.tokens, element, x}, bias, y);
+    return row_product_cuda(launch, {{shape.outputs, shape.inputs, weight, {}, {}}, shape.tokens, element, x}, bias, y);
   }
   if (takes_tiles(element, shape)) return level_amx::skinny_product_tiles(shape, x, weight, bias, y);
   if (element == Element::bfloat16 && has_bf16_pairs()) {

@@ -6,6 +6,7 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include "paper_connections.h"
+#include "remembering.h"
 
 namespace braid {
 namespace {
