@@ -84,23 +84,36 @@ def leave(x, weights, model):
     return x.mean(2) if model.get("stream_exit") == "mean" else x.sum(2)
 
 
-def rounded(x):
-    """To bf16 and back; gradients pass unchanged."""
-    return x + (x.bfloat16().to(x.dtype) - x).detach()
+def bf16(x):
+    return x.bfloat16().to(x.dtype)
+
+
+class Stored(torch.autograd.Function):
+    """Rounded to bf16 on its way there, on its way back, or both."""
+
+    @staticmethod
+    def forward(ctx, x, there, back):
+        ctx.back = back
+        return bf16(x) if there else x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return bf16(gradient) if ctx.back else gradient, None, None
 
 
 def logits(weights, ids, model, narrow_streams=False):
-    """With narrow_streams what connections read and write in memory is rounded to bf16, as mHC's paper (section 4.3.1) has it."""
-    kept = rounded if narrow_streams else lambda x: x
+    """With narrow_streams what connections read and write in memory is rounded to bf16, as mHC's paper (section 4.3.1) has it: streams,
+    what sublayers read and give, and their gradients. A stream's own gradient is a sum of what is read again and what was not stored."""
+    stored = (lambda x, there=True, back=True: Stored.apply(x, there, back)) if narrow_streams else lambda x, there=True, back=True: x
     x = weights["embedding.weight"][ids]
     if model["dialect"] == "poc":
         x = x + weights["positions"][: ids.shape[1]]
-    x = kept(x)[:, :, None].expand(-1, -1, model["streams"], -1)
+    x = stored(stored(x)[:, :, None].expand(-1, -1, model["streams"], -1), there=False)
     for k in range(2 * model["layers"]):
         pre, post, res = (mhc if model["residual"] == "mhc" else hc)(x, weights, k, model)
-        f = kept(sublayer(kept(pre @ x)[:, :, 0], weights, k, model))
-        x = kept(res @ x + post.transpose(-1, -2) @ f[:, :, None])
-    h = leave(x, weights, model)
+        f = stored(sublayer(stored(pre @ x)[:, :, 0], weights, k, model))
+        x = stored(res @ stored(x, there=False) + post.transpose(-1, -2) @ f[:, :, None], back=False)
+    h = leave(stored(x, there=False), weights, model)
     llama = model["dialect"] == "llama"
     normed = rms_norm(h, weights["ln_f.weight"], model.get("norm_epsilon", 1e-5)) if llama else layer_norm(h, weights, "ln_f", model)
     return normed @ weights["head.weight"].T

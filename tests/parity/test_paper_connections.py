@@ -50,8 +50,8 @@ def test_streams_in_bf16_are_those_of_pytorch_rounded_at_every_read_and_write(tm
         F.cross_entropy(logits.flatten(0, 1), ours["targets"].long().flatten()).backward()
         errors.append((ours["logits"] - logits).norm() / logits.norm())
         slopes.append(max((ours["grads"][name] - w.grad).norm() / w.grad.norm() for name, w in weights.items() if w.grad.norm() > 1e-8))
-    assert errors[0] < errors[1] / 3 and errors[1] < 0.02
-    assert slopes[0] < 0.03
+    assert errors[0] < 1e-4 and errors[1] > 1e-3  # rounding is seen
+    assert slopes[0] < 5e-3
 
 
 TRAINED = ["model.layers=3", "model.width=32", "model.mlp_width=64", "train.steps=20", "train.batch=10", *PAPER]
@@ -61,8 +61,8 @@ def train(folder, *overrides, ranks=1):
     return braid_run.train("configs/mhc/demo_mhc.toml", folder, *TRAINED, *overrides, ranks=ranks)
 
 
-@pytest.mark.parametrize("variant", [[], ["model.residual=hc"], ["model.manifold=permutations", "model.stream_exit=learned"], NARROW],
-                         ids=["mhc", "hc", "permutations", "bf16 streams"])  # fmt: skip
+@pytest.mark.parametrize("variant", [[], ["model.residual=hc"], ["model.manifold=permutations", "model.stream_exit=learned"]],
+                         ids=["mhc", "hc", "permutations"])  # fmt: skip
 def test_ranks_micro_batches_and_recomputation_give_the_same_losses(tmp_path, variant):
     one = train(tmp_path / "one", *variant)
     others = {"two": ([], 2), "four": (["train.micro_batch=2", "train.recompute=true"], 4)}
@@ -71,6 +71,14 @@ def test_ranks_micro_batches_and_recomputation_give_the_same_losses(tmp_path, va
         other = train(tmp_path / name, *variant, *more, ranks=ranks)
         assert np.abs(other["loss"] - one["loss"]).max() < 1e-5
         assert np.abs(other["grad_norm"] / one["grad_norm"] - 1).max() < 1e-5
+
+
+def test_ranks_share_streams_in_bf16_as_they_share_others(tmp_path):
+    """The first step is the same but for the order of sums; then weights part by roundings of their bf16 copies."""
+    one, four = (train(tmp_path / str(ranks), *NARROW, *more, ranks=ranks)
+                 for ranks, more in ((1, []), (4, ["train.micro_batch=2", "train.recompute=true"])))  # fmt: skip
+    assert abs(four["loss"][0] - one["loss"][0]) < 1e-6 and abs(four["grad_norm"][0] / one["grad_norm"][0] - 1) < 1e-5
+    assert np.abs(four["loss"] - one["loss"]).max() < 2e-3
 
 
 def test_bf16_trains_beside_fp32_and_gains_stay_those_of_the_manifold(tmp_path):
