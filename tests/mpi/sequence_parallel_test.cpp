@@ -5,7 +5,7 @@
 
 #include <gtest/gtest.h>
 
-#include "../train/counting_allocator.h"
+#include "../train/measured_step.h"
 #include "base/error.h"
 #include "cut_model.h"
 #include "nn/recompute.h"
@@ -90,15 +90,7 @@ int64_t measured_activations(const ModelConfig& config, const TrainConfig& train
   join_tensor_parts(model, config, world().host(), TokensBetween::share);
   test::randomise(model, 1, 0.05);
   if (train.recompute) model.wrap_blocks(recompute_blocks());
-  const test::Sample sample = test::random_sample(config, samples, 3);
-  LossTotals totals = make_loss_totals(model.device());
-  model.begin_step();
-  const int64_t between = memory.live();
-  memory.forget_peak();
-  model.loss(sample.tokens, sample.targets, 1.0, totals).backward();
-  const int64_t most = memory.peak();
-  model.end_backward();
-  return most - between;
+  return test::most_within_a_step(memory, model, test::random_sample(config, samples, 3));
 }
 
 TEST(SequenceMemory, ActivationsAreWhatWasPlanned) {

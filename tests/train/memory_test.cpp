@@ -8,7 +8,7 @@
 
 #include "../nn/support.h"
 #include "base/error.h"
-#include "counting_allocator.h"
+#include "measured_step.h"
 #include "nn/recompute.h"
 
 namespace braid {
@@ -23,15 +23,7 @@ int64_t measured_activations(const ModelConfig& config, const TrainConfig& train
   test::randomise(model, 1, 0.05);
   if (train.recomputed() == Recompute::blocks) model.wrap_blocks(recompute_blocks());
   if (train.recomputed() == Recompute::attention) recompute_attention(model.blocks());
-  const test::Sample sample = test::random_sample(config, samples, 3);
-  LossTotals totals = make_loss_totals(model.device());
-  model.begin_step();
-  const int64_t between = memory.live();
-  memory.forget_peak();
-  model.loss(sample.tokens, sample.targets, 1.0, totals).backward();
-  const int64_t most = memory.peak();
-  model.end_backward();
-  return most - between;
+  return test::most_within_a_step(memory, model, test::random_sample(config, samples, 3));
 }
 
 struct Connection {
