@@ -28,7 +28,8 @@ bool is_plain(const Adapter& adapter) {
 }
 
 bool is_plain(const Linear& layer) {
-  return (!is_adapted(layer) || is_plain(*layer.adapter)) && !layer.bias && !layer.partition.enter && !layer.partition.leave && is_plain(layer.source.get());
+  const bool simply_adapted = !is_adapted(layer) || is_plain(*layer.adapter);
+  return simply_adapted && !layer.bias && !layer.partition.enter && !layer.partition.leave && is_plain(layer.source.get());
 }
 
 // What more rows than a handful are computed by as fast: tiles, in bfloat16.
@@ -92,10 +93,11 @@ bool takes_fused_blocks(Transformer& model, int64_t rows) {
   const auto all = [&](const auto& holds) {
     return std::all_of(model.blocks().begin(), model.blocks().end(), [&](const Block& b) { return all_linears(b, holds); });
   };
-  if (!suits || !all([](const Linear& layer) { return is_plain(layer); })) return false;
-  if (on_gpu) return rows <= kernels::most_decode_rows && all([](const Linear& layer) { return has_few_parts(layer) && !is_adapted(layer); });
+  if (!suits || rows > (on_gpu ? kernels::most_decode_rows : kernels::most_decode_rows_tiled)) return false;
+  if (!all([](const Linear& layer) { return is_plain(layer); })) return false;
+  if (on_gpu) return all([](const Linear& layer) { return has_few_parts(layer) && !is_adapted(layer); });
   if (rows <= kernels::most_decode_rows) return true;
-  return rows <= kernels::most_decode_rows_tiled && all([&](const Linear& layer) {
+  return all([&](const Linear& layer) {
     return is_quantised(layer) ? rows <= kernels::most_decode_rows_nf4 : suits_tiles(layer);
   });
 }
