@@ -12,6 +12,7 @@
 #include "cli/serve_model.h"
 #include "cli/serve_output.h"
 #include "cli/stop_signals.h"
+#include "comm/agreement.h"
 #include "experiments/run.h"
 #include "experiments/model_part.h"
 #include "experiments/tensor_steps.h"
@@ -112,7 +113,11 @@ AdaptedModel load_share(const ServeRequest& request, World& world) {
   if (request.tensor == 1) return load_model(request.model, world);
   TrainConfig numbers;
   numbers.precision = request.model.precision;
-  return load_model_part(request.model.source, numbers.numeric(), device_of(world), world.data());
+  AdaptedModel loaded;
+  agree(world.host(), [&] {  // or each rank would say of its own what is wrong with the files
+    loaded = load_model_part(request.model.source, numbers.numeric(), device_of(world), world.data());
+  });
+  return loaded;
 }
 
 // Until a signal comes; then what is under way may end.
@@ -200,7 +205,7 @@ int serve_command(const ServeRequest& request) {
   StopSignals signals;
   return with_world(request.model.world, [&](World& world, Logger&) {
     if (world.size() != request.tensor) {
-      throw UsageError(str("--tensor ", request.tensor, ": expected as many ranks, found ", world.size()));
+      throw AgreedError(str("--tensor ", request.tensor, ": expected as many ranks, found ", world.size()), exit_usage);
     }
     if (world.rank() == 0) return listen_and_serve(world, request, signals);
     signals.begin_to_keep();  // rank 0 says when it is over
