@@ -138,39 +138,64 @@ BRAID_INLINE void begin_columns(int64_t D, int64_t columns, const T* X, const T*
   });
 }
 
-// dX[t] = sum_s H[s,t] G[s], df = sum_s c[s] G[s], and into lanes dH[s,t] += G[s] X[t], dc[s] += G[s] f.
+// dX[t] = sum_s H[s,t] G[s], df = sum_s c[s] G[s].
 template <int S, class T, class A = typename Lanes<T>::Scalar>
-BRAID_INLINE void unwrite_columns(int64_t D, int64_t columns, const T* X, const T* f, const A* c_all, const A* H_all,
-                                  const A* G, T* dX, T* df, typename Lanes<T>::Vector* lanes) {
+BRAID_INLINE void unwrite_columns(int64_t D, int64_t columns, const A* c_all, const A* H_all, const A* G, T* dX, T* df) {
   using V = typename Lanes<T>::Vector;
   A c[S], H[S * S];
-  V sums[S * S + S];
   for (int i = 0; i < S; ++i) c[i] = c_all[i];
   for (int i = 0; i < S * S; ++i) H[i] = H_all[i];
-  for (int i = 0; i < S * S + S; ++i) sums[i] = lanes[i];
   for_columns<T>(columns, [&](int64_t d, int64_t left) BRAID_LAMBDA {
-    const V fd = load(f + d, left);
     V g[S], sum = {};
 #pragma GCC unroll 8
     for (int s = 0; s < S; ++s) {
       g[s] = load(G + s * chunk_columns + d, Lanes<T>::count);
       sum += g[s] * c[s];
-      sums[S * S + s] += g[s] * fd;
     }
     store(df + d, sum, left);
 #pragma GCC unroll 8
     for (int t = 0; t < S; ++t) {
-      const V x = load(X + t * D + d, left);
       V dx = {};
 #pragma GCC unroll 8
-      for (int s = 0; s < S; ++s) {
-        dx += g[s] * H[s * S + t];
-        sums[s * S + t] += g[s] * x;
-      }
+      for (int s = 0; s < S; ++s) dx += g[s] * H[s * S + t];
       store(dX + t * D + d, dx, left);
     }
   });
-  for (int i = 0; i < S * S + S; ++i) lanes[i] = sums[i];
+}
+
+// dH[s,t] += G[s] X[t] and dc[s] += G[s] f of R streams s, in lanes: as many sums at once as there are registers for.
+template <int S, int R, class T, class A = typename Lanes<T>::Scalar>
+BRAID_INLINE void add_products(int64_t D, int64_t columns, const T* X, const T* f, const A* G,
+                               typename Lanes<T>::Vector* dH, typename Lanes<T>::Vector* dc) {
+  using V = typename Lanes<T>::Vector;
+  V sums[R][S + 1];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
+    for (int t = 0; t < S; ++t) sums[r][t] = dH[r * S + t];
+    sums[r][S] = dc[r];
+  }
+  for_columns<T>(columns, [&](int64_t d, int64_t left) BRAID_LAMBDA {
+    V g[R];
+    const V fd = load(f + d, left);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      g[r] = load(G + r * chunk_columns + d, Lanes<T>::count);
+      sums[r][S] += g[r] * fd;
+    }
+#pragma GCC unroll 8
+    for (int t = 0; t < S; ++t) {
+      const V x = load(X + t * D + d, left);
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) sums[r][t] += g[r] * x;
+    }
+  });
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 8
+    for (int t = 0; t < S; ++t) dH[r * S + t] = sums[r][t];
+    dc[r] = sums[r][S];
+  }
 }
 
 template <int S, class T, class A = typename Lanes<T>::Scalar>
@@ -181,6 +206,22 @@ BRAID_INLINE void give_columns(int64_t D, int64_t columns, const A* G, T* dX) {
   });
 }
 
+// What G of a token's columns from d on gives to what was written, and in lanes to its coefficients.
+template <int S, class T, class A = typename Lanes<T>::Scalar>
+BRAID_INLINE void unwrite_token(const BackwardArrays<T>& a, int64_t D, int64_t token, int64_t d, int64_t columns, const A* G,
+                                typename Lanes<T>::Vector* lanes) {
+  constexpr int at_once = S <= 4 ? S : 2;
+  const int64_t wide = token * S * D + d, narrow = token * D + d;
+  prefetch_columns<S>(a.X + wide + S * D, D, columns);
+  prefetch_columns<1>(a.f + narrow + D, D, columns);
+  prefetch_columns<S, 1>(a.dX + wide + S * D, D, columns);
+  prefetch_columns<1, 1>(a.df + narrow + D, D, columns);
+  unwrite_columns<S, T>(D, columns, a.c + token * S, a.H + token * S * S, G, a.dX + wide, a.df + narrow);
+  for (int s = 0; s < S; s += at_once) {
+    add_products<S, at_once, T>(D, columns, a.X + wide, a.f + narrow, G + s * chunk_columns, lanes + s * S, lanes + S * S + s);
+  }
+}
+
 // One chunk of n tokens from `first`; P a chunk of packed_chunks.
 template <int S, class T, class A = typename Lanes<T>::Scalar>
 void backward_chunk(const Plan<S, A>& plan, const BackwardArrays<T>& a, const A* P, const A* g, int64_t chunk,
@@ -189,6 +230,7 @@ void backward_chunk(const Plan<S, A>& plan, const BackwardArrays<T>& a, const A*
   const int64_t columns = plan.columns_of(chunk);
   for (int64_t i = 0; i < n; ++i) {
     const int64_t token = first + i, wide = token * S * D + d;
+    prefetch_columns<S>(a.dX_out + wide + S * D, D, columns);
     begin_columns<S, T>(D, columns, a.X_out + wide, a.dX_out + wide, a.dm + token * D + d, a.read + token * S,
                         &space.along[i * N], plan.norm_of(1), &space.G[i * row]);
   }
@@ -198,13 +240,12 @@ void backward_chunk(const Plan<S, A>& plan, const BackwardArrays<T>& a, const A*
                            K, whole_vectors<A>(columns));
   }
   for (int64_t i = 0; i < n; ++i) {
-    const int64_t token = first + i, wide = token * S * D + d, narrow = token * D + d;
+    const int64_t token = first + i;
     if (!a.f) {
-      give_columns<S, T>(D, columns, &space.G[i * row], a.dX + wide);
-      continue;
+      give_columns<S, T>(D, columns, &space.G[i * row], a.dX + token * S * D + d);
+    } else {
+      unwrite_token<S, T>(a, D, token, d, columns, &space.G[i * row], &space.lanes[i * space.coefficients]);
     }
-    unwrite_columns<S, T>(D, columns, a.X + wide, a.f + narrow, a.c + token * S, a.H + token * S * S, &space.G[i * row],
-                          a.dX + wide, a.df + narrow, &space.lanes[i * space.coefficients]);
   }
 }
 

@@ -66,6 +66,16 @@ struct Plan {
   int64_t sums() const { return 2 * shape->iterations * S; }  // vectors that Sinkhorn keeps
 };
 
+// Brings some columns of S rows near, `write` being 1 where they will be overwritten. A tile's columns are read in runs too
+// short for the processor to see what comes: in each of a token's rows as many as a chunk has, then the next token's.
+template <int S, int write = 0, class T>
+BRAID_INLINE void prefetch_columns(const T* X, int64_t D, int64_t columns) {
+  constexpr int64_t line = 64 / sizeof(T), into_the_second_cache = 2;
+  for (int s = 0; s < S; ++s) {
+    for (int64_t d = 0; d < columns; d += line) __builtin_prefetch(X + s * D + d, write, into_the_second_cache);
+  }
+}
+
 constexpr int most_logits = 80;  // 8 + 8 + 64
 
 #include "kernels/connection_forward.inl"

@@ -137,6 +137,8 @@ void write_and_project(const Plan<S, A>& plan, const ForwardArrays<T>& a, const 
     const int64_t d = chunk * chunk_columns, columns = plan.columns_of(chunk);
     for (int64_t i = 0; i < n; ++i) {
       const int64_t token = first + i, wide = token * S * D + d;
+      prefetch_columns<S>(a.X + wide + S * D, D, columns);
+      if (writes) prefetch_columns<1>(a.f + (token + 1) * D + d, D, columns);
       write_columns<S, N, writes, T>(a.X + wide, writes ? a.f + token * D + d : nullptr, a.c + token * S,
                                      a.H + token * S * S, a.X_out + wide, D, columns, &space.kept[i * row],
                                      &space.squares[i * N]);
