@@ -22,7 +22,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "serve"))
 from serve_run import fetch, make_model, serving  # noqa: E402
 
 STREAMS, RUNNING, TOKENS = 32, 16, 32
-SHAPE = dict(hidden_size=512, intermediate_size=1376, num_hidden_layers=8, num_attention_heads=8, num_key_value_heads=8)
+SHAPE = dict(hidden_size=576, intermediate_size=1536, num_hidden_layers=30, num_attention_heads=9, num_key_value_heads=3)  # SmolLM-135M
 
 
 def ask(url, seed):
