@@ -11,7 +11,14 @@ namespace braid {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-void add_weight_gradient(at::Tensor gradient, const at::Tensor& dy, const at::Tensor& x) {
+namespace {
+
+void write_product_of(at::Tensor gradient, const at::Tensor& dy, const at::Tensor& x) {
+  if (dy.scalar_type() == gradient.scalar_type()) return write_product(gradient, dy.t(), x.t());
+  gradient.copy_(product(dy.t(), x.t()));
+}
+
+void add_product_of(at::Tensor gradient, const at::Tensor& dy, const at::Tensor& x) {
   if (dy.is_cuda() && dy.scalar_type() == gradient.scalar_type()) {
     gradient.addmm_(dy.t(), x);
   } else if (dy.is_cuda()) {
@@ -24,16 +31,24 @@ void add_weight_gradient(at::Tensor gradient, const at::Tensor& dy, const at::Te
   }
 }
 
+}  // namespace
+
+void add_weight_gradient(Parameter& weight, const at::Tensor& dy, const at::Tensor& x) {
+  if (dy.is_cpu() && weight.takes_first_contribution()) {
+    write_product_of(weight.gradient, dy, x);
+  } else {
+    add_product_of(weight.gradient_slot(), dy, x);
+  }
+  weight.gradient_contributed();
+}
+
 at::Tensor WeightSource::product(const at::Tensor& x, const at::Tensor& bias) const {
   return braid::product(x, weight(), bias);
 }
 
 at::Tensor WeightSource::product_transposed(const at::Tensor& dy) const { return braid::product(dy, weight().t()); }
 
-void DenseWeight::add_gradient(const at::Tensor& dy, const at::Tensor& x) const {
-  add_weight_gradient(parameter_->gradient_slot(), dy, x);
-  parameter_->gradient_contributed();
-}
+void DenseWeight::add_gradient(const at::Tensor& dy, const at::Tensor& x) const { add_weight_gradient(*parameter_, dy, x); }
 
 namespace {
 

@@ -79,7 +79,7 @@ at::Tensor linear(const at::Tensor& x, const Linear& layer);
 // y + bias, the bias gradient going to its slot.
 at::Tensor add_bias(const at::Tensor& y, Parameter& bias);
 
-// gradient += dy^T x in fp32, whatever the inputs' type.
-void add_weight_gradient(at::Tensor gradient, const at::Tensor& dy, const at::Tensor& x);
+// Adds dy^T x in fp32, whatever the inputs' type, to the weight's gradient, and says so.
+void add_weight_gradient(Parameter& weight, const at::Tensor& dy, const at::Tensor& x);
 
 }  // namespace braid

@@ -64,10 +64,8 @@ Kept adapt_dora(const WeightSource& base, const LoraPart& part, const at::Tensor
 
 void add_part_gradients(const LoraPart& part, const at::Tensor& dy, const Kept& kept, const at::Tensor& x,
                         const at::Tensor& dh) {
-  add_weight_gradient(part.b->gradient_slot(), dy, kept.h);
-  part.b->gradient_contributed();
-  add_weight_gradient(part.a->gradient_slot(), dh, x);
-  part.a->gradient_contributed();
+  add_weight_gradient(*part.b, dy, kept.h);
+  add_weight_gradient(*part.a, dh, x);
 }
 
 void add_magnitude_gradient(const LoraPart& part, const at::Tensor& dy, const Kept& kept) {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 #include "base/error.h"
 #include "base/large_pages.h"
@@ -25,8 +26,13 @@ int64_t elements_of(const std::vector<int64_t>& shape) {
 
 int64_t Parameter::elements() const { return elements_of(slice.shape); }
 
-at::Tensor& Parameter::gradient_slot() {
+bool Parameter::takes_first_contribution() {
   if (!gradient.defined() && on_grad_wanted) on_grad_wanted(*this);
+  return std::exchange(unwritten, false);
+}
+
+at::Tensor& Parameter::gradient_slot() {
+  if (takes_first_contribution()) gradient.zero_();
   return gradient;
 }
 

@@ -46,10 +46,14 @@ struct Parameter {
   at::Tensor compute;   // in compute_type; the master itself unless bf16
   at::Tensor gradient;  // in master_type, accumulated over micro-batches; undefined while on_grad_wanted would make it
 
+  bool unwritten = false;  // `gradient` holds other numbers than zeros, and nothing has been added yet
+
   // Called when the first contribution meets no slot, and gives `gradient` one.
   std::function<void(Parameter&)> on_grad_wanted;
   // What layers add their contribution to.
   at::Tensor& gradient_slot();
+  // For a layer that can write all of `gradient` as well as add to it, which spares clearing it: true, once, where it must.
+  bool takes_first_contribution();
   // Called when this backward's last contribution has been added.
   std::function<void(Parameter&)> on_grad_ready;
   void gradient_contributed();

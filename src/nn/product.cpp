@@ -73,6 +73,14 @@ at::Tensor product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& b
   return bias.defined() ? at::addmm(bias, a, b.t()) : a.mm(b.t());
 }
 
+void write_product(at::Tensor y, const at::Tensor& a, const at::Tensor& b) {
+  if (is_skinny(a, b) || suits(onednn(), a, b, {})) {
+    y.copy_(product(a, b));
+  } else {
+    at::mm_out(y, a, b.t());
+  }
+}
+
 void add_product(at::Tensor y, const at::Tensor& a, const at::Tensor& b) {
   if (is_skinny(a, b)) {
     y.add_(skinny_product(a, b, {}));

@@ -12,6 +12,9 @@ namespace braid {
 // a b^T + bias, [M, N]; a [M, K], b [N, K], bias [N] or undefined. Either may be a transposed view.
 at::Tensor product(const at::Tensor& a, const at::Tensor& b, const at::Tensor& bias = {});
 
+// y = a b^T, whatever y [M, N] held; it may be columns of a wider one.
+void write_product(at::Tensor y, const at::Tensor& a, const at::Tensor& b);
+
 // y += a b^T; y [M, N] may be columns of a wider one. A handful of rows have each the bits of a row alone here too.
 void add_product(at::Tensor y, const at::Tensor& a, const at::Tensor& b);
 

@@ -111,7 +111,7 @@ void Pipeline::sum_tied_gradient() {
   const ModelConfig& config = model_.config();
   const bool first = stage_ == 0, last = stage_ + 1 == shape_.stages;
   if (!config.tie_embeddings || shape_.stages == 1 || !(first || last)) return;
-  const at::Tensor gradient = model_.parameters().named("embedding.weight").gradient;
+  const at::Tensor gradient = model_.parameters().named("embedding.weight").gradient_slot();
   const int other = first ? int(shape_.stages - 1) : 0;
   if (!first) {
     stages_.data.send(buffer_of(gradient), other).wait();

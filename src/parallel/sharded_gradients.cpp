@@ -49,10 +49,12 @@ std::vector<std::vector<Parameter*>> ShardedGradients::parameters_of(const std::
 
 void ShardedGradients::open(size_t unit) {
   Slot& slot = slots_[unit];
-  if (!slot.full.defined()) slot.full = at::zeros({units_[unit].elements}, options_);
+  const bool is_new = !slot.full.defined();
+  if (is_new) slot.full = at::empty({units_[unit].elements}, options_);
   for (const auto& [parameter, offset] : units_[unit].places) {
     parameter->gradient = slot.full.narrow(0, offset, parameter->elements()).view(parameter->slice.shape);
   }
+  if (is_new) clear(unit);
   if (!passes(unit)) return;
   passing_ += int64_t(slot.full.nbytes());
   most_passing_ = std::max(most_passing_, passing_);
@@ -63,10 +65,26 @@ void ShardedGradients::close(size_t unit) {
   for (const auto& place : units_[unit].places) place.parameter->gradient = at::Tensor();
 }
 
+// Matrices, which layers can write as well as add to, when they are wanted.
+void ShardedGradients::clear(size_t unit) {
+  const at::Tensor& full = slots_[unit].full;
+  int64_t cleared = 0;
+  const auto clear_until = [&](int64_t end) {
+    if (end > cleared) full.narrow(0, cleared, end - cleared).zero_();
+  };
+  for (const auto& [parameter, offset] : units_[unit].places) {
+    if (parameter->shape.size() != 2) continue;
+    parameter->unwritten = true;
+    clear_until(offset);
+    cleared = offset + parameter->elements();
+  }
+  clear_until(full.numel());
+}
+
 void ShardedGradients::zero() {
-  for (Slot& slot : slots_) {
-    slot.empty = true;
-    if (slot.full.defined()) slot.full.zero_();
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    slots_[i].empty = true;
+    if (slots_[i].full.defined()) clear(i);
   }
 }
 
@@ -78,12 +96,12 @@ void ShardedGradients::arm(bool last) {
 
 void ShardedGradients::send(size_t unit) {
   Slot& slot = slots_[unit];
+  for (const auto& place : units_[unit].places) place.parameter->gradient_slot();  // what nothing reached on this rank is zero
   if (units_[unit].whole) {
     Communicator& all = groups_.replicas().data;
     if (all.size() > 1) sent_.push_back({unit, all.all_reduce(buffer_of(slot.full), ReduceOp::sum), {}, slot.part, true});
     return;
   }
-  if (!slot.full.defined()) open(unit);  // nothing reached it on this rank
   const at::Tensor part = slot.empty ? slot.part : at::empty_like(slot.part);
   slot.empty = false;
   Communicator& within = groups_.within().data;

@@ -46,6 +46,7 @@ class ShardedGradients {
   };
   bool passes(size_t unit) const { return full_ == FullGradients::passing && !units_[unit].whole; }
   void open(size_t unit);
+  void clear(size_t unit);
   void close(size_t unit);
   void send(size_t unit);
   void collect();  // the oldest that was sent

@@ -16,7 +16,8 @@ TrainedPlace with_groups(TrainedPlace place) {
   return place;
 }
 
-// Of gradients that no cache holds each matrix's is cleared only when a step first adds to it, while it is read anyway.
+// Of gradients that no cache holds each matrix's is cleared only when a step first adds to it, while it is read anyway, or is
+// never cleared where its first contribution can be written.
 bool clears_late(const ParameterSet& set) {
   constexpr size_t caches = size_t{32} << 20;  // bytes
   return set.gradient().is_cpu() && set.gradient().nbytes() > caches;
@@ -31,7 +32,8 @@ void clear_when_wanted(ParameterSet& set) {
     }
     parameter.gradient = at::Tensor();
     parameter.on_grad_wanted = [&set](Parameter& p) {
-      p.gradient = set.gradient().narrow(0, p.offset, p.elements()).view(p.slice.shape).zero_();
+      p.gradient = set.gradient().narrow(0, p.offset, p.elements()).view(p.slice.shape);
+      p.unwritten = true;
     };
   }
 }

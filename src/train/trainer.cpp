@@ -147,8 +147,8 @@ void Trainer::forward_backward(const Batch& batch, double targets) {
   LossTotals nobody = make_loss_totals(model.device());
   if (task_.extra.before_step) task_.extra.before_step(position_.step);
   sets_.open();
+  sets_.zero_gradients();  // before anyone takes a slot
   model.residual().begin_step();
-  sets_.zero_gradients();
   fetch_block_inputs(model, batch, 0, batch.samples);
   const std::vector<MicroBatch> passes = task_.pipeline ? std::vector<MicroBatch>() : micro_batches(batch);
   if (task_.pipeline) run_pipeline(batch, targets);
