@@ -62,7 +62,6 @@ std::string problem_of(const ModelConfig& model, int64_t ranks) {
 void check_sequence(const RunConfig& config) {
   const ParallelConfig& parallel = config.parallel;
   if (!parallel.sequence) return;
-  if (parallel.pipeline > 1) throw UsageError("parallel.sequence: expected false with parallel.pipeline, whose stages hand on whole samples");
   const int64_t tokens = config.model.context / parallel.context;
   if (tokens % parallel.tensor == 0) return;
   throw UsageError(str("parallel.sequence: model.context: ", tokens, " tokens ", parallel.context > 1 ? "of a rank " : "",
