@@ -84,7 +84,6 @@ std::string tensor_problem(const RunConfig& config) {
 std::string context_problem(const RunConfig& config) {
   if (config.memory.enabled()) return "hash memory (memory.layers), which looks back at tokens that other ranks have";
   if (config.gist.enabled()) return "gist tokens (gist.count), which cut contexts in their own way";
-  if (config.data.packs) return "several examples to a sample (data.packs), which a ring's attention cannot tell apart";
   return "";
 }
 
