@@ -41,6 +41,7 @@ class DepthMetrics {
         rows_(model.config(), residual_.sublayers_per_block()),
         sharers_(sharers),
         stages_(mesh.shape().pipeline > 1 ? &mesh.pipeline().data : nullptr),
+        are_all_(sharers.size() == mesh.world().data.size()),
         every_(every) {
     model.observe_depth([this](int64_t depth, const at::Tensor& carried) { see(depth, carried); });
   }
@@ -74,9 +75,9 @@ class DepthMetrics {
       at::Tensor all = at::cat({at::full({1}, double(tokens_), options), mixing.flatten(),
                                 looks_ ? sums_.flatten() : at::zeros({0}, options)});
       if (!counts) all.zero_();
-      sharers_.all_reduce(buffer_of(all), ReduceOp::sum).wait();
       if (!model_.config().holds_embedding()) all[0].zero_();  // all stages see the same tokens
-      add_stages(all);
+      sharers_.all_reduce(buffer_of(all), ReduceOp::sum).wait();
+      if (!are_all_) add_stages(all);
       if (by_token) mixing_ = all.narrow(0, 1, mixing.numel()).view_as(mixing) / all[0];
       if (looks_) sums_ = all.narrow(0, 1 + mixing.numel(), sums_.numel()).view_as(sums_);
     }
@@ -167,6 +168,7 @@ class DepthMetrics {
   DepthRows rows_;
   Communicator& sharers_;
   Communicator* stages_;  // null without
+  bool are_all_;          // the sharers, of every stage
   int64_t every_;
   bool watching_ = false, looks_ = false;  // a step is under way; its layers are looked at
   int64_t tokens_ = 0;                     // this rank's of the step

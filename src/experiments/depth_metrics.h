@@ -12,7 +12,8 @@ namespace braid {
 
 // Columns of /train and datasets of /layers, of which a model without streams has fewer. `every` 0: nothing by layer.
 // `model` and `mesh` must outlive it; the model's depth is observed from now on. Of a model that is a stage of a pipeline rank 0
-// learns of the other stages' layers in messages of their own, each step. `sharers` see all tokens of a step between them.
+// learns of the other stages' layers in messages of their own, each step. `sharers` see all tokens of a step between them: ranks of this
+// stage, or all ranks.
 ExtraMetrics depth_metrics(Transformer& model, const Mesh& mesh, Communicator& sharers, int64_t every);
 
 }  // namespace braid

@@ -62,7 +62,6 @@ std::string problem_of(const ModelConfig& model, int64_t ranks) {
 void check_sequence(const RunConfig& config) {
   const ParallelConfig& parallel = config.parallel;
   if (!parallel.sequence) return;
-  if (parallel.pipeline > 1) throw UsageError("parallel.sequence: expected false with parallel.pipeline, whose stages hand on whole samples");
   const int64_t tokens = config.model.context / parallel.context;
   if (tokens % parallel.tensor == 0) return;
   throw UsageError(str("parallel.sequence: model.context: ", tokens, " tokens ", parallel.context > 1 ? "of a rank " : "",
@@ -85,7 +84,6 @@ std::string tensor_problem(const RunConfig& config) {
 std::string context_problem(const RunConfig& config) {
   if (config.memory.enabled()) return "hash memory (memory.layers), which looks back at tokens that other ranks have";
   if (config.gist.enabled()) return "gist tokens (gist.count), which cut contexts in their own way";
-  if (config.data.packs) return "several examples to a sample (data.packs), which a ring's attention cannot tell apart";
   return "";
 }
 

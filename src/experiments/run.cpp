@@ -192,7 +192,7 @@ RunOutcome train_only(RunRequest request, RunSite site) {
   const Mesh mesh(site.in_steps.value_or(site.ranks), config.parallel.mesh());
   const RunModel made = make_model(config, data, start, mesh, device_of(site.world));
   Transformer& model = *made.model;
-  Communicator& sharers = made.token_sharers ? mesh.world().data : mesh.replicas().data;  // such a model has one stage
+  Communicator& sharers = made.token_sharers ? mesh.world().data : mesh.replicas().data;
   ExtraMetrics extra = depth_metrics(model, mesh, sharers, config.train.layer_metrics_every);
   extra.columns.push_back(communicated_bytes(site.world));
   const RunRecord record = gather_run_record(site.world, host, start.session);

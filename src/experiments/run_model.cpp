@@ -87,7 +87,7 @@ RunModel make_model(const RunConfig& config, TaskData& data, const RunStart& sta
   if (config.parallel.shares_tokens()) made.token_sharers = &tensor.data;
   join_tensor_parts(*made.model, stage, tensor.data, made.token_sharers ? TokensBetween::share : TokensBetween::all);
   join_context_parts(*made.model, mesh.context().data);
-  if (stages.stages > 1) made.pipeline = std::make_unique<Pipeline>(*made.model, stages, mesh.pipeline());
+  if (stages.stages > 1) made.pipeline = std::make_unique<Pipeline>(*made.model, stages, mesh.pipeline(), config.parallel.token_parts());
   made.model->residual().keep_streams_every(config.train.stream_interval);
   if (config.train.has_narrow_streams()) made.model->residual().store_streams_as_bf16();
   if (config.train.recomputed() == Recompute::blocks) made.model->wrap_blocks(recompute_blocks());
@@ -123,12 +123,10 @@ std::vector<TrainedSet> trained_sets(const RunModel& made, const RunConfig& conf
   }
   if (trains_model(config.lora, config.memory)) {
     sets.push_back({made.model->parameters(), config.optim, false, {}, made.spread});
-    if (made.token_sharers) {
-      sets.back().complete = [&model = *made.model, &comm = *made.token_sharers](const std::vector<UpdateRange>& ranges) {
-        sum_gradients(ranges, parameters_of_shares(model), comm);
-      };
-    }
-    if (made.pipeline) sets.back().complete = [pipeline = made.pipeline.get()](const auto&) { pipeline->sum_tied_gradient(); };
+    sets.back().complete = [&model = *made.model, sharers = made.token_sharers, pipeline = made.pipeline.get()](const auto& ranges) {
+      if (sharers) sum_gradients(ranges, parameters_of_shares(model), *sharers);
+      if (pipeline) pipeline->sum_tied_gradient();
+    };
   }
   if (!made.memory) return sets;
   OptimConfig table = config.optim;

@@ -34,13 +34,15 @@ struct AttentionRows {
 };
 
 // Attention of `queries` tokens over some of the keys that they see, to be joined with that over others. Each query sees all
-// of these keys, or, causal, which takes as many keys as queries, query t the first t + 1.
+// of these keys, or, causal, which takes as many keys as queries, query t the first t + 1; but none before its `from`, so that
+// a query may see none at all of a part.
 struct AttentionPart {
   int64_t batch, queries, keys, heads, key_value_heads, width;
   bool causal;
   AttentionRows query, key;  // values lie key_value_heads heads behind their keys
   AttentionRows out;         // of results, and of gradients of queries
   int64_t lse_head;          // elements from one head's log sums to the next, samples following each other
+  const int64_t* from = nullptr;  // [B, T] of the queries; null: the first key
 };
 
 // sums [B, T, H, d] and lse [B, H, T], both of the type of lse above, become those over this part too: with log sums a, b and

@@ -37,14 +37,31 @@ struct BackwardMemory {
   S *dq_sums, *dkv_sums;
 };
 
+// What a row of `end` scores reads is [hidden, visible): where there is none it becomes zeros, and the answer is true.
+template <class T, class S = typename Lanes<T>::Scalar>
+bool sees_nothing(S* row, int64_t hidden, int64_t visible, int64_t end) {
+  if (hidden < visible) return false;
+  __builtin_memset((void*)row, 0, size_t(end) * sizeof(S));
+  return true;
+}
+
+template <class T, class S = typename Lanes<T>::Scalar>
+S softmax_behind(S* row, int64_t hidden, int64_t visible, int64_t end) {
+  if (sees_nothing<T>(row, hidden, visible, end)) return S(-__builtin_inf());
+  for (int64_t j = 0; j < hidden; ++j) row[j] = S(-__builtin_inf());
+  return softmax_row<T>(row, visible, end);
+}
+
 // The same row again from its log sum.
 template <class T, class S = typename Lanes<T>::Scalar>
-void probability_row(S* row, int64_t visible, int64_t end, S lse) {
+void probability_row(S* row, int64_t hidden, int64_t visible, int64_t end, S lse) {
   using V = typename Lanes<T>::Vector;
+  if (sees_nothing<T>(row, hidden, visible, end)) return;
   for_columns<T>(visible, [&](int64_t j, int64_t n) BRAID_LAMBDA {
     store(row + j, exponential(load(row + j, n, S(-__builtin_inf())) - lse), Lanes<T>::count);
   });
   for (int64_t j = padded<T>(visible); j < end; j += Lanes<T>::count) store(row + j, V{}, Lanes<T>::count);
+  for (int64_t j = 0; j < hidden; ++j) row[j] = 0;
 }
 
 template <class T, class S = typename Lanes<T>::Scalar>
@@ -55,10 +72,12 @@ void load_head(const Layout<T>& s, const T* kv, int64_t sample, int64_t kv_head,
   transpose<T>(m.keys, s.columns, s.keys, s.width, m.keys_t, s.score_row);
 }
 
-// Rows of one part, with their log sums, join those of the parts before: the softmax over both.
+// Rows of one part, with their log sums, join those of the parts before: the softmax over both. A row that sees nothing of the part
+// stays.
 template <class T, class S = typename Lanes<T>::Scalar>
 void merge_rows(const Layout<T>& s, const S* row, const S* part_lse, int64_t rows, S* sums, S* lse) {
   for (int64_t r = 0; r < rows; ++r) {
+    if (part_lse[r] == S(-__builtin_inf())) continue;
     const double before = double(lse[r]), now = double(part_lse[r]), top = before > now ? before : now;
     const double all = top + __builtin_log(__builtin_exp(before - top) + __builtin_exp(now - top));
     const S keep = S(__builtin_exp(before - all)), share = S(__builtin_exp(now - all));
@@ -93,13 +112,19 @@ void keep_probabilities(const Layout<T>& s, const Scratch<T>& m, int64_t first, 
 template <class T, class S = typename Lanes<T>::Scalar>
 void forward_block(const Layout<T>& s, const ForwardMemory<T>& io, int64_t sample, int64_t head, int64_t first, int64_t rows,
                    Scratch<T>& m) {
-  const int64_t seen = s.seen(first + rows - 1), end = padded<T>(seen), index = sample * s.heads + head;
+  const Columns c = s.columns_of(sample, first, rows);
+  if (c.keys() == 0) return;
+  const int64_t index = sample * s.heads + head;
+  S* const scores = m.scores + c.first;
   gather_rows(io.q + s.at(s.query, sample, first, head * s.width), s.query.token, rows, s.width, s.scale, m.query, s.columns);
-  small_product<false, T>({m.query, s.columns, 1}, m.keys_t, s.score_row, m.scores, s.score_row, rows, s.width, end);
+  small_product<false, T>({m.query, s.columns, 1}, m.keys_t + c.first, s.score_row, scores, s.score_row, rows, s.width, c.all());
   S found[Layout<T>::largest_block];
-  for (int64_t r = 0; r < rows; ++r) found[r] = softmax_row<T>(m.scores + r * s.score_row, s.seen(first + r), end);
+  for (int64_t r = 0; r < rows; ++r) {
+    found[r] = softmax_behind<T>(scores + r * s.score_row, s.unseen(sample, first + r) - c.first, s.seen(first + r) - c.first, c.all());
+  }
   if (io.probabilities) keep_probabilities(s, m, first, rows, io.probabilities + index * s.queries * s.keys);
-  small_product<false, T>({m.scores, s.score_row, 1}, m.values, s.columns, m.row, s.columns, rows, seen, s.columns);
+  small_product<false, T>({scores, s.score_row, 1}, m.values + c.first * s.columns, s.columns, m.row, s.columns, rows, c.keys(),
+                          s.columns);
   const int64_t place = s.at(s.out, sample, first, head * s.width);
   S* const lse = io.lse + index * s.lse_head + first;
   if (io.sums) return merge_rows<T>(s, m.row, found, rows, io.sums + place, lse);
@@ -140,48 +165,56 @@ void forward_typed(const Layout<T>& s, const ForwardMemory<T>& io) {
 // dscores = P (dP - m) in place of dP. m is the row's dot product of result and gradient where `dots` has it, else
 // sum_j P dP / sum_j P: taken from the same rounded P, so that a row of gradients sums to nothing.
 template <class T, class S = typename Lanes<T>::Scalar>
-void score_gradients(const Layout<T>& s, Scratch<T>& m, int64_t rows, int64_t end, const S* dots) {
+void score_gradients(const Layout<T>& s, Scratch<T>& m, int64_t rows, const Columns& c, const S* dots) {
   constexpr int64_t count = Lanes<T>::count;
   for (int64_t r = 0; r < rows; ++r) {
-    const S* const p = m.scores + r * s.score_row;
-    S* const d = m.dscores + r * s.score_row;
+    const S* const p = m.scores + r * s.score_row + c.first;
+    S* const d = m.dscores + r * s.score_row + c.first;
     typename Lanes<T>::Vector dot = {}, sum = {};
-    for (int64_t j = 0; j < end && !dots; j += count) {
+    for (int64_t j = 0; j < c.all() && !dots; j += count) {
       dot += load(p + j, count) * load(d + j, count);
       sum += load(p + j, count);
     }
     const S mean = dots ? dots[r] : sum_lanes(dot) / sum_lanes(sum);
-    for (int64_t j = 0; j < end; j += count) store(d + j, load(p + j, count) * (load(d + j, count) - mean), count);
+    for (int64_t j = 0; j < c.all(); j += count) store(d + j, load(p + j, count) * (load(d + j, count) - mean), count);
   }
 }
 
 template <class T, class S = typename Lanes<T>::Scalar>
-void block_probabilities(const Layout<T>& s, int64_t first, int64_t rows, Scratch<T>& m, const S* lse, const S* matrix) {
-  const int64_t seen = s.seen(first + rows - 1), end = padded<T>(seen);
-  if (matrix) return gather_rows(matrix + first * s.keys, s.keys, rows, seen, S(1), m.scores, s.score_row);
-  small_product<false, T>({m.query, s.columns, 1}, m.keys_t, s.score_row, m.scores, s.score_row, rows, s.width, end);
-  for (int64_t r = 0; r < rows; ++r) probability_row<T>(m.scores + r * s.score_row, s.seen(first + r), end, lse[r]);
+void block_probabilities(const Layout<T>& s, int64_t sample, int64_t first, int64_t rows, const Columns& c, Scratch<T>& m,
+                         const S* lse, const S* matrix) {
+  if (matrix) return gather_rows(matrix + first * s.keys, s.keys, rows, c.seen, S(1), m.scores, s.score_row);
+  S* const scores = m.scores + c.first;
+  small_product<false, T>({m.query, s.columns, 1}, m.keys_t + c.first, s.score_row, scores, s.score_row, rows, s.width, c.all());
+  for (int64_t r = 0; r < rows; ++r) {
+    probability_row<T>(scores + r * s.score_row, s.unseen(sample, first + r) - c.first, s.seen(first + r) - c.first, c.all(), lse[r]);
+  }
 }
 
 template <class T, class S = typename Lanes<T>::Scalar>
 void backward_block(const Layout<T>& s, const BackwardMemory<T>& io, int64_t sample, int64_t head, int64_t first,
                     int64_t rows, Scratch<T>& m) {
-  const int64_t seen = s.seen(first + rows - 1), end = padded<T>(seen), index = sample * s.heads + head;
-  const int64_t row = index * s.lse_head + first, in_token = head * s.width;
+  const Columns c = s.columns_of(sample, first, rows);
+  if (c.keys() == 0) return;
+  const int64_t index = sample * s.heads + head, row = index * s.lse_head + first, in_token = head * s.width;
+  const int64_t to_keys = c.first * s.columns;
   gather_rows(io.q + s.at(s.query, sample, first, in_token), s.query.token, rows, s.width, s.scale, m.query, s.columns);
   gather_rows(io.dout + s.at(s.out, sample, first, in_token), s.out.token, rows, s.width, S(1), m.drow, s.columns);
-  block_probabilities(s, first, rows, m, io.lse + row, io.probabilities ? io.probabilities + index * s.queries * s.keys : nullptr);
-  small_product<true, T>({m.scores, 1, s.score_row}, m.drow, s.columns, m.dvalues, s.columns, seen, rows, s.columns);
-  small_product<false, T>({m.drow, s.columns, 1}, m.values_t, s.score_row, m.dscores, s.score_row, rows, s.width, end);
-  score_gradients(s, m, rows, end, io.dots ? io.dots + row : nullptr);
-  small_product<false, T>({m.dscores, s.score_row, 1}, m.keys, s.columns, m.row, s.columns, rows, seen, s.columns);
+  block_probabilities(s, sample, first, rows, c, m, io.lse + row,
+                      io.probabilities ? io.probabilities + index * s.queries * s.keys : nullptr);
+  const S* const scores = m.scores + c.first;
+  S* const dscores = m.dscores + c.first;
+  small_product<true, T>({scores, 1, s.score_row}, m.drow, s.columns, m.dvalues + to_keys, s.columns, c.keys(), rows, s.columns);
+  small_product<false, T>({m.drow, s.columns, 1}, m.values_t + c.first, s.score_row, dscores, s.score_row, rows, s.width, c.all());
+  score_gradients(s, m, rows, c, io.dots ? io.dots + row : nullptr);
+  small_product<false, T>({dscores, s.score_row, 1}, m.keys + to_keys, s.columns, m.row, s.columns, rows, c.keys(), s.columns);
   const int64_t place = s.at(s.dquery, sample, first, in_token);
   if (io.dq_sums) {
     add_rows<T>(m.row, s.columns, rows, s.width, s.scale, io.dq_sums + place, s.dquery.token);
   } else {
     scatter_rows(m.row, s.columns, rows, s.width, s.scale, io.dq + place, s.dquery.token);
   }
-  small_product<true, T>({m.dscores, 1, s.score_row}, m.query, s.columns, m.dkeys, s.columns, seen, rows, s.columns);
+  small_product<true, T>({dscores, 1, s.score_row}, m.query, s.columns, m.dkeys + to_keys, s.columns, c.keys(), rows, s.columns);
 }
 
 template <class T, class S = typename Lanes<T>::Scalar>

@@ -1,6 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where attention on CPUs finds what it reads, and the memory of a thread. Included by attention_cpu.inl alone.
 
+// Columns of scores that a block of queries reads: keys [first, seen), and what pads them up to `end`. `first` is at a whole vector.
+struct Columns {
+  int64_t first, seen, end;
+  int64_t keys() const { return seen - first; }
+  int64_t all() const { return end - first; }
+};
+
 // Strides and sizes of one call, in elements.
 template <class T>
 struct Layout : AttentionPart {
@@ -19,6 +26,13 @@ struct Layout : AttentionPart {
     return fitting > largest_block ? largest_block : fitting < 8 ? 8 : fitting;
   }
   int64_t seen(int64_t query) const { return causal ? query + 1 : keys; }  // keys by this query and those before
+  int64_t unseen(int64_t sample, int64_t query) const { return from ? from[sample * queries + query] : 0; }  // keys before those
+  Columns columns_of(int64_t sample, int64_t first, int64_t rows) const {
+    const int64_t last = seen(first + rows - 1);
+    int64_t lowest = from ? last : 0;
+    for (int64_t r = 0; r < rows; ++r) lowest = unseen(sample, first + r) < lowest ? unseen(sample, first + r) : lowest;
+    return {lowest == last ? last : lowest / Lanes<T>::count * Lanes<T>::count, last, padded<T>(last)};
+  }
   int64_t key_head(int64_t sample, int64_t kv_head) const { return sample * key.sample + kv_head * width; }
   int64_t values_behind() const { return key_value_heads * width; }  // elements from a key to its value
   static int64_t at(const AttentionRows& rows, int64_t sample, int64_t token, int64_t in_token) {

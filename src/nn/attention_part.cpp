@@ -17,11 +17,14 @@ at::ScalarType wide_type(const at::Tensor& x) { return x.scalar_type() == at::kD
 
 kernels::AttentionRows rows_of(const at::Tensor& x) { return {x.stride(0), x.stride(1)}; }
 
-kernels::AttentionPart part_of(const at::Tensor& q, const at::Tensor& kv, bool causal, const at::Tensor& rows,
+// `from` is contiguous, or undefined.
+kernels::AttentionPart part_of(const at::Tensor& q, const at::Tensor& kv, bool causal, const at::Tensor& from, const at::Tensor& rows,
                                const at::Tensor& lse) {
   return {q.size(0), q.size(1),  kv.size(1),  q.size(2),     kv.size(2) / 2, q.size(3), causal,
-          rows_of(q), rows_of(kv), rows_of(rows), lse.stride(1)};
+          rows_of(q), rows_of(kv), rows_of(rows), lse.stride(1),  from.defined() ? from.const_data_ptr<int64_t>() : nullptr};
 }
+
+at::Tensor in_order(const at::Tensor& from) { return from.defined() ? from.contiguous() : from; }
 
 }  // namespace
 
@@ -36,16 +39,18 @@ at::Tensor row_dots(const at::Tensor& rows, const at::Tensor& drows) {
   return (rows.to(wide) * drows.to(wide)).sum(-1).transpose(1, 2).contiguous();
 }
 
-void attend_to_part(const AttentionSums& sums, const at::Tensor& q, const at::Tensor& kv, bool causal) {
-  if (!q.device().is_cpu()) return attend_by_products(sums, q, kv, causal);
-  kernels::attention_part(element_of(q), part_of(q, kv, causal, sums.rows, sums.lse), q.const_data_ptr(), kv.const_data_ptr(),
+void attend_to_part(const AttentionSums& sums, const at::Tensor& q, const at::Tensor& kv, bool causal, const at::Tensor& from) {
+  if (!q.device().is_cpu()) return attend_by_products(sums, q, kv, causal, from);
+  const at::Tensor first = in_order(from);
+  kernels::attention_part(element_of(q), part_of(q, kv, causal, first, sums.rows, sums.lse), q.const_data_ptr(), kv.const_data_ptr(),
                           sums.rows.mutable_data_ptr(), sums.lse.mutable_data_ptr());
 }
 
 void add_part_gradient(const AttentionSlopes& slopes, const at::Tensor& q, const at::Tensor& kv, bool causal, const at::Tensor& dq,
-                       const at::Tensor& dkv) {
-  if (!q.device().is_cpu()) return add_gradient_by_products(slopes, q, kv, causal, dq, dkv);
-  kernels::attention_part_backward(element_of(q), part_of(q, kv, causal, dq, slopes.lse), q.const_data_ptr(), kv.const_data_ptr(),
+                       const at::Tensor& dkv, const at::Tensor& from) {
+  if (!q.device().is_cpu()) return add_gradient_by_products(slopes, q, kv, causal, dq, dkv, from);
+  const at::Tensor first = in_order(from);
+  kernels::attention_part_backward(element_of(q), part_of(q, kv, causal, first, dq, slopes.lse), q.const_data_ptr(), kv.const_data_ptr(),
                                    slopes.lse.const_data_ptr(), slopes.dots.const_data_ptr(), slopes.drows.const_data_ptr(),
                                    dq.mutable_data_ptr(), dkv.mutable_data_ptr());
 }
@@ -85,13 +90,23 @@ at::Tensor heads_of(const at::Tensor& kv, bool values) {
   return kv.narrow(2, values ? groups : 0, groups).transpose(1, 2);  // [B, H_kv, keys, d]
 }
 
+// What a run's queries do not see of so many keys, to be spread over heads; undefined where that is nothing.
+at::Tensor hidden_keys(const QueryRun& run, int64_t keys, bool causal, const at::Tensor& from, const at::TensorOptions& options) {
+  at::Tensor hidden;
+  if (causal) hidden = at::ones({run.rows, keys}, options.dtype(at::kBool)).triu(run.first + 1);
+  if (!from.defined()) return hidden;
+  const at::Tensor first = from.narrow(1, run.first, run.rows).view({from.size(0), 1, 1, run.rows, 1});
+  const at::Tensor before = at::arange(keys, from.options()) < first;
+  return hidden.defined() ? hidden.logical_or(before) : before;
+}
+
 // [B, H_kv, H / H_kv * rows, keys] in the wide type; what is not seen is -infinity.
-at::Tensor scores_of(const QueryRun& run, const at::Tensor& q, const at::Tensor& keys, bool causal) {
+at::Tensor scores_of(const QueryRun& run, const at::Tensor& q, const at::Tensor& keys, bool causal, const at::Tensor& from) {
   const at::Tensor scaled = run.of(q) / std::sqrt(double(q.size(3)));
   const at::Tensor scores = at::matmul(scaled, keys.transpose(-1, -2)).to(wide_type(q));
-  if (!causal) return scores;
   const int64_t all = keys.size(2);
-  const at::Tensor hidden = at::ones({run.rows, all}, q.options().dtype(at::kBool)).triu(run.first + 1);
+  const at::Tensor hidden = hidden_keys(run, all, causal, from, q.options());
+  if (!hidden.defined()) return scores;
   return scores.view({scores.size(0), run.groups, run.sharing, run.rows, all})
       .masked_fill_(hidden, -std::numeric_limits<double>::infinity())
       .view(scores.sizes());
@@ -99,25 +114,29 @@ at::Tensor scores_of(const QueryRun& run, const at::Tensor& q, const at::Tensor&
 
 }  // namespace
 
-void attend_by_products(const AttentionSums& sums, const at::Tensor& q, const at::Tensor& kv, bool causal) {
+void attend_by_products(const AttentionSums& sums, const at::Tensor& q, const at::Tensor& kv, bool causal, const at::Tensor& from) {
   const at::Tensor keys = heads_of(kv, false), values = heads_of(kv, true);
+  // Of a row that has seen nothing -infinity, from which -infinity cannot be taken.
+  const auto finite = [&](const at::Tensor& lse) {
+    return from.defined() ? lse.clamp_min(double(std::numeric_limits<float>::lowest())) : lse;
+  };
   for_runs(q, kv, [&](const QueryRun& run) {
-    const at::Tensor scores = scores_of(run, q, keys, causal), now = scores.logsumexp(-1, true);
-    const at::Tensor found = at::matmul((scores - now).exp_().to(q.scalar_type()), values).to(now.scalar_type());
+    const at::Tensor scores = scores_of(run, q, keys, causal, from), now = scores.logsumexp(-1, true);
+    const at::Tensor found = at::matmul((scores - finite(now)).exp_().to(q.scalar_type()), values).to(now.scalar_type());
     const at::Tensor before = run.column(sums.lse), all = at::logaddexp(before, now);
-    const at::Tensor rows = run.of(sums.rows) * (before - all).exp() + found * (now - all).exp();
+    const at::Tensor rows = run.of(sums.rows) * (before - finite(all)).exp() + found * (now - finite(all)).exp();
     sums.rows.narrow(1, run.first, run.rows).copy_(run.rows_of(rows));
     sums.lse.narrow(2, run.first, run.rows).copy_(run.rows_of(all).squeeze(-1).transpose(1, 2));
   });
 }
 
 void add_gradient_by_products(const AttentionSlopes& slopes, const at::Tensor& q, const at::Tensor& kv, bool causal,
-                              const at::Tensor& dq, const at::Tensor& dkv) {
+                              const at::Tensor& dq, const at::Tensor& dkv, const at::Tensor& from) {
   const at::ScalarType narrow = q.scalar_type(), wide = wide_type(q);
   const at::Tensor keys = heads_of(kv, false), values = heads_of(kv, true);
   const double scale = 1 / std::sqrt(double(q.size(3)));
   for_runs(q, kv, [&](const QueryRun& run) {
-    const at::Tensor probabilities = (scores_of(run, q, keys, causal) - run.column(slopes.lse)).exp_();
+    const at::Tensor probabilities = (scores_of(run, q, keys, causal, from) - run.column(slopes.lse)).exp_();
     const at::Tensor drows = run.of(slopes.drows);
     const at::Tensor dscores = at::matmul(drows, values.transpose(-1, -2)).to(wide).sub_(run.column(slopes.dots)).mul_(probabilities);
     const at::Tensor narrow_dscores = dscores.to(narrow);

@@ -16,8 +16,9 @@ struct AttentionSums {
 AttentionSums begin_attention(const at::Tensor& q);
 
 // q [B, T, H, d] and kv [B, keys, 2 H_kv, d], keys and behind them values; heads are whole rows, one after the other. Every
-// query sees all keys, or, causal, query t keys 0..t of as many. `sums` may be a view of some queries'.
-void attend_to_part(const AttentionSums& sums, const at::Tensor& q, const at::Tensor& kv, bool causal);
+// query sees all keys, or, causal, query t keys 0..t of as many; but none before `from` [B, T] int64, undefined for none to leave
+// out: what a query sees of a part may be nothing. `sums` may be a view of some queries'.
+void attend_to_part(const AttentionSums& sums, const at::Tensor& q, const at::Tensor& kv, bool causal, const at::Tensor& from = {});
 
 // What the gradient of every part needs: lse over all of them, the gradient of the rows [B, T, H, d] in q's type, and the dot
 // products of each row and its gradient, [B, H, T].
@@ -28,11 +29,11 @@ at::Tensor row_dots(const at::Tensor& rows, const at::Tensor& drows);
 
 // Adds a part's share to dq [B, T, H, d] and dkv [B, keys, 2 H_kv, d], both in the sums' type; dkv lies as kv does.
 void add_part_gradient(const AttentionSlopes& slopes, const at::Tensor& q, const at::Tensor& kv, bool causal, const at::Tensor& dq,
-                       const at::Tensor& dkv);
+                       const at::Tensor& dkv, const at::Tensor& from = {});
 
 // The same two on any device, by matrix products.
-void attend_by_products(const AttentionSums& sums, const at::Tensor& q, const at::Tensor& kv, bool causal);
+void attend_by_products(const AttentionSums& sums, const at::Tensor& q, const at::Tensor& kv, bool causal, const at::Tensor& from = {});
 void add_gradient_by_products(const AttentionSlopes& slopes, const at::Tensor& q, const at::Tensor& kv, bool causal,
-                              const at::Tensor& dq, const at::Tensor& dkv);
+                              const at::Tensor& dq, const at::Tensor& dkv, const at::Tensor& from = {});
 
 }  // namespace braid

@@ -109,8 +109,8 @@ ResidualState Transformer::run_blocks(ResidualState state, const LayerRange& lay
 AttentionContext Transformer::completed(AttentionContext context, int64_t tokens, const at::TensorOptions& ids) const {
   if (!context.position_ids.defined()) {
     context.position_ids = share_.positions ? at::tensor(share_.positions(tokens), ids) : at::arange(tokens, ids);
-    context.product = share_.product;
   }
+  if (!context.product) context.product = share_.product;
   if (config_.is_llama()) {
     context.rotary = rotary_table(context.position_ids, config_, master_type(parameters_.precision()));
   }

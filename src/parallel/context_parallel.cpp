@@ -14,4 +14,13 @@ void join_context_parts(Transformer& model, Communicator& comm) {
                       [&comm](const at::Tensor& packed, int64_t heads) { return ring_attention(packed, heads, comm); }});
 }
 
+AttentionContext context_of_parts(int64_t tokens, const at::Tensor& starts, const at::TensorOptions& ids, Communicator& comm) {
+  AttentionContext context;
+  context.position_ids = at::tensor(zigzag_positions(tokens, {comm.rank(), comm.size()}), ids);
+  if (!starts.defined()) return context;
+  context.position_ids = context.position_ids - starts;
+  context.product = [starts, &comm](const at::Tensor& packed, int64_t heads) { return ring_attention(packed, heads, comm, starts); };
+  return context;
+}
+
 }  // namespace braid

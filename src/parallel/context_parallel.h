@@ -10,8 +10,13 @@
 
 namespace braid {
 
-// From now on inputs of `model` without position ids are this rank's tokens of samples that all ranks of `comm` share
-// (zigzag.h). `comm` carries the device's memory and must outlive the model.
+// From now on inputs of `model` are this rank's tokens of samples that all ranks of `comm` share (zigzag.h), each sample being one
+// text. `comm` carries the device's memory and must outlive the model.
 void join_context_parts(Transformer& model, Communicator& comm);
+
+// For a pass of such a model over `tokens` tokens of each sample: their places, `ids` being like the tokens themselves; or, of
+// samples with several texts, places in each token's own text, which begins at `starts` [B, T] of the sample, and attention that sees
+// nothing else. `comm` must outlive the pass.
+AttentionContext context_of_parts(int64_t tokens, const at::Tensor& starts, const at::TensorOptions& ids, Communicator& comm);
 
 }  // namespace braid

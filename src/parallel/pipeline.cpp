@@ -7,8 +7,15 @@
 
 namespace braid {
 
-Pipeline::Pipeline(Transformer& model, const PipelineShape& shape, const RankGroup& stages)
-    : model_(model), shape_(shape), stages_(stages), stage_(stages.host.rank()) {
+namespace {
+
+// Of what was handed on backward asks for shape and place in the graph alone (as Megatron-LM's schedules do).
+void forget_numbers(const at::Tensor& output) { output.set_data(at::empty({1}, output.options()).expand(output.sizes())); }
+
+}  // namespace
+
+Pipeline::Pipeline(Transformer& model, const PipelineShape& shape, const RankGroup& stages, int64_t shares)
+    : model_(model), shape_(shape), stages_(stages), shares_(shares), stage_(stages.host.rank()) {
   require_agreement(stages.host);
   along_ = open_channels();
   if (shape.chunks > 1) around_ = open_channels();
@@ -24,7 +31,7 @@ Pipeline::Channels Pipeline::open_channels() {
 
 // A buffer of another size or type would be filled in part, or wait for ever.
 void Pipeline::require_agreement(Communicator& host) const {
-  const std::vector<int64_t> shape = model_.carried_shape(0, model_.config().context);
+  const std::vector<int64_t> shape = carried_shape(0, model_.config().context);
   std::string mine = str("samples of ", shape[1], " tokens");
   for (size_t axis = 2; axis < shape.size(); ++axis) mine += str(" x ", shape[axis]);
   mine += str(" in ", c10::toString(model_.carried_type()), ", ", shape_.schedule, ", ", shape_.chunks,
@@ -53,7 +60,7 @@ void Pipeline::run(const Step& step) {
 
 void Pipeline::forward(const PipelinePass& pass) {
   for (int64_t chunk = 0; chunk < shape_.chunks; ++chunk) {
-    const at::Tensor input = is_first(chunk) ? pass.ids : receive(*before().activations, previous(), pass.ids);
+    const at::Tensor input = is_first(chunk) ? pass.ids : receive_activations(pass);
     const at::Tensor output = through(chunk, input, pass);
     if (!is_last(chunk)) send(*behind().activations, next(), output);
   }
@@ -64,18 +71,32 @@ void Pipeline::share(LossTotals& totals) {
   stages_.data.broadcast(buffer_of(totals.values), int(shape_.stages - 1)).wait();
 }
 
-// To what is carried on; behind the last layer, to the loss.
+// What goes along depth on this rank, of so many whole samples.
+std::vector<int64_t> Pipeline::carried_shape(int64_t samples, int64_t tokens) const {
+  return model_.carried_shape(samples, tokens / shares_);
+}
+
+at::Tensor Pipeline::receive_activations(const PipelinePass& pass) {
+  return receive(*before().activations, previous(), carried_shape(pass.ids.size(0), pass.ids.size(1)));
+}
+
+// To what is carried on; behind the last layer, to the loss. A share of the tokens does not say how many there are.
 at::Tensor Pipeline::through(int64_t chunk, const at::Tensor& input, const PipelinePass& pass) {
-  const at::Tensor output = model_.run_layers(input, model_.config().held_ranges()[size_t(chunk)], pass.context);
+  AttentionContext context = pass.context;
+  if (shares_ > 1 && !context.position_ids.defined()) context.position_ids = at::arange(pass.ids.size(1), pass.ids.options());
+  const at::Tensor output = model_.run_layers(input, model_.config().held_ranges()[size_t(chunk)], context);
   return is_last(chunk) ? model_.loss_of(output, pass.targets, pass.scale, *pass.totals) : output;
 }
 
 void Pipeline::pass_forward(const PipelineAction& action, const PipelinePass& pass) {
   const int64_t chunk = action.chunk;
   at::Tensor input = pass.ids;
-  if (!is_first(chunk)) input = receive(*before().activations, previous(), pass.ids).requires_grad_(true);
+  if (!is_first(chunk)) input = receive_activations(pass).requires_grad_(true);
   const at::Tensor output = through(chunk, input, pass);
-  if (!is_last(chunk)) send(*behind().activations, next(), output.detach());
+  if (!is_last(chunk)) {
+    send(*behind().activations, next(), output.detach());
+    forget_numbers(output);
+  }
   kept_[{chunk, action.pass}] = {input, output};
 }
 
@@ -83,14 +104,14 @@ void Pipeline::pass_backward(const PipelineAction& action) {
   const auto kept = kept_.find({action.chunk, action.pass});
   const auto [input, output] = kept->second;
   kept_.erase(kept);
-  output.backward(is_last(action.chunk) ? at::Tensor() : receive(*behind().gradients, next(), output));
+  output.backward(is_last(action.chunk) ? at::Tensor() : receive(*behind().gradients, next(), output.sizes()));
   if (!is_first(action.chunk)) send(*before().gradients, previous(), input.grad());
 }
 
-// What goes along depth, or its gradient, of as many samples and tokens as `like` [B, T, ...] has.
-at::Tensor Pipeline::receive(Communicator& channel, int from, const at::Tensor& like) {
+// What goes along depth, or its gradient.
+at::Tensor Pipeline::receive(Communicator& channel, int from, at::IntArrayRef shape) {
   const auto options = at::TensorOptions(model_.device()).dtype(model_.carried_type());
-  at::Tensor tensor = at::empty(model_.carried_shape(like.size(0), like.size(1)), options);
+  at::Tensor tensor = at::empty(shape, options);
   channel.receive(buffer_of(tensor), from).wait();
   return tensor;
 }

@@ -37,8 +37,10 @@ class Pipeline {
   };
 
   // `stages`: the ranks of the pipeline in order; they must outlive it, like the model, which is built as stage_share says.
+  // Where a stage's ranks share the tokens between layers that are cut (TokensBetween::share), each of so many `shares` goes from
+  // the rank that has it to the one that goes on with it.
   // UsageError, on every rank: neighbours do not agree on what goes between them. Collective.
-  Pipeline(Transformer& model, const PipelineShape& shape, const RankGroup& stages);
+  Pipeline(Transformer& model, const PipelineShape& shape, const RankGroup& stages, int64_t shares = 1);
   Pipeline(const Pipeline&) = delete;
   Pipeline& operator=(const Pipeline&) = delete;
 
@@ -71,18 +73,20 @@ class Pipeline {
   int previous() const { return int((stage_ + shape_.stages - 1) % shape_.stages); }
   int next() const { return int((stage_ + 1) % shape_.stages); }
   void require_agreement(Communicator& host) const;
+  std::vector<int64_t> carried_shape(int64_t samples, int64_t tokens) const;
 
   void pass_forward(const PipelineAction& action, const PipelinePass& pass);
   void pass_backward(const PipelineAction& action);
   at::Tensor through(int64_t chunk, const at::Tensor& input, const PipelinePass& pass);
-  at::Tensor receive(Communicator& channel, int from, const at::Tensor& ids);
+  at::Tensor receive_activations(const PipelinePass& pass);
+  at::Tensor receive(Communicator& channel, int from, at::IntArrayRef shape);
   void send(Communicator& channel, int to, const at::Tensor& tensor);
   void finish_sends();
 
   Transformer& model_;
   PipelineShape shape_;
   RankGroup stages_;
-  int64_t stage_;
+  int64_t shares_, stage_;
   Channels along_, around_;  // between neighbours; from the last stage to the first
   std::map<std::pair<int64_t, int64_t>, Kept> kept_;  // by chunk and pass, between forward and backward
   std::deque<std::pair<at::Tensor, Work>> sent_;      // memory of messages under way

@@ -4,6 +4,7 @@
 #include "nn/attention_part.h"
 #include "nn/precompiled.h"
 #include "parallel/gradient_reducer.h"
+#include "parallel/zigzag.h"
 
 namespace braid {
 
@@ -49,17 +50,30 @@ class PassingKeys {
   int passed_ = 0;
 };
 
+// Of a rank's keys the first that each query may see: [B, T], how many lie before its text.
+at::Tensor first_seen(const at::Tensor& starts, int owner, int64_t ranks) {
+  const int64_t tokens = starts.size(1);
+  const std::vector<int64_t> chunks = zigzag_chunks(tokens * ranks, {owner, ranks});
+  at::Tensor before = at::zeros_like(starts);
+  for (const int64_t chunk : chunks) before += (starts - chunk).clamp(0, tokens / std::ssize(chunks));
+  return before;
+}
+
 // What of a rank's queries sees what of passing keys. Of an earlier rank's, whose first chunk is before both of this one's and
-// whose second is behind both, all queries see the first half; of a later rank's the second half of queries sees all.
+// whose second is behind both, all queries see the first half; of a later rank's the second half of queries sees all. Of these
+// keys none before `from`.
 struct Sight {
   int64_t first_query, queries, keys;
   bool causal;
+  at::Tensor from;
 
-  Sight(int owner, int rank, int64_t tokens)
-      : first_query(owner > rank ? tokens / 2 : 0),
+  Sight(int owner, const Communicator& comm, const at::Tensor& starts, int64_t tokens)
+      : first_query(owner > comm.rank() ? tokens / 2 : 0),
         queries(tokens - first_query),
-        keys(owner < rank ? tokens / 2 : tokens),
-        causal(owner == rank) {}
+        keys(owner < comm.rank() ? tokens / 2 : tokens),
+        causal(owner == comm.rank()) {
+    if (starts.defined()) from = rows(first_seen(starts, owner, comm.size()));
+  }
   at::Tensor rows(const at::Tensor& x) const { return x.narrow(1, first_query, queries); }   // of [B, T, H, d]
   at::Tensor sums(const at::Tensor& x) const { return x.narrow(2, first_query, queries); }   // of [B, H, T]
   at::Tensor seen(const at::Tensor& kv) const { return kv.narrow(1, 0, keys); }
@@ -95,17 +109,19 @@ class PassingGradients {
 };
 
 struct RingAttention : torch::autograd::Function<RingAttention> {
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& packed, int64_t heads, Communicator* comm) {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& packed, int64_t heads, Communicator* comm,
+                            const std::optional<at::Tensor>& given) {
+    const at::Tensor starts = given.value_or(at::Tensor());
     const at::Tensor q = queries_of(packed, heads);
     const AttentionSums sums = begin_attention(q);
     for (PassingKeys keys(keys_of(packed, heads), *comm);; keys.turn()) {
       keys.start_next();
-      const Sight sight(keys.owner(), comm->rank(), packed.size(1));
-      attend_to_part({sight.rows(sums.rows), sight.sums(sums.lse)}, sight.rows(q), sight.seen(keys.here()), sight.causal);
+      const Sight sight(keys.owner(), *comm, starts, packed.size(1));
+      attend_to_part({sight.rows(sums.rows), sight.sums(sums.lse)}, sight.rows(q), sight.seen(keys.here()), sight.causal, sight.from);
       if (keys.last()) break;
     }
     const at::Tensor out = sums.rows.to(packed.scalar_type());
-    ctx->save_for_backward({packed, out, sums.lse});
+    ctx->save_for_backward({packed, out, sums.lse, starts});
     ctx->saved_data["heads"] = heads;
     ctx->saved_data["comm"] = reinterpret_cast<int64_t>(comm);
     return out;
@@ -122,10 +138,10 @@ struct RingAttention : torch::autograd::Function<RingAttention> {
     PassingGradients passing(comm);
     for (PassingKeys keys(keys_of(packed, heads), comm);; keys.turn()) {
       keys.start_next();
-      const Sight sight(keys.owner(), comm.rank(), packed.size(1));
+      const Sight sight(keys.owner(), comm, saved[3], packed.size(1));
       const at::Tensor share = at::zeros(keys.here().sizes(), lse.options());
       add_part_gradient({sight.sums(lse), sight.rows(dout), sight.sums(dots)}, sight.rows(q), sight.seen(keys.here()),
-                        sight.causal, sight.rows(dq), sight.seen(share));
+                        sight.causal, sight.rows(dq), sight.seen(share), sight.from);
       own.defined() ? passing.add_and_pass(share) : void(own = share);
       if (keys.last()) break;
     }
@@ -133,14 +149,14 @@ struct RingAttention : torch::autograd::Function<RingAttention> {
     at::Tensor dpacked = at::empty_like(packed);
     dpacked.narrow(2, 0, heads).copy_(dq);
     dpacked.narrow(2, heads, own.size(2)).copy_(own);
-    return {dpacked, at::Tensor(), at::Tensor()};
+    return {dpacked, at::Tensor(), at::Tensor(), at::Tensor()};
   }
 };
 
 }  // namespace
 
-at::Tensor ring_attention(const at::Tensor& packed, int64_t heads, Communicator& comm) {
-  return RingAttention::apply(packed, heads, &comm);
+at::Tensor ring_attention(const at::Tensor& packed, int64_t heads, Communicator& comm, const at::Tensor& starts) {
+  return RingAttention::apply(packed, heads, &comm, starts.defined() ? std::optional(starts) : std::nullopt);
 }
 
 }  // namespace braid

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "nn/depth_rows.h"
 #include "nn/precompiled.h"
 #include "parallel/gradient_reducer.h"
 #include "parallel/sequence_exchange.h"
@@ -133,11 +134,12 @@ void join_tensor_parts(Transformer& model, const ModelConfig& whole, Communicato
   cut_vocabulary(model, whole, cut, exchanges, comm);
 }
 
-// Positions are added before tokens part.
+// Positions are added before tokens part. What is stacked is cut in depth at most.
 std::vector<Parameter*> parameters_of_shares(Transformer& model) {
   std::vector<Parameter*> all;
   for (Parameter& parameter : model.parameters().all()) {
-    if (parameter.trainable && parameter.is_whole() && &parameter != model.embedding().positions) all.push_back(&parameter);
+    const bool sees_share = (parameter.is_whole() || is_stacked(parameter)) && &parameter != model.embedding().positions;
+    if (parameter.trainable && sees_share) all.push_back(&parameter);
   }
   return all;
 }

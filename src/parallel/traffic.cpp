@@ -69,7 +69,7 @@ int64_t tensor_bytes(const ModelConfig& m, Precision precision, const StepShape&
 // What sees a share of the tokens: norms, biases behind sums, connections (parameters_of_shares).
 int64_t shared_gradient_bytes(const ModelConfig& m, Precision precision) {
   const int64_t norm = m.is_llama() ? 1 : 2, biases = m.is_llama() ? 0 : 2;
-  const int64_t vectors = m.layers * (2 * norm + biases) + norm;
+  const int64_t vectors = m.held_layers() * (2 * norm + biases) + (m.holds_head() ? norm : 0);
   return (vectors * m.width + connection_elements(m)) * bytes_of(master_type(precision));
 }
 
@@ -98,11 +98,12 @@ int64_t ring_bytes(const ModelConfig& m, Precision precision, const StepShape& s
 }
 
 // The step's losses, flags and norm, of all ranks. Of replicas how many targets there are; where mixing matrices differ between
-// tokens, their mean and how many tokens it is of. Stages tell each other of their mixing matrices.
+// tokens, their mean and how many tokens it is of. Stages tell each other of their mixing matrices, unless all ranks have tokens of
+// their own, whose message is then one of all stages.
 int64_t sum_bytes(const ModelConfig& m, Precision precision, int64_t replicas, int64_t stages, bool shares_tokens) {
   const int64_t matrix = m.has_streams() ? m.streams * m.streams : 0;
   const int64_t mixing = matrix > 0 && m.is_paper_form() ? 8 * (1 + 2 * m.layers * matrix) : 0;
-  const int64_t of_stages = m.is_paper_form() ? mixing : m.layers * matrix * bytes_of(master_type(precision));
+  const int64_t of_stages = !m.is_paper_form() ? m.layers * matrix * bytes_of(master_type(precision)) : shares_tokens ? 0 : mixing;
   return 8 * 8 + (replicas > 1 ? 8 : 0) + (replicas > 1 || shares_tokens ? mixing : 0) + (stages > 1 ? of_stages : 0);
 }
 
@@ -120,10 +121,10 @@ Traffic step_traffic(ParameterSet& parameters, const ModelConfig& whole, const P
   const Precision precision = parameters.precision();
   const ModelConfig stage = stage_share(whole, parallel.pipeline_shape(), step.stage);
   if (parallel.tensor > 1) traffic.activations = tensor_bytes(stage, precision, step, parallel);
-  if (parallel.shares_tokens()) traffic.gradients += shared_gradient_bytes(whole, precision);
+  if (parallel.shares_tokens()) traffic.gradients += shared_gradient_bytes(stage, precision);
   if (parallel.context > 1) traffic.keys = ring_bytes(stage, precision, step, parallel);
   if (parallel.pipeline > 1) {
-    traffic.messages = message_bytes(stage, precision, step) / parallel.context;
+    traffic.messages = message_bytes(stage, precision, step) / (parallel.context * parallel.token_parts());
     traffic.gradients += tied_bytes(parameters, stage);
   }
   if (replicas * parallel.tensor * parallel.pipeline > 1) {

@@ -81,6 +81,14 @@ int64_t ring_bytes(const ModelConfig& m, TokenBytes of) {
   return 2 * m.key_value_width() * (2 * of.compute + 3 * of.master) + of.master * m.query_width();
 }
 
+// Of a stage of a pipeline besides: the gradient that it hands back; of streams also the one that comes and, where blocks are computed
+// again meanwhile, what was handed on last.
+int64_t handed_bytes(const ModelConfig& m, TokenBytes of, Recompute again) {
+  const int64_t carried = (m.has_streams() ? of.stream * m.streams : of.master) * m.width / of.parts;
+  const int64_t back = m.holds_embedding() ? 0 : 1, on = m.has_streams() && !m.holds_head() ? 1 : 0;
+  return carried * (back + (again == Recompute::blocks ? 2 : 1) * on);
+}
+
 struct TokenPlan {
   int64_t kept = 0;    // for each pass between its halves
   int64_t beside = 0;  // once
@@ -91,15 +99,16 @@ TokenPlan plan_of(const ModelConfig& m, const TrainConfig& train, const PassesKe
   const int64_t layers = m.held_layers(), tokens = std::max<int64_t>(passes.tokens, 1);
   const int64_t streams = stream_bytes(m, train, of) / of.parts;
   const int64_t attention = attention_bytes(m, of, passes.rings), mlp = mlp_bytes(m, of);
-  const int64_t passing = passing_bytes(m, of, tokens) + (passes.rings ? ring_bytes(m, of) : 0);
-  const int64_t outside = std::max(head_bytes(m, of, tokens), mixing_bytes(m, of));
   const Recompute again = train.recomputed();
+  const int64_t handed = handed_bytes(m, of, again);
+  const int64_t passing = passing_bytes(m, of, tokens) + (passes.rings ? ring_bytes(m, of) : 0) + handed;
+  const int64_t outside = std::max(head_bytes(m, of, tokens), mixing_bytes(m, of)) + handed;
   if (again == Recompute::none) return {layers * (attention + mlp) + streams, std::max(outside, passing)};
   // What the attention gives is kept where the norm behind it reads the sum. It is made again when what its block's MLP kept
   // has gone.
   if (again == Recompute::attention) {
     const int64_t turned = of.master * m.width + 2 * of.compute * (m.query_width() + m.key_value_width());
-    return {layers * (of.master * m.width / of.parts + mlp) + streams, std::max({outside, passing, attention + turned - mlp})};
+    return {layers * (of.master * m.width / of.parts + mlp) + streams, std::max({outside, passing, attention + turned - mlp + handed})};
   }
   const bool apart = m.has_streams() && m.is_paper_form();  // each sublayer is computed again by itself
   const int64_t inputs = layers * (apart ? 2 : 1) * of.master * m.width / of.parts;

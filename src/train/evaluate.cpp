@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "nn/precompiled.h"
+#include "parallel/context_parallel.h"
 #include "parallel/gradient_reducer.h"
 #include "train/token_share.h"
 
@@ -27,18 +28,23 @@ void fetch_block_inputs(Transformer& model, const Batch& batch, int64_t first, i
 }
 
 PipelinePass pass_of(const Transformer& model, const Batch& batch, int64_t first, int64_t count, double scale,
-                     LossTotals& totals) {
+                     LossTotals& totals, Communicator* sharers) {
   const auto tensor = [&](const std::vector<int64_t>& ids) { return token_tensor(ids, batch, first, count, model.device()); };
   PipelinePass pass{tensor(batch.tokens), tensor(batch.targets), {}, scale, &totals};
-  if (batch.segments.empty()) return pass;
-  pass.context.segments = tensor(batch.segments);
+  const at::Tensor segments = batch.segments.empty() ? at::Tensor() : tensor(batch.segments);
+  if (sharers && sharers->size() > 1) {
+    pass.context = context_of_parts(batch.length, segments, pass.ids.options(), *sharers);
+    return pass;
+  }
+  if (!segments.defined()) return pass;
+  pass.context.segments = segments;
   pass.context.position_ids = tensor(positions_in_segments(batch.segments, batch.length));
   return pass;
 }
 
 at::Tensor batch_loss(Transformer& model, const Batch& batch, int64_t first, int64_t count, double scale,
-                      LossTotals& totals) {
-  const PipelinePass pass = pass_of(model, batch, first, count, scale, totals);
+                      LossTotals& totals, Communicator* sharers) {
+  const PipelinePass pass = pass_of(model, batch, first, count, scale, totals, sharers);
   return model.loss(pass.ids, pass.targets, scale, totals, pass.context);
 }
 
@@ -47,6 +53,7 @@ Evaluation evaluate(Transformer& model, const Dataset& data, int64_t samples, in
   const at::NoGradGuard no_gradient;
   if (data.epoch_size() > 0) samples = std::min(samples, data.epoch_size());
   const RankGroup data_ranks = mesh.data(), replicas = mesh.replicas();
+  Communicator* const sharers = &mesh.context().data;
   const Slice mine = slice_of(samples, data_ranks.host.rank(), data_ranks.host.size());
   LossTotals totals = make_loss_totals(model.device());
   model.residual().begin_step();
@@ -60,9 +67,9 @@ Evaluation evaluate(Transformer& model, const Dataset& data, int64_t samples, in
     fetch_block_inputs(model, batch, 0, count);
     LossTotals& sums = idle ? nobody : totals;
     if (pipeline) {
-      pipeline->forward(pass_of(model, batch, 0, count, 1.0, sums));
+      pipeline->forward(pass_of(model, batch, 0, count, 1.0, sums, sharers));
     } else {
-      loss ? loss(batch, 0, count, 1.0, sums) : batch_loss(model, batch, 0, count, 1.0, sums);
+      loss ? loss(batch, 0, count, 1.0, sums) : batch_loss(model, batch, 0, count, 1.0, sums, sharers);
     }
   }
   if (pipeline) pipeline->share(totals);

@@ -30,12 +30,13 @@ void fetch_block_inputs(Transformer& model, const Batch& batch, int64_t first, i
 at::Tensor token_tensor(const std::vector<int64_t>& ids, const Batch& batch, int64_t first, int64_t count,
                         const at::Device& device);
 
-// Samples [first, first + count) of a batch, which adds to `totals`; see Transformer::loss.
+// Samples [first, first + count) of a batch, which adds to `totals`; see Transformer::loss. `sharers`, if not null, are the ranks that
+// have tokens of each sample, and the batch is own_tokens.
 PipelinePass pass_of(const Transformer& model, const Batch& batch, int64_t first, int64_t count, double scale,
-                     LossTotals& totals);
+                     LossTotals& totals, Communicator* sharers = nullptr);
 
-// Forward and loss of samples [first, first + count) of a batch; see Transformer::loss.
+// Forward and loss of such a pass.
 at::Tensor batch_loss(Transformer& model, const Batch& batch, int64_t first, int64_t count, double scale,
-                      LossTotals& totals);
+                      LossTotals& totals, Communicator* sharers = nullptr);
 
 }  // namespace braid

@@ -11,7 +11,8 @@ namespace braid {
 
 ContextPart context_part(const Mesh& mesh);
 
-// The rank's tokens of each sample, with their targets (zigzag_positions); the batch itself for one rank.
+// The rank's tokens of each sample, with their targets (zigzag_positions); the batch itself for one rank. Numbers of their segments are
+// then the places in the sample where these begin, which ranks need not ask each other for.
 Batch own_tokens(Batch batch, ContextPart part);
 
 // For adapters' dropout on samples [first, first + samples) of a step, of each of which the rank has `length` tokens: an element

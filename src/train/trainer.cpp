@@ -98,7 +98,7 @@ StepPlan Trainer::next_plan() const {
   if (task_.plan) return task_.plan(position_);
   const std::shared_ptr<const Dataset> data(std::shared_ptr<const Dataset>(), &task_.data);
   const auto loss = [this](const Batch& batch, int64_t first, int64_t count, double scale, LossTotals& totals) {
-    return batch_loss(task_.model, batch, first, count, scale, totals);
+    return batch_loss(task_.model, batch, first, count, scale, totals, &mesh_.context().data);
   };
   return {data, task_.train.batch, loss};
 }

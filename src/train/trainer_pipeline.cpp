@@ -13,7 +13,8 @@ void Trainer::run_pipeline(const Batch& batch, double targets) {
   step.passes = std::ssize(passes);
   step.pass = [&](int64_t i) {
     const MicroBatch& pass = passes[size_t(i)];
-    return pass_of(task_.model, batch, pass.first, pass.count, pass.counts ? 1 / targets : 0, pass.counts ? totals_ : nobody);
+    return pass_of(task_.model, batch, pass.first, pass.count, pass.counts ? 1 / targets : 0, pass.counts ? totals_ : nobody,
+                   &mesh_.context().data);
   };
   step.before = [&](int64_t i) { set_dropout(batch, passes[size_t(i)]); };
   step.before_backward = [&](bool last) {

@@ -12,20 +12,23 @@ import step_bench
 from bench_common import BenchError
 from poc_torch import read_config
 
-# What a scheme is called -> keys; tensor: as many ranks hold one model between them as there are.
+# What a scheme is called -> keys; tensor: as many ranks hold one model between them as there are, sequence: and share the tokens
+# between its cut layers, context: they share the tokens of every sample.
 SCHEMES = {
     "none": [],
     "optimizer": ["parallel.shard=optimizer"],
     "gradients": ["parallel.shard=gradients"],
     "parameters": ["parallel.shard=parameters"],
     "tensor": ["parallel.tensor={ranks}"],
+    "sequence": ["parallel.tensor={ranks}", "parallel.sequence=true"],
+    "context": ["parallel.context={ranks}"],
 }
 AGAINST = ["ddp", "fsdp"]
 CONFIG = common.ROOT / "configs" / "mhc" / "tiny_12l_baseline.toml"
 # Wider than it is there, with fewer tokens, so that there is something to send.
 WIDE = ["model.layers=8", "model.width=512", "model.heads=8", "model.mlp_width=2048", "model.context=64", "train.batch=8"]
 TINY = ["model.layers=2", "model.width=32", "model.heads=4", "model.mlp_width=64", "model.context=16", "train.batch=4"]
-EXAMPLES = """  launch/bench scale --json scale.json                   # five schemes on 2 and 4 ranks, beside DDP and FSDP2
+EXAMPLES = """  launch/bench scale --json scale.json                   # all schemes on 2 and 4 ranks, beside DDP and FSDP2
   launch/bench scale --ranks 2 --schemes none,parameters --against fsdp
   launch/bench scale --config configs/mhc/tiny_12l_mhc.toml --precision bf16
   launch/bench scale --quick                             # does it work here
@@ -42,7 +45,8 @@ def parse(arguments):
     parser = common.Parser("scale", "Ways to spread a model over ranks, beside PyTorch's.", EXAMPLES)
     parser.add_argument("--config", metavar="FILE", help="of the kind that launch/bench step takes")
     parser.add_argument("--schemes", type=common.words(*SCHEMES), metavar="NAMES",
-                        help=f"of {', '.join(SCHEMES)}: values of parallel.shard, or parallel.tensor (default: all that divide)")  # fmt: skip
+                        help=f"of {', '.join(SCHEMES)}: values of parallel.shard, or parallel.tensor, alone and with "
+                             "parallel.sequence, or parallel.context (default: all that divide)")  # fmt: skip
     parser.add_argument("--ranks", type=common.counts(2), metavar="COUNTS", help="default: 2,4; on GPUs all of them")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="default: %(default)s")
     parser.add_argument("--against", type=common.words(*AGAINST, "none"), default=AGAINST, metavar="PROGRAMS",
@@ -70,12 +74,18 @@ def check(parser, options):
     for ranks in options.ranks:
         if config["train"]["batch"] % ranks:
             parser.error(f"--ranks {ranks}: a batch of {config['train']['batch']} is not shared evenly by them")
-        if "tensor" in (options.schemes or []) and not is_cut_by(config["model"], ranks):
-            parser.error(f"--schemes tensor: {ranks} ranks do not divide the model's heads and MLP")
+        for scheme in options.schemes or []:
+            if not suits(scheme, config["model"], ranks):
+                parser.error(f"--schemes {scheme}: {ranks} ranks do not divide the model's {DIVIDED[scheme]}")
 
 
-def is_cut_by(model, ranks):
-    return model["heads"] % ranks == 0 and model["mlp_width"] % ranks == 0
+DIVIDED = {"tensor": "heads and MLP", "sequence": "heads, MLP and tokens", "context": "tokens into two chunks for each"}
+
+
+def suits(scheme, model, ranks):
+    is_cut = model["heads"] % ranks == 0 and model["mlp_width"] % ranks == 0
+    can = {"tensor": is_cut, "sequence": is_cut and model["context"] % ranks == 0, "context": model["context"] % (2 * ranks) == 0}
+    return can.get(scheme, True)
 
 
 def silent_steps():
@@ -90,7 +100,7 @@ def silent_steps():
 
 def programs_of(options, config, ranks):
     """(name, whether it is spoken between ranks), those of one scheme beside each other."""
-    schemes = options.schemes or [name for name in SCHEMES if name != "tensor" or is_cut_by(config["model"], ranks)]
+    schemes = options.schemes or [name for name in SCHEMES if suits(name, config["model"], ranks)]
     ours = [(name, spoken) for name in SCHEMES if name in schemes for spoken in (True, False)]
     return ours + [(name, True) for name in options.against if name != "none"]
 

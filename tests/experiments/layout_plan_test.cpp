@@ -170,10 +170,8 @@ TEST(LayoutPlan, ModelsOfManyGpusArePlannedInSeconds) {
 TEST(LayoutPlan, WhatATrainingRunRefusesIsNoLayout) {
   RunConfig config = llama();
   config.optim.kind = "adamw8bit";
-  config.data.packs = true;
   for (const LayoutPlan& plan : plan_layouts(config, cluster_of(1, 4))) {
     EXPECT_EQ(plan.layout.parallel.tensor, 1);
-    EXPECT_EQ(plan.layout.parallel.context, 1);
   }
 }
 

@@ -14,6 +14,7 @@ import scale_bench  # noqa: E402  (test_bench has put it on the path)
     (["--ranks", "1"], "2 or more"),
     (["--ranks", "3"], "not shared evenly by them"),
     (["--ranks", "3", "--schemes", "tensor", "--set", "train.batch=6"], "3 ranks do not divide"),
+    (["--ranks", "2", "--schemes", "none,context", "--set", "model.context=62"], "context: 2 ranks do not divide"),
     (["--against", "horovod"], "'horovod' is none of"),
     (["--config", "nothing.toml"], "no such configuration file"),
 ])  # fmt: skip
@@ -21,13 +22,14 @@ def test_wrong_use_is_one_line(arguments, words):
     one_line(bench("scale", "--device", "cpu", *arguments), 2, words)
 
 
-def test_tensor_is_left_out_where_it_does_not_divide():
-    model = {"heads": 4, "mlp_width": 64}
+def test_what_does_not_divide_is_left_out():
+    model = {"heads": 4, "mlp_width": 64, "context": 16}
     options = scale_bench.parse(["--device", "cpu", "--against", "fsdp", "--schemes", "none"])
     assert scale_bench.programs_of(options, {"model": model}, 4) == [("none", True), ("none", False), ("fsdp", True)]
     options.schemes = None
-    assert ("tensor", True) in scale_bench.programs_of(options, {"model": model}, 4)
-    assert ("tensor", True) not in scale_bench.programs_of(options, {"model": model | {"heads": 6}}, 4)
+    for change, gone in (({}, set()), ({"heads": 6}, {"tensor", "sequence"}), ({"context": 12}, {"context"}), ({"context": 6}, {"sequence", "context"})):
+        names = {name for name, spoken in scale_bench.programs_of(options, {"model": model | change}, 4) if spoken}
+        assert names == {*scale_bench.SCHEMES, "fsdp"} - gone
 
 
 def test_exposed_is_the_difference_within_a_round():
@@ -43,13 +45,13 @@ def test_exposed_is_the_difference_within_a_round():
 
 def test_schemes_do_the_work_of_ddp_and_fsdp(tmp_path):
     out = tmp_path / "scale.json"
-    done = bench("scale", "--quick", "--device", "cpu", "--ranks", 2, "--schemes", "none,parameters,tensor", "--json", out)
+    done = bench("scale", "--quick", "--device", "cpu", "--ranks", 2, "--schemes", "none,parameters,tensor,sequence,context", "--json", out)
     assert done.returncode == 0, done.stderr
     (case,) = json.loads(out.read_text())["cases"]
     programs = case["programs"]
-    assert set(programs) == {"none", "parameters", "tensor", "ddp", "fsdp"}
+    assert set(programs) == {"none", "parameters", "tensor", "sequence", "context", "ddp", "fsdp"}
     first = [program["runs"][0]["loss_first"] for program in programs.values()]
-    assert first == pytest.approx([first[0]] * 5, rel=1e-3)
+    assert first == pytest.approx([first[0]] * 7, rel=1e-3)
     # Gathered weights cross twice more than gradients alone; without communication a rank sees its half of the batch.
     assert programs["parameters"]["sent_bytes"] > programs["none"]["sent_bytes"] > 0
     silent = programs["none"]["silent_runs"][0]

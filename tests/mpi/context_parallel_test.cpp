@@ -13,6 +13,7 @@
 #include "nn/lora_model.h"
 #include "nn/recompute.h"
 #include "parallel/gradient_reducer.h"
+#include "parallel/shared_gradients.h"
 #include "train/evaluate.h"
 #include "train/token_share.h"
 
@@ -81,6 +82,51 @@ INSTANTIATE_TEST_SUITE_P(Models, ContextParts,
                          testing::Values(Variant{"poc"}, Variant{"llama"}, Variant{"poc", "mhc"},
                                          Variant{"llama", "mhc", "paper", true}, Variant{"poc", "hc", "paper"},
                                          Variant{"llama", "residual", "poc", true, 2}, Variant{"poc", "mhc", "poc", false, 2}));
+
+// Texts of 1 to 7 tokens, some of which begin on one rank and go on on another.
+Batch packed_batch(const ModelConfig& config) {
+  Batch batch{3, config.context, {}, {}, {}, 0};
+  for (int64_t i = 0; i < batch.samples * batch.length; ++i) {
+    batch.tokens.push_back((7 * i + i / 5) % config.vocabulary);
+    batch.targets.push_back(i % 9 == 4 ? ignored_target : (3 * i + 1) % config.vocabulary);
+    batch.segments.push_back(i % batch.length * (i / batch.length + 2) / 13);
+  }
+  return batch;
+}
+
+TEST(ContextParts, OfPackedSamplesSeeTheirOwnTextAlone) {
+  for (const Variant& v : {Variant{"poc"}, Variant{"llama", "mhc", "paper", true}, Variant{"llama", "residual", "poc", false, 2}}) {
+    SCOPED_TRACE(testing::PrintToString(v));
+    if (world().size() % v.tensor != 0) continue;
+    const Mesh mesh({world().host(), world().data()}, {1, world().size() / v.tensor, v.tensor});
+    const ModelConfig config = model_of(v);
+    const Batch batch = packed_batch(config);
+    Transformer whole(config, Precision::fp64, at::kCPU);
+    const RankGroup tensor = mesh.tensor(), context = mesh.context();
+    Transformer parts(tensor_share(config, tensor.host.rank(), tensor.host.size()), Precision::fp64, at::kCPU);
+    join_tensor_parts(parts, config, tensor.host, TokensBetween::share);
+    join_context_parts(parts, context.host);
+    at::Tensor losses[2];
+    for (Transformer* model : {&whole, &parts}) {
+      if (v.recompute) model->wrap_blocks(recompute_blocks());
+      test::randomise(*model, 5, 0.3);
+      LossTotals totals = make_loss_totals(at::kCPU);
+      model->begin_step();
+      model->parameters().start_backward();
+      batch_loss(*model, own_tokens(batch, model == &whole ? ContextPart() : context_part(mesh)), 0, 3, 1.0, totals,
+                 model == &whole ? nullptr : &context.host)
+          .backward();
+      model->end_backward();
+      losses[model == &parts] = totals.values.clone();
+    }
+    EXPECT_LT((summed(losses[1], context.host) - losses[0]).abs().max().item<double>(), 1e-10);
+    sum_gradients(whole_ranges(parts.parameters()), parameters_of_shares(parts), tensor.host);
+    for (const Parameter& p : parts.parameters().all()) {
+      const at::Tensor expected = test::part_of(whole.parameters().named(p.name).gradient, p);
+      EXPECT_LT((summed(p.gradient, context.host) - expected).abs().max().item<double>(), 1e-11) << p.name;
+    }
+  }
+}
 
 // Elements are drawn by their places in the whole batch, of which a rank has two runs of each sample.
 TEST(ContextParts, OfAdaptersDropWhatTheWholeDrops) {

@@ -36,24 +36,31 @@ struct Problem {
   }
 };
 
+// Of samples with several texts, where each token's begins: [B, T]. The second sample's are longer than a rank's chunk.
+at::Tensor text_starts() {
+  const at::Tensor places = at::arange(tokens);
+  return at::stack({places.div(5, "floor") * 5, places.div(31, "floor") * 31});
+}
+
 struct Result {
   at::Tensor out, dpacked;
 };
 
-Result by_pytorch(const Problem& p) {
+Result by_pytorch(const Problem& p, const at::Tensor& starts) {
   const at::Tensor packed = p.packed.to(at::kDouble, false, true).requires_grad_(true);
   const auto part = [&](int64_t first, int64_t count) {
     return packed.narrow(2, first, count).transpose(1, 2).repeat_interleave(heads / count, 1);
   };
-  const at::Tensor out = at::scaled_dot_product_attention(part(0, heads), part(heads, groups), part(heads + groups, groups),
-                                                          std::nullopt, 0.0, true);
+  at::Tensor mask = at::ones({tokens, tokens}, at::kBool).tril();
+  if (starts.defined()) mask = mask & (at::arange(tokens) >= starts.unsqueeze(-1)).unsqueeze(1);
+  const at::Tensor out = at::scaled_dot_product_attention(part(0, heads), part(heads, groups), part(heads + groups, groups), mask);
   out.transpose(1, 2).backward(p.dout.to(at::kDouble));
   return {out.transpose(1, 2).detach(), packed.grad()};
 }
 
-Result in_a_ring(const Problem& p, Communicator& comm) {
+Result in_a_ring(const Problem& p, Communicator& comm, const at::Tensor& starts = {}) {
   const at::Tensor packed = own(p.packed).requires_grad_(true);
-  const at::Tensor out = ring_attention(packed, heads, comm);
+  const at::Tensor out = ring_attention(packed, heads, comm, starts.defined() ? own(starts) : starts);
   out.backward(own(p.dout));
   return {out.detach(), packed.grad()};
 }
@@ -62,10 +69,12 @@ TEST(RingAttention, IsPyTorchsAttentionOfTheWholeSample) {
   for (const auto& [type, tolerance] : {std::pair(at::kDouble, 1e-13), std::pair(at::kFloat, 1e-5), std::pair(at::kBFloat16, 0.1)}) {
     SCOPED_TRACE(c10::toString(type));
     const Problem p(type);
-    const Result expected = by_pytorch(p), got = in_a_ring(p, world().host());
-    EXPECT_EQ(got.out.scalar_type(), type);
-    EXPECT_LT((got.out - own(expected.out)).abs().max().item<double>(), tolerance);
-    EXPECT_LT((got.dpacked - own(expected.dpacked)).abs().max().item<double>(), tolerance);
+    for (const at::Tensor& starts : {at::Tensor(), text_starts()}) {
+      const Result expected = by_pytorch(p, starts), got = in_a_ring(p, world().host(), starts);
+      EXPECT_EQ(got.out.scalar_type(), type);
+      EXPECT_LT((got.out - own(expected.out)).abs().max().item<double>(), tolerance);
+      EXPECT_LT((got.dpacked - own(expected.dpacked)).abs().max().item<double>(), tolerance);
+    }
   }
 }
 

@@ -34,31 +34,40 @@ struct Problem {
   at::Tensor before(const at::Tensor& x) const { return x.narrow(1, 0, earlier); }
 };
 
+// Where each query's text begins among all keys, [B, T]: a third of the way up to itself, so that some see nothing that is earlier,
+// and in one sample all see all.
+at::Tensor text_starts() {
+  const at::Tensor places = at::arange(earlier, earlier + tokens);
+  return at::stack({places.div(3, "floor") * 2, at::zeros_like(places)});
+}
+
 struct Result {
   at::Tensor rows, dq, dkv;
 };
 
-Result by_pytorch(const Problem& p) {
+Result by_pytorch(const Problem& p, const at::Tensor& starts = {}) {
   const at::Tensor q = p.q.to(at::kDouble, false, true).requires_grad_(true);
   const at::Tensor kv = p.kv.to(at::kDouble, false, true).requires_grad_(true);
   const auto heads_of = [&](int64_t first) {
     return kv.narrow(2, first, groups).transpose(1, 2).repeat_interleave(heads / groups, 1);
   };
-  const at::Tensor mask = at::ones({tokens, earlier + tokens}, at::kBool).tril(earlier);
+  at::Tensor mask = at::ones({tokens, earlier + tokens}, at::kBool).tril(earlier);
+  if (starts.defined()) mask = mask & (at::arange(earlier + tokens) >= starts.unsqueeze(-1)).unsqueeze(1);
   const at::Tensor rows =
       at::scaled_dot_product_attention(q.transpose(1, 2), heads_of(0), heads_of(groups), mask).transpose(1, 2);
   rows.backward(p.drows.to(at::kDouble));
   return {rows.detach(), q.grad(), kv.grad()};
 }
 
-Result by_parts(const Problem& p, const Route& route) {
+Result by_parts(const Problem& p, const Route& route, const at::Tensor& starts = {}) {
   const AttentionSums sums = begin_attention(p.q);
-  route.attend(sums, p.q, p.own(p.kv), true);
-  route.attend(sums, p.q, p.before(p.kv), false);
+  const at::Tensor from = starts.defined() ? (starts - earlier).clamp_min(0) : starts;
+  route.attend(sums, p.q, p.before(p.kv), false, starts);
+  route.attend(sums, p.q, p.own(p.kv), true, from);
   const AttentionSlopes slopes{sums.lse, p.drows, row_dots(sums.rows, p.drows)};
   const Result result{sums.rows, at::zeros_like(sums.rows), at::zeros(p.kv.sizes(), sums.rows.options())};
-  route.add_gradient(slopes, p.q, p.before(p.kv), false, result.dq, p.before(result.dkv));
-  route.add_gradient(slopes, p.q, p.own(p.kv), true, result.dq, p.own(result.dkv));
+  route.add_gradient(slopes, p.q, p.before(p.kv), false, result.dq, p.before(result.dkv), starts);
+  route.add_gradient(slopes, p.q, p.own(p.kv), true, result.dq, p.own(result.dkv), from);
   return result;
 }
 
@@ -68,9 +77,11 @@ TEST_P(AttentionParts, AreTogetherWhatPyTorchGivesForAllKeys) {
   for (const auto& [type, tolerance] : {std::pair(at::kDouble, 1e-13), std::pair(at::kFloat, 1e-5), std::pair(at::kBFloat16, 0.1)}) {
     SCOPED_TRACE(c10::toString(type));
     const Problem p(type);
-    const Result expected = by_pytorch(p), got = by_parts(p, GetParam());
-    for (const auto member : {&Result::rows, &Result::dq, &Result::dkv}) {
-      EXPECT_LT((got.*member - expected.*member).abs().max().item<double>(), tolerance);
+    for (const at::Tensor& starts : {at::Tensor(), text_starts()}) {
+      const Result expected = by_pytorch(p, starts), got = by_parts(p, GetParam(), starts);
+      for (const auto member : {&Result::rows, &Result::dq, &Result::dkv}) {
+        EXPECT_LT((got.*member - expected.*member).abs().max().item<double>(), tolerance);
+      }
     }
   }
 }
@@ -80,8 +91,8 @@ TEST_P(AttentionParts, OfSomeQueriesLeaveTheOthersAlone) {
   const Problem p(at::kDouble);
   const AttentionSums sums = begin_attention(p.q), whole = begin_attention(p.q);
   const int64_t first = 20, some = tokens - first;
-  GetParam().attend({sums.rows.narrow(1, first, some), sums.lse.narrow(2, first, some)}, p.q.narrow(1, first, some), p.kv, false);
-  GetParam().attend(whole, p.q, p.kv, false);
+  GetParam().attend({sums.rows.narrow(1, first, some), sums.lse.narrow(2, first, some)}, p.q.narrow(1, first, some), p.kv, false, {});
+  GetParam().attend(whole, p.q, p.kv, false, {});
   EXPECT_TRUE(at::allclose(sums.rows.narrow(1, first, some), whole.rows.narrow(1, first, some), 1e-13, 1e-13));
   EXPECT_TRUE(at::allclose(sums.lse.narrow(2, first, some), whole.lse.narrow(2, first, some), 1e-13, 1e-13));
   EXPECT_EQ(sums.rows.narrow(1, 0, first).abs().max().item<double>(), 0);

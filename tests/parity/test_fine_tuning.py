@@ -44,8 +44,11 @@ def test_losses_do_not_depend_on_the_ranks(places, tmp_path):
 
 def test_packed_examples_give_the_loss_of_single_ones(places, tmp_path):
     single, _ = trained(places, tmp_path / "single", "train.steps=1")
-    packed, _ = trained(places, tmp_path / "packed", "train.steps=1", "data.packs=true", "train.batch=2", "model.context=96")
+    packs = ["data.packs=true", "train.batch=2", "model.context=96", "train.steps=10", "lora.dropout=0.1"]
+    packed, _ = trained(places, tmp_path / "packed", *packs)
     assert abs(packed[0] / single[0] - 1) < 1e-5  # all six examples in the one batch, none seeing another
+    shared, _ = trained(places, tmp_path / "shared", *packs, "parallel.context=2", ranks=2)
+    assert packed[-1] < packed[0] and np.abs(shared / packed - 1).max() < 1e-5  # nor where two ranks share their tokens
 
 
 def test_only_adapters_are_trained_and_stored(tuned):

@@ -22,6 +22,8 @@ LAYOUTS = {
     "pp2_interleaved": (2, 2, 1, ["parallel.schedule=interleaved"]),
     "dp2_pp2": (4, 2, 1, []),
     "tp2_pp2": (4, 2, 2, []),
+    "tp2_pp2_sequence": (4, 2, 2, ["parallel.sequence=true"]),
+    "tp2_pp2_interleaved_sequence": (4, 2, 2, ["parallel.sequence=true", "parallel.schedule=interleaved"]),
     "zero2_pp2": (4, 2, 1, ["parallel.shard=gradients"]),
     "pp2_cp2": (4, 2, 1, ["parallel.context=2"]),
 }  # fmt: skip
@@ -47,7 +49,8 @@ def control(tmp_path_factory):
 
 @pytest.mark.parametrize("model, layout", [
     ("poc", "pp4"), ("poc_mhc", "pp2"), ("poc_mhc", "pp2_interleaved"), ("llama", "tp2_pp2"), ("llama", "pp2_gpipe"),
-    ("llama_mhc_paper", "pp2_interleaved"), ("llama_hc_paper", "dp2_pp2"), ("poc", "zero2_pp2"), ("llama_mhc_paper", "pp2_cp2")])  # fmt: skip
+    ("llama_mhc_paper", "pp2_interleaved"), ("llama_hc_paper", "dp2_pp2"), ("poc", "zero2_pp2"), ("llama_mhc_paper", "pp2_cp2"),
+    ("llama_mhc_paper", "tp2_pp2_sequence"), ("poc_mhc", "tp2_pp2_interleaved_sequence")])  # fmt: skip
 def test_every_layout_trains_as_one_rank_does(control, tmp_path, model, layout):
     one, many = cut.every_layout_trains_alike(control, train, tmp_path / "run", model, layout)
     for column in [name for name in one if "gain" in name]:
@@ -55,7 +58,7 @@ def test_every_layout_trains_as_one_rank_does(control, tmp_path, model, layout):
 
 
 def test_checkpoints_go_from_layout_to_layout(tmp_path):
-    cut.checkpoints_go_through(("pp2", None, "pp2_interleaved", "tp2_pp2"), train, tmp_path)
+    cut.checkpoints_go_through(("pp2", None, "pp2_interleaved", "tp2_pp2_sequence"), train, tmp_path)
 
 
 def test_adapters_on_weights_in_4_bits_train_in_stages(folder, tmp_path):  # noqa: F811

@@ -33,6 +33,8 @@ LAYOUTS = {
     "pipeline_tied": (2, "none", 1, 1, 2, False, [*RESIDUAL, "model.tie_embeddings=true"], 2),
     "data_pipeline_mhc": (4, "optimizer", 1, 1, 2, True, [*PAPER, "train.precision=bf16", "train.stream_precision=bf16"], 2),
     "pipeline_tensor_mhc": (4, "none", 1, 2, 4, False, ["model.residual=mhc"], 2),
+    "pipeline_tensor_sequence_mhc": (4, "none", 1, 2, 2, True, [*PAPER, SEQUENCE, "train.precision=bf16"], 2),
+    "pipeline_tensor_sequence_poc": (4, "none", 1, 2, 4, False, ["model.residual=mhc", "model.dialect=poc", SEQUENCE], 2),
     "pipeline_context": (4, "none", 2, 1, 4, False, RESIDUAL, 2),
     "attention_again": (2, "none", 1, 2, 4, "attention", RESIDUAL),
     "offload": (2, "gradients", 1, 1, 2, False, [*RESIDUAL, "optim.offload=true"]),

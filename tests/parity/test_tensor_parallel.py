@@ -159,7 +159,6 @@ def test_adapters_train_on_a_cut_model(folder, tmp_path, form, layout):
         (0, ["parallel.tensor=2", "model.heads=1"], ["parallel.tensor", "model.heads: 1 heads"]),
         (0, ["parallel.tensor=2", "optim.kind=adamw8bit"], ["parallel.tensor", "adamw8bit"]),
         (0, ["parallel.tensor=2", "parallel.sequence=true", "model.context=15"], ["parallel.sequence", "model.context: 15 tokens"]),
-        (0, ["parallel.tensor=2", "parallel.sequence=true", "parallel.pipeline=2"], ["parallel.sequence", "parallel.pipeline"]),
         (0, ["parallel.tensor=4", "model.dialect=llama", "model.kv_heads=2"], ["model.kv_heads: 2 key and value heads"]),
     ],
 )
