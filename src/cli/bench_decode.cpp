@@ -32,7 +32,7 @@ namespace {
 
 constexpr const char* bench_examples = R"(
 Examples:
-  braid bench decode --model ~/TinyLlama --precision bf16
+  braid bench decode ~/TinyLlama --precision bf16
   braid bench decode --model ~/TinyLlama --device cpu,cuda:0,cuda:1 --tokens 5,20,50
   braid bench decode --model ~/TinyLlama --quantise nf4 --streams 1,2,4,8,16 --prompt 'Once upon'
   launch/bench decode                     # beside transformers and bitsandbytes, as a table
@@ -262,6 +262,8 @@ void add_options(cxxopts::Options& options) {
       "temperature", "0: the likeliest token", cxxopts::value<double>()->default_value("0"), "T")(
       "seed", "of draws and of random ids", cxxopts::value<uint64_t>()->default_value("0"), "N")(
       "rounds", "how often all is measured", number("3"), "N");
+  options.parse_positional({"model"});
+  options.positional_help("MODEL");
 }
 
 }  // namespace

@@ -23,7 +23,7 @@ namespace {
 
 constexpr const char* generate_examples = R"(
 Examples:
-  braid generate --model ~/SmolLM-135M --prompt 'The capital of Peru is'
+  braid generate ~/SmolLM-135M --prompt 'The capital of Peru is'
   braid generate --model ~/SmolLM-135M --adapter runs/adapter --chat --prompt 'What is a rank?'
   braid generate --run runs/tuned --best --prompt - < prompts.txt
   braid generate --model ~/SmolLM-135M --ids 1,4093,253 --ids 1,28 --max-new-tokens 20
