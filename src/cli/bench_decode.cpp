@@ -23,6 +23,7 @@
 #include "infer/decode_timing.h"
 #include "infer/kv_cache.h"
 #include "nn/precompiled.h"
+#include "train/memory.h"
 #include "train/train_config.h"
 
 namespace braid {
@@ -31,18 +32,18 @@ namespace {
 
 constexpr const char* bench_examples = R"(
 Examples:
-  braid bench decode --model ~/TinyLlama --precision bf16
+  braid bench decode ~/TinyLlama --precision bf16
   braid bench decode --model ~/TinyLlama --device cpu,cuda:0,cuda:1 --tokens 5,20,50
   braid bench decode --model ~/TinyLlama --quantise nf4 --streams 1,2,4,8,16 --prompt 'Once upon'
   launch/bench decode                     # beside transformers and bitsandbytes, as a table
 
-A line for each device, number of tokens, of streams, and round, all from one prompt and seed. Seconds:
-load, of the weights; first_request, the first answer of all, of as many tokens; first_token, the
-prompt and each stream's first token; between_tokens, the median step after it. shares: of all
-steps' time, the model, choosing tokens, ids to text. A step reads all weights and the streams'
-keys and values: read_bytes, and read_share of the bandwidth at which this device was measured to
-read just before and after. More than 100 % is an error; what fits into a processor's caches has
-no share. speedup_over_cpu: where the CPU is among the devices.
+A line for each device, number of tokens, of streams, and round, all from one prompt and seed, asked of
+an engine as braid generate and braid serve ask it. Seconds: load, of the weights; first_request, the
+first answer of all, of as many tokens; first_token, the prompt and each stream's first token;
+between_tokens, the median step after it. shares: of all steps' time, the model, choosing tokens, ids to
+text. A step reads all weights and the streams' keys and values: read_bytes, and read_share of the
+bandwidth at which this device was measured to read just before and after. More than 100 % is an error;
+what fits into a processor's caches has no share. speedup_over_cpu: where the CPU is among the devices.
 Exit codes: 0 done; 1 failed; 2 wrong use.
 )";
 
@@ -177,6 +178,7 @@ class DeviceBench {
     }
     line["shares"] = {
         {"forward", timing.forward / all}, {"sampling", timing.sampling / all}, {"text", timing.text / all}};
+    add_engine(timing.engine, line);
     line.update({{"weight_bytes", weights}, {"read_bytes", read}, {"bytes_per_token", read / double(streams)}});
     if (step > 0) line["read_bytes_per_second"] = read / step;
     line["measured_read_bytes_per_second"] = bandwidth;
@@ -184,6 +186,15 @@ class DeviceBench {
     line["ids"] = timing.answer.ids();
     if (form_) line["text"] = timing.answer.text;
     return line;
+  }
+
+  static void add_engine(const EngineState& engine, nlohmann::ordered_json& line) {
+    line["memory_bytes"] = {{"weights", engine.weight_bytes},
+                            {"cache", engine.cache_bytes},
+                            {"workspace", engine.workspace_bytes},
+                            {"peak", engine.peak_bytes}};
+    line["recorded_sizes"] = engine.recorded_sizes;
+    if (!engine.recording_problem.empty()) line["recording_problem"] = engine.recording_problem;
   }
 
   bool is_beyond_caches(int64_t bytes) const {
@@ -224,6 +235,7 @@ int run_bench(World& world, const DecodeBench& bench) {
     const at::Device device = device_named(name, gpus);
     const c10::OptionalDeviceGuard guard(device.is_cpu() ? std::nullopt : std::optional(device));
     DeviceBench on(bench, device);
+    keep_freed_memory();  // as generate does
     for (int64_t round = 0; round < bench.rounds; ++round) {
       for (const int64_t tokens : bench.tokens) {
         for (const int64_t streams : bench.streams) {
@@ -250,6 +262,8 @@ void add_options(cxxopts::Options& options) {
       "temperature", "0: the likeliest token", cxxopts::value<double>()->default_value("0"), "T")(
       "seed", "of draws and of random ids", cxxopts::value<uint64_t>()->default_value("0"), "N")(
       "rounds", "how often all is measured", number("3"), "N");
+  options.parse_positional({"model"});
+  options.positional_help("MODEL");
 }
 
 }  // namespace

@@ -23,7 +23,7 @@ namespace {
 
 constexpr const char* generate_examples = R"(
 Examples:
-  braid generate --model ~/SmolLM-135M --prompt 'The capital of Peru is'
+  braid generate ~/SmolLM-135M --prompt 'The capital of Peru is'
   braid generate --model ~/SmolLM-135M --adapter runs/adapter --chat --prompt 'What is a rank?'
   braid generate --run runs/tuned --best --prompt - < prompts.txt
   braid generate --model ~/SmolLM-135M --ids 1,4093,253 --ids 1,28 --max-new-tokens 20
@@ -56,6 +56,7 @@ struct Asking {
   GenerationAids aids;
   const GistAsking* gists;  // null without any
   GenerationTimings timings;
+  std::string recording_problem;  // that was told
 };
 
 std::vector<GenerationRequest> answers_to(const Asking& asking, std::vector<int64_t> prompt) {
@@ -89,6 +90,10 @@ void answer(Asking& asking, const std::vector<GenerationRequest>& requests, size
     std::cout << piece_as_json(first + at / each, at % each, token.id, text) << std::flush;
   };
   const Generated done = generate(asking.model, requests, asking.tokenizer, tell, asking.aids);
+  if (asking.recording_problem.empty() && !done.recording_problem.empty()) {
+    asking.recording_problem = done.recording_problem;
+    std::cerr << "braid: " << done.recording_problem << std::endl;
+  }
   asking.timings.add(done);
   if (plain) {
     std::cout << "\n" << std::flush;
@@ -168,7 +173,7 @@ int generate_command(World& world, const GenerateRequest& request) {
   keep_freed_memory();  // of a prompt's pieces, layer after layer; what loading took has been given back
   const GenerationAids aids{request.speculation.options, draft ? draft->model.get() : nullptr,
                             gists ? &gists->past : nullptr};
-  Asking asking{request, *loaded.model, {}, nullptr, aids, gists ? &gists->asking : nullptr, {}};
+  Asking asking{request, *loaded.model, {}, nullptr, aids, gists ? &gists->asking : nullptr, {}, {}};
   asking.timings.speculates = aids.speculation.proposer != Proposer::none;
   asking.form.sampling = sampling_for(request, folder_sampling(loaded));
   asking.form.max_tokens = request.max_new_tokens;

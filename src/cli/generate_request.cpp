@@ -146,6 +146,8 @@ void add_generate_options(cxxopts::Options& options) {
       "logprobs", "with --json: log-probabilities of each token and of the N likeliest, as the model gives them",
       cxxopts::value<int64_t>(),
       "N")("stream", "with --json: a line for each token as it comes, too; texts alone always come so");
+  options.parse_positional({"model"});
+  options.positional_help("MODEL");
 }
 
 GenerateRequest read_generate_request(const cxxopts::ParseResult& parsed) {

@@ -4,7 +4,6 @@
 #include <iomanip>
 #include <sstream>
 
-#include "base/clock.h"
 #include "base/error.h"
 #include "cli/command.h"
 #include "cli/options.h"
@@ -49,11 +48,12 @@ class RunningEngine final : public Backend {
  public:
   RunningEngine(Transformer& model, const Tokenizer& tokenizer, const EngineLimits& limits, Transformer* draft)
       : engine_(model, &tokenizer, limits, draft) {
-    warm_up();
+    engine_.warm_up();
   }
-  RunningEngine(Transformer& part, const Tokenizer& tokenizer, const EngineLimits& limits, const WholeModel& whole)
-      : engine_(part, &tokenizer, limits, whole) {
-    warm_up();
+  RunningEngine(Transformer& part, const Tokenizer& tokenizer, const EngineLimits& limits, const WholeModel& whole,
+                Transformer* draft)
+      : engine_(part, &tokenizer, limits, whole, draft) {
+    engine_.warm_up();
   }
   void add_past(const std::string& name, KeptPast past) { engine_.add_past(name, std::move(past)); }
   ~RunningEngine() override { stop(); }
@@ -80,17 +80,9 @@ class RunningEngine final : public Backend {
   }
   void cancel(RequestId id) override { engine_.cancel(id); }
   EngineState state() const override { return engine_.state(); }
-  double warm_up_seconds() const { return warm_up_seconds_; }
 
  private:
-  void warm_up() {
-    const Stopwatch watch;
-    engine_.warm_up();
-    warm_up_seconds_ = watch.seconds();
-  }
-
   Engine engine_;
-  double warm_up_seconds_ = 0;
   std::atomic<bool> failed_ = false;
   std::string problem_;
   std::jthread thread_;
@@ -103,7 +95,8 @@ std::string mebibytes(int64_t bytes) {
 }
 
 std::string summary(const ServedModel& model, const EngineState& state, const EngineLimits& limits) {
-  return str(model.name, " on ", model.device, " in ", model.precision, ": weights ", mebibytes(state.weight_bytes),
+  const std::string id = model.device_id.empty() ? "" : str(" (", model.device_id, ")");
+  return str(model.name, " on ", model.device, id, " in ", model.precision, ": weights ", mebibytes(state.weight_bytes),
              ", cache ", mebibytes(state.cache_bytes), " for ", state.blocks * limits.block_tokens,
              " tokens, workspace ", mebibytes(state.workspace_bytes), "; context ", model.context);
 }
@@ -118,6 +111,16 @@ AdaptedModel load_share(const ServeRequest& request, World& world) {
     loaded = load_model_part(request.model.source, numbers.numeric(), device_of(world), world.data());
   });
   return loaded;
+}
+
+// What --gists names; of a model that is cut, this rank's heads of it.
+ServedGists load_gists(const ServeRequest& request, AdaptedModel& loaded, World& world) {
+  if (request.tensor == 1) return served_gists(request, loaded);
+  ServedGists gists;
+  agree(world.host(), [&] { gists = served_gists(request, loaded); });
+  const int64_t heads = loaded.model->config().key_value_heads();
+  for (auto& [name, past] : gists.pasts) past = with_heads(past, heads * world.rank(), heads);
+  return gists;
 }
 
 // Until a signal comes; then what is under way may end.
@@ -147,23 +150,19 @@ struct EndSteps {
 std::unique_ptr<RunningEngine> make_engine(const ServeRequest& request, const AdaptedModel& loaded,
                                            const ServedModel& model, Transformer* draft, TensorSteps* ranks) {
   if (!ranks) return std::make_unique<RunningEngine>(*loaded.model, model.tokenizer, request.engine, draft);
-  const WholeModel whole{[ranks](Transformer& part, PagedCache& cache, std::span<const StepPiece> pieces) {
-                           return ranks->run(part, cache, pieces);
-                         },
-                         [ranks](const PagedCache& cache) { ranks->begin(cache); }, loaded.shape.vocabulary};
-  return std::make_unique<RunningEngine>(*loaded.model, model.tokenizer, request.engine, whole);
+  return std::make_unique<RunningEngine>(*loaded.model, model.tokenizer, request.engine, ranks->whole_model(), draft);
 }
 
-int serve(World& world, const ServeRequest& request, Serving& serving, StopSignals& signals) {
+int serve(World& world, const ServeRequest& request, Serving& serving, const AccessLog& log, StopSignals& signals) {
   choose_threads(world);
   const std::string url = url_of(request.host, serving.port());
   say("listening on " + url + ", loading " + request.name);
   AdaptedModel loaded = load_share(request, world);
+  const ServedGists gists = load_gists(request, loaded, world);
   std::optional<TensorSteps> ranks;
   if (request.tensor > 1) ranks.emplace(world, loaded.shape.vocabulary);
   const EndSteps after_the_engine{ranks ? &*ranks : nullptr};
   const std::optional<AdaptedModel> draft = load_draft(request.speculation, request.model, loaded, world);
-  const ServedGists gists = served_gists(request, loaded);
   const ServedModelPtr model = served_model(request, loaded, gists, world);
   const std::unique_ptr<RunningEngine> made =
       make_engine(request, loaded, *model, draft ? draft->model.get() : nullptr, ranks ? &*ranks : nullptr);
@@ -175,7 +174,8 @@ int serve(World& world, const ServeRequest& request, Serving& serving, StopSigna
   serving.be_ready(model, engine);
   const EngineState state = engine.state();
   say(summary(*model, state, request.engine));
-  say(str("steps of every size took ", std::round(engine.warm_up_seconds() * 100) / 100, " s once; requests find them made"));
+  say(str("steps of every size took ", std::round(state.warm_up_seconds * 100) / 100, " s once; requests find them made"));
+  if (!state.recording_problem.empty()) log.note("not_recorded", state.recording_problem);
   say("ready on " + url);
   if (!request.callback_url.empty()) {
     const int64_t bytes = state.weight_bytes + state.cache_bytes + state.workspace_bytes;
@@ -188,17 +188,21 @@ int serve(World& world, const ServeRequest& request, Serving& serving, StopSigna
 // Of a rank without requests, as many steps as rank 0 tells.
 int follow(World& world, const ServeRequest& request) {
   choose_threads(world);
-  const AdaptedModel loaded = load_share(request, world);
-  TensorSteps(world, loaded.shape.vocabulary).follow(*loaded.model);
+  AdaptedModel loaded = load_share(request, world);
+  const ServedGists gists = load_gists(request, loaded, world);
+  std::vector<KeptPast> pasts;
+  for (const auto& [name, past] : gists.pasts) pasts.push_back(past);
+  TensorSteps(world, loaded.shape.vocabulary).follow(*loaded.model, std::move(pasts));
   return exit_done;
 }
 
 int listen_and_serve(World& world, const ServeRequest& request, StopSignals& signals) {
   AccessLogFile log(request.log);
   raise_file_limit(request.http.connections);
-  const ServiceOptions options{ApiKeys(request.keys), request.requests, request.timeout_seconds, AccessLog(log.out())};
+  const AccessLog lines(log.out());
+  const ServiceOptions options{ApiKeys(request.keys), request.requests, request.timeout_seconds, lines};
   Serving serving(request.host, request.port, request.http, options);
-  return serve(world, request, serving, signals);
+  return serve(world, request, serving, lines, signals);
 }
 
 int serve_command(const ServeRequest& request) {

@@ -76,7 +76,8 @@ ServedModelPtr served_model(const ServeRequest& request, const AdaptedModel& loa
                     loaded.stop_ids,
                     world.places().at(0).device,
                     request.model.precision,
-                    {}};
+                    {},
+                    world.places().at(0).device_id};
   if (form.chats) model.chat = form.opened.chat;
   if (const auto end = end_of_text(form.opened.tokenizer)) add_stop(model, *end);
   if (gists.asking) offer(model, gists);

@@ -88,8 +88,6 @@ void read_tensor(const cxxopts::ParseResult& parsed, ServeRequest& request) {
   request.tensor = whole(parsed, "tensor", 1, 1024);
   if (request.tensor == 1) return;
   if (request.is_front()) throw UsageError("--tensor and several replicas: expected one of both");
-  if (!request.gists.empty()) throw UsageError("--tensor and --gists: expected one of both");
-  if (!request.speculation.draft.empty()) throw UsageError("--tensor and --draft: expected one of both");
 }
 
 void read_replicas(const cxxopts::ParseResult& parsed, ServeRequest& request) {

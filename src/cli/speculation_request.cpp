@@ -65,7 +65,7 @@ std::optional<AdaptedModel> load_draft(const SpeculationRequest& request, const 
   draft.source.model = request.draft;
   draft.source.quantise = options.source.quantise;
   AdaptedModel loaded = load_model(draft, world);
-  const int64_t own = loaded.model->config().vocabulary, expected = model.model->config().vocabulary;
+  const int64_t own = loaded.model->config().vocabulary, expected = model.shape.vocabulary;
   const auto refuse = [&](const std::string& why) { throw UsageError(str("--draft ", request.draft, ": ", why)); };
   if (own != expected)
     refuse(str("it has ", own, " tokens and the model ", expected, "; expected the same vocabulary"));

@@ -50,13 +50,12 @@ std::unique_ptr<Transformer> make_transformer(const ModelConfig& whole, const Pl
 // Without values yet.
 void put_adapters(const LoraConfig& lora, const Place& place, AdaptedModel& loaded) {
   refuse_parts(place, lora.dora, "an adapter with DoRA, whose norms are of whole rows,");
-  refuse_parts(place, !lora.saved_modules.empty(), "an adapter with modules that were trained in full");
+  refuse_parts(place, !lora.saved_modules.empty(), "an adapter with modules that were trained in full, as peft stores them,");
   loaded.adapters = std::make_unique<LoraModel>(*loaded.model, lora, 0, Weights::frozen);
   if (place.parts) TensorAdapters(*loaded.adapters, *loaded.model, loaded.shape, 0, *place.parts);
 }
 
 AdaptedModel of_folder(const ModelSource& source, const Place& place) {
-  refuse_parts(place, !source.memory.empty(), "a hash memory");
   AdaptedModel loaded;
   loaded.origin = read_hf_config(source.model);
   loaded.shape = loaded.origin.model;
@@ -175,8 +174,6 @@ AdaptedModel of_run(const ModelSource& source, const Place& place) {
   if (!config.model.is_llama()) {
     throw UsageError(str(loaded.checkpoint, ": expected a model of model.dialect = \"llama\", found ", config.model.dialect));
   }
-  refuse_parts(place, config.memory.enabled(), "a hash memory");
-  refuse_parts(place, config.gist.enabled(), "a model of gists");
   loaded.origin = origin_of(manifest, config, loaded.checkpoint);
   loaded.stop_ids = loaded.origin.stop_ids;
   loaded.data = config.data;

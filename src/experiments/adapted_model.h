@@ -42,6 +42,7 @@ struct AdaptedModel {
 
   // Adapters that act on gists alone change nothing else.
   bool is_adapted() const { return (adapters && !adapters->config().on_gists()) || memory; }
+  bool is_part() const { return model->config().heads != shape.heads; }  // a rank's (experiments/model_part.h)
   void set_enabled(bool enabled);  // both
 };
 

@@ -2,6 +2,7 @@
 #include "experiments/gist_cache.h"
 
 #include <algorithm>
+#include <map>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -64,6 +65,7 @@ GistCache empty_cache(AdaptedModel& loaded, const GistConfig& gist) {
   GistCache cache;
   cache.model = weights_digest(loaded);
   cache.checkpoint = loaded.checkpoint;
+  cache.checkpoint_digest = checkpoint_digest(loaded);
   cache.segment = gist.segment;
   cache.overlap = gist.overlap;
   cache.count = loaded.gists->count();
@@ -84,6 +86,20 @@ std::string weights_digest(AdaptedModel& loaded) {
   digest = add_weights(loaded.model->parameters(), digest);
   if (loaded.adapters) digest = add_weights(loaded.adapters->parameters(), digest);
   if (loaded.gists) digest = add_weights(loaded.gists->parameters(), digest);
+  return digest_text(digest);
+}
+
+std::string checkpoint_digest(const AdaptedModel& loaded) {
+  uint32_t digest = add_text(base_of(loaded), 0);
+  std::map<std::string, uint32_t> slices;  // in an order of their own: checkpoints of one run have any number of shards
+  for (const ShardRecord& shard : read_manifest(loaded.checkpoint).shards) {
+    for (const StoredSlice& one : shard.slices) {
+      if (!one.slice.name.starts_with("model/")) continue;
+      slices.emplace(str(one.slice.name, " ", extent_text(one.slice.box.origin), " ", extent_text(one.slice.box.extent), " ",
+                         one.slice.first, " ", one.slice.count), one.crc);
+    }
+  }
+  for (const auto& [slice, crc] : slices) digest = add_text(str(slice, " ", crc, "\n"), digest);
   return digest_text(digest);
 }
 
@@ -122,6 +138,7 @@ void write_gist_cache(const std::string& path, const GistCache& cache, h5::Eleme
     h5::set_attribute(file, "created_utc", utc_now_iso8601());
     h5::set_attribute(file, "model", cache.model);
     h5::set_attribute(file, "checkpoint", cache.checkpoint);
+    h5::set_attribute(file, "checkpoint_digest", cache.checkpoint_digest);
     h5::set_attribute(file, "segment", cache.segment);
     h5::set_attribute(file, "overlap", cache.overlap);
     h5::set_attribute(file, "gists", cache.count);
@@ -163,6 +180,7 @@ GistCache read_contents(const std::string& path) {
   GistCache cache;
   cache.model = h5::text_attribute(file, "model");
   cache.checkpoint = h5::text_attribute(file, "checkpoint");
+  if (h5::has_attribute(file, "checkpoint_digest")) cache.checkpoint_digest = h5::text_attribute(file, "checkpoint_digest");
   cache.segment = h5::int_attribute(file, "segment");
   cache.overlap = h5::int_attribute(file, "overlap");
   cache.count = h5::int_attribute(file, "gists");
@@ -190,10 +208,12 @@ GistCache read_gist_cache(const std::string& path) {
 }
 
 void require_same_weights(const GistCache& cache, AdaptedModel& loaded, const std::string& path) {
-  const std::string now = weights_digest(loaded);
-  if (now == cache.model) return;
-  throw UsageError(str(path, ": was compressed by weights ", cache.model, " (", cache.checkpoint, "), but those of ",
-                       loaded.checkpoint, " are ", now));
+  const bool is_part = loaded.is_part();  // whose own weights tell nothing of the whole's
+  const std::string now = is_part ? checkpoint_digest(loaded) : weights_digest(loaded);
+  const std::string& then = is_part ? cache.checkpoint_digest : cache.model;
+  if (now == then) return;
+  throw UsageError(str(path, ": was compressed by weights ", then.empty() ? "that an earlier braid did not name" : then, " (",
+                       cache.checkpoint, "), but those of ", loaded.checkpoint, " are ", now));
 }
 
 KeptPast kept_past_of(const GistCache& cache, int64_t index) {

@@ -7,6 +7,7 @@
 //   /gist_positions  [N, P] int64: what the keys are turned by; -1: no gist
 //   /context_tokens  [N] int64
 // Root attributes: format "braid-gist-cache", format_version, created_utc, model (digest of the weights), checkpoint,
+// checkpoint_digest (of the weights as its manifest knows them; earlier programs wrote none),
 // segment (S), overlap, gists (k), rope_base, rope_scaling, dtype.
 #pragma once
 
@@ -23,6 +24,7 @@ inline constexpr int64_t gist_cache_version = 1;
 
 struct GistCache {
   std::string model, checkpoint;                // digest of the weights; where they were
+  std::string checkpoint_digest;                // "" for none
   int64_t segment = 0, overlap = 0, count = 0;  // S, overlap and k [tokens]
   double rope_base = 0;
   std::string rope_scaling;             // none, linear, llama3 or yarn
@@ -35,6 +37,9 @@ struct GistCache {
 
 // "crc32c:1a2b3c4d" of names, shapes and values of all weights as they are held: of model, adapters and gists.
 std::string weights_digest(AdaptedModel& loaded);
+// The same by what the checkpoint's manifest says of its slices, and how the base model is held: also of a model of which
+// other ranks have the rest.
+std::string checkpoint_digest(const AdaptedModel& loaded);
 
 // Each context by itself, cut as gist.segment and gist.overlap say. UsageError: no context, an id that the model does
 // not know.
@@ -46,7 +51,7 @@ void write_gist_cache(const std::string& path, const GistCache& cache, h5::Eleme
 // UsageError: no such file, none of these, a damaged one, or one of a newer version.
 GistCache read_gist_cache(const std::string& path);
 
-// UsageError, naming both digests, unless the cache is of these weights.
+// UsageError, naming both digests, unless the cache is of these weights, or a rank's part of them.
 void require_same_weights(const GistCache& cache, AdaptedModel& loaded, const std::string& path);
 
 // What an answer to context `index` has before it.

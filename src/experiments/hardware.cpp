@@ -6,6 +6,7 @@
 #include <map>
 #include <set>
 
+#include "base/caches.h"
 #include "base/error.h"
 
 namespace braid {
@@ -20,10 +21,7 @@ std::string processor_name() {
 }
 
 int64_t bytes_beyond_caches() {
-  std::ifstream file("/sys/devices/system/cpu/cpu0/cache/index3/size");  // "32768K"
-  int64_t kibibytes = 0;
-  file >> kibibytes;
-  return std::max(kibibytes * 1024 * 3 / 2, int64_t{256} << 20);
+  return std::max(last_caches_bytes() * 3 / 2, int64_t{256} << 20);
 }
 
 std::string hardware_of(const std::vector<RankPlace>& places) {

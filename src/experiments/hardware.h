@@ -17,8 +17,9 @@ std::string hardware_of(const std::vector<RankPlace>& places);
 // "model name" of /proc/cpuinfo, "CPU" where the system does not tell.
 std::string processor_name();
 
-// What weights must at least have for reading them to be reading memory: half as much again as this processor's last cache,
-// of which a virtual machine's share may be smaller, and 256 MiB where the system does not tell its size or it is small.
+// What weights must at least have for reading them to be reading memory: half as much again as the last caches of
+// this process's cores, of which a virtual machine's share may be smaller, and 256 MiB where the system does not tell
+// their size or it is small.
 int64_t bytes_beyond_caches();
 
 }  // namespace braid

@@ -9,6 +9,13 @@
 
 namespace braid {
 
+namespace {
+
+// What a message begins with.
+constexpr int64_t a_step = 0, a_past = 1;
+
+}  // namespace
+
 TensorSteps::TensorSteps(World& world, int64_t vocabulary)
     : world_(world), vocabulary_(vocabulary), plans_(make_patient_split(world.host(), "steps")) {}
 
@@ -51,23 +58,47 @@ void TensorSteps::begin(const PagedCache& cache) { tell({cache.values.size(1), c
 
 at::Tensor TensorSteps::run(Transformer& model, PagedCache& cache, std::span<const StepPiece> pieces) {
   const at::NoGradGuard no_gradient;
-  tell(told_step(pieces));
+  std::vector<int64_t> told = told_step(pieces);
+  told.insert(told.begin(), a_step);
+  tell(std::move(told));
   return computed(model, cache, pieces);
+}
+
+void TensorSteps::store(int64_t past, std::span<const int64_t> blocks, int64_t first) {
+  std::vector<int64_t> told = {a_past, past, first};
+  told.insert(told.end(), blocks.begin(), blocks.end());
+  tell(std::move(told));
+}
+
+WholeModel TensorSteps::whole_model() {
+  WholeModel whole;
+  whole.steps = [this](Transformer& part, PagedCache& cache, std::span<const StepPiece> pieces) {
+    return run(part, cache, pieces);
+  };
+  whole.begin = [this](const PagedCache& cache) { begin(cache); };
+  whole.vocabulary = vocabulary_;
+  whole.tell_past = [this](int64_t past, std::span<const int64_t> blocks, int64_t first) { store(past, blocks, first); };
+  return whole;
 }
 
 void TensorSteps::end() { tell({}); }
 
-void TensorSteps::follow(Transformer& model) {
+void TensorSteps::obey(Transformer& model, PagedCache& cache, std::span<const KeptPast> pasts, std::span<const int64_t> told) {
+  if (told[0] == a_step) {
+    computed(model, cache, heard_step(told.subspan(1)));
+  } else {
+    store_past(cache, pasts[static_cast<size_t>(told[1])], told.subspan(3), told[2]);
+  }
+}
+
+void TensorSteps::follow(Transformer& model, std::vector<KeptPast> pasts) {
   const at::NoGradGuard no_gradient;
   const std::vector<int64_t> size = hear();
   if (size.empty()) return;  // it has not come to a cache
   PagedCache cache = make_paged_cache(model, size[0], size[1]);
+  for (KeptPast& past : pasts) past.kept = past.kept.to(cache.keys.device(), cache.keys.scalar_type());
   model.residual().begin_step();
-  while (true) {
-    const std::vector<int64_t> told = hear();
-    if (told.empty()) return;
-    computed(model, cache, heard_step(told));
-  }
+  for (std::vector<int64_t> told = hear(); !told.empty(); told = hear()) obey(model, cache, pasts, told);
 }
 
 }  // namespace braid

@@ -2,15 +2,15 @@
 #include "infer/decode_timing.h"
 
 #include <algorithm>
-#include <numeric>
-#include <optional>
+#include <utility>
 
+#include "base/caches.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/large_pages.h"
-#include "infer/decode.h"
+#include "infer/generate.h"
+#include "infer/paged_cache.h"
 #include "infer/recorded_steps.h"
-#include "infer/sampler.h"
 #include "kernels/read_memory.h"
 #include "nn/kernel_call.h"
 #include "nn/precompiled.h"
@@ -20,125 +20,101 @@ namespace braid {
 
 namespace {
 
-// Where the streams' keys and values lie, and how the model is asked: where steps are recorded as an engine does it, elsewhere
-// as one batch.
-class StreamCache {
- public:
-  StreamCache(Transformer& model, int64_t streams, int64_t tokens) : model_(model) {
-    if (!model.device().is_cuda() || !can_be_recorded(model)) {
-      batch_ = make_kv_cache(model, std::vector<int64_t>(static_cast<size_t>(streams)), tokens);
-      return;
-    }
-    constexpr int64_t block_tokens = 16;
-    const int64_t blocks = (tokens + block_tokens - 1) / block_tokens;
-    blocks_.resize(static_cast<size_t>(streams * blocks));
-    std::iota(blocks_.begin(), blocks_.end(), 0);
-    paged_ = make_paged_cache(model, streams * blocks, block_tokens, /*with_spare=*/true);
-    steps_.emplace(model, streams);
-    steps_->record_all(*paged_);
-  }
-
-  // ids [streams, T], on the host as well, to logits [streams, V].
-  at::Tensor logits(const at::Tensor& ids, std::span<const int64_t> on_host) {
-    if (batch_) return decode(model_, *batch_, ids);
-    const auto tokens = static_cast<size_t>(ids.size(1)), blocks = blocks_.size() / static_cast<size_t>(ids.size(0));
-    std::vector<StepPiece> pieces;
-    for (size_t stream = 0; stream * tokens < on_host.size(); ++stream) {
-      const auto own = std::span<const int64_t>(blocks_).subspan(stream * blocks, blocks);
-      pieces.push_back({on_host.subspan(stream * tokens, tokens), filled_, own, 1, 0});
-    }
-    filled_ += ids.size(1);
-    return steps_->run(*paged_, pieces);
-  }
-
- private:
-  Transformer& model_;
-  std::optional<KvCache> batch_;
-  std::optional<PagedCache> paged_;
-  std::optional<RecordedSteps> steps_;
-  std::vector<int64_t> blocks_;
-  int64_t filled_ = 0;  // of each stream
+// One stream's answer, as it comes out of the engine.
+struct Stream {
+  GrowingAnswer answer;
+  std::string problem;  // where it failed
 };
 
-// All streams of one measurement.
+// All streams of one measurement, and what the step under way has brought.
 class Streams {
  public:
-  Streams(Transformer& model, const GenerationRequest& request, int64_t count, const Tokenizer* tokenizer)
-      : model_(model),
-        sampler_(count, model.config().vocabulary, model.device()),
-        slots_(static_cast<size_t>(count)) {
-    std::iota(slots_.begin(), slots_.end(), 0);
-    for (const int64_t slot : slots_) {
-      GenerationRequest mine = request;
-      mine.sampling.answer = slot;
-      sampler_.begin(slot, sampling_of(mine), mine.prompt);
-      answers_.emplace_back(mine, tokenizer);
-    }
-    const at::Tensor prompt = at::tensor(at::ArrayRef<int64_t>(request.prompt), at::kLong);
-    ids_ = prompt.expand({count, prompt.size(0)}).to(model.device());
-    for (int64_t stream = 0; stream < count; ++stream) {
-      ids_on_host_.insert(ids_on_host_.end(), request.prompt.begin(), request.prompt.end());
-    }
-    model.residual().begin_step();
-    cache_.emplace(model, count, static_cast<int64_t>(request.prompt.size()) + request.max_tokens);
+  Streams(const GenerationRequest& request, int64_t count, const Tokenizer* tokenizer) {
+    for (int64_t i = 0; i < count; ++i) all_.push_back({GrowingAnswer(request, tokenizer), ""});
   }
 
-  // One token for each stream; its seconds.
-  double step(DecodeTiming& timing) {
-    const Stopwatch watch;
-    const at::Tensor logits = cache_->logits(ids_, ids_on_host_);
-    wait_for(model_.device());
-    const double forward = watch.seconds();
-    SampledTokens sampled = sampler_.sample(logits, slots_);
-    const double until_sampled = watch.seconds();
-    ids_on_host_.clear();
-    for (size_t slot = 0; slot < answers_.size(); ++slot) {
-      ids_on_host_.push_back(sampled.rows[slot].id);
-      if (sampled.rows[slot].id < 0) throw Error("the model's logits are NaN or infinite");
-      answers_[slot].push(std::move(sampled.rows[slot]));
+  void take(size_t i, RequestProgress& progress) {
+    Stream& stream = all_[i];
+    for (SampledToken& token : progress.tokens) {
+      if (stream.answer.answer().tokens.empty()) ++begun_;
+      ++came_;
+      const Stopwatch watch;
+      stream.answer.push(std::move(token));
+      text_ += watch.seconds();
     }
-    ids_ = sampled.ids.unsqueeze(1);
-    const double all = watch.seconds();
-    timing.forward += forward;
-    timing.sampling += until_sampled - forward;
-    timing.text += all - until_sampled;
-    return all;
+    if (progress.end) stream.problem = progress.end->message;
   }
 
-  const Answer& first() const { return answers_.front().answer(); }
+  // Tokens since it was last asked.
+  int64_t came() { return std::exchange(came_, 0); }
+  bool all_begun() const { return begun_ == all_.size(); }
+  double text_seconds() const { return text_; }
+
+  const Answer& first() const {
+    for (const Stream& one : all_) {
+      if (!one.problem.empty()) throw Error(one.problem);
+    }
+    return all_.front().answer.answer();
+  }
 
  private:
-  Transformer& model_;
-  Sampler sampler_;
-  std::optional<StreamCache> cache_;
-  std::vector<int64_t> slots_;
-  std::vector<GrowingAnswer> answers_;
-  at::Tensor ids_;  // [streams, T]: what the next step takes
-  std::vector<int64_t> ids_on_host_;
+  std::vector<Stream> all_;
+  size_t begun_ = 0;
+  int64_t came_ = 0;
+  double text_ = 0;
 };
+
+// The model as an engine asks it, its seconds added up.
+WholeModel timed_model(Transformer& model, int64_t most_rows, double& seconds) {
+  WholeModel timed = usual_model(model, most_rows);
+  timed.steps = [steps = timed.steps, &seconds](Transformer& asked, PagedCache& cache, std::span<const StepPiece> pieces) {
+    const Stopwatch watch;
+    at::Tensor logits = steps(asked, cache, pieces);
+    wait_for(asked.device());
+    seconds += watch.seconds();
+    return logits;
+  };
+  return timed;
+}
+
+void run_steps(Engine& engine, Streams& streams, int64_t count, DecodeTiming& timing) {
+  timing.forward = 0;  // without what a warm-up took
+  double all = 0;
+  while (true) {
+    const bool answers = streams.all_begun();
+    const Stopwatch watch;
+    if (!engine.step()) break;
+    const double seconds = watch.seconds();
+    all += seconds;
+    if (!answers) timing.first_token += seconds;
+    if (streams.came() == count && answers) timing.steps.push_back(seconds);
+  }
+  timing.text = streams.text_seconds();
+  timing.sampling = all - timing.forward - timing.text;
+}
 
 }  // namespace
 
 DecodeTiming time_decoding(Transformer& model, const GenerationRequest& request, int64_t streams,
                            const Tokenizer* tokenizer) {
-  const at::NoGradGuard no_gradient;
-  const int64_t tokens = static_cast<int64_t>(request.prompt.size()) + request.max_tokens;
-  if (request.prompt.empty()) throw UsageError("expected a prompt of at least one token");
-  if (tokens > model.config().context) {
-    throw UsageError(str(request.prompt.size(), " tokens and ", request.max_tokens,
-                         " new ones are more than the model's context of ", model.config().context));
+  check_request(request, model.config().vocabulary, model.config().context, "");
+  std::vector<GenerationRequest> requests(static_cast<size_t>(streams), request);
+  for (size_t i = 0; i < requests.size(); ++i) {
+    requests[i].min_tokens = request.max_tokens;
+    requests[i].sampling.answer = static_cast<int64_t>(i);
   }
-  for (const int64_t id : request.prompt) {
-    if (id >= 0 && id < model.config().vocabulary) continue;
-    throw UsageError(str("expected token ids from 0 to ", model.config().vocabulary - 1, ", found ", id));
-  }
-  GenerationRequest all = request;
-  all.min_tokens = all.max_tokens;
-  Streams running(model, all, streams, tokenizer);
+  EngineLimits limits = limits_for(requests, {});
+  limits.share_prefixes = false;  // each reads its own prompt
   DecodeTiming timing;
-  timing.first_token = running.step(timing);
-  for (int64_t token = 1; token < request.max_tokens; ++token) timing.steps.push_back(running.step(timing));
+  Engine engine(model, nullptr, limits, timed_model(model, streams, timing.forward));
+  if (model.device().is_cuda()) engine.warm_up();  // records, as a server does before its first request
+  Streams running(requests.front(), streams, tokenizer);
+  for (size_t i = 0; i < requests.size(); ++i) {
+    engine.submit(requests[i], [&running, i](RequestProgress progress) { running.take(i, progress); });
+  }
+  run_steps(engine, running, streams, timing);
   timing.answer = running.first();
+  timing.engine = engine.state();
   return timing;
 }
 
@@ -151,7 +127,8 @@ int64_t weight_bytes_read(Transformer& model) {
 }
 
 double read_bandwidth(const at::Device& device) {
-  constexpr int64_t bytes = int64_t{1} << 29, passes = 7;
+  constexpr int64_t least = int64_t{1} << 29, passes = 7;
+  const int64_t bytes = device.is_cpu() ? std::max(least, 2 * last_caches_bytes()) : least;
   const at::Tensor memory = at::empty({bytes / 8}, at::TensorOptions().device(device).dtype(at::kLong));
   if (device.is_cpu()) prefer_large_pages(memory.mutable_data_ptr(), bytes);  // as weights lie
   memory.fill_(1);

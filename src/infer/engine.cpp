@@ -52,15 +52,9 @@ std::optional<Speculator> speculator_for(const Transformer& model, int64_t vocab
   return Speculator(options, std::move(drafting), limits.running, most_rows);
 }
 
-constexpr int64_t most_recorded_rows = 256;
-
-// On GPUs steps of answers are recorded.
 WholeModel steps_of(Transformer& model, const EngineLimits& limits) {
-  if (model.device().is_cuda() && can_be_recorded(model)) {
-    const int64_t proposed = limits.speculation.proposer == Proposer::none ? 0 : limits.speculation.tokens;
-    return recorded_model(model, std::min(limits.running * (1 + proposed), most_recorded_rows));
-  }
-  return {run_step, [](const PagedCache&) {}, model.config().vocabulary, {}};
+  const int64_t proposed = limits.speculation.proposer == Proposer::none ? 0 : limits.speculation.tokens;
+  return usual_model(model, limits.running * (1 + proposed));
 }
 
 // Memory is short for a moment.
@@ -75,8 +69,9 @@ Engine::Engine(Transformer& model, const Tokenizer* tokenizer, const EngineLimit
   make(model, tokenizer, limits, steps_of(model, limits), draft);
 }
 
-Engine::Engine(Transformer& part, const Tokenizer* tokenizer, const EngineLimits& limits, const WholeModel& whole) {
-  make(part, tokenizer, limits, whole, nullptr);
+Engine::Engine(Transformer& part, const Tokenizer* tokenizer, const EngineLimits& limits, const WholeModel& whole,
+               Transformer* draft) {
+  make(part, tokenizer, limits, whole, draft);
 }
 
 void Engine::make(Transformer& model, const Tokenizer* tokenizer, const EngineLimits& limits, const WholeModel& whole,
@@ -108,10 +103,10 @@ KeptPast fitting(KeptPast past, const PagedCache& cache, const std::string& name
 }
 
 // Ids that no other past has and no text.
-std::vector<int64_t> tokens_of_past(size_t number, int64_t count) {
+std::vector<int64_t> tokens_of_past(int64_t number, int64_t count) {
   constexpr int64_t most = int64_t{1} << 32;
   std::vector<int64_t> tokens;
-  for (int64_t i = 0; i < count; ++i) tokens.push_back(-1 - static_cast<int64_t>(number) * most - i);
+  for (int64_t i = 0; i < count; ++i) tokens.push_back(-1 - number * most - i);
   return tokens;
 }
 
@@ -126,8 +121,9 @@ void Engine::add_past(const std::string& name, KeptPast past) {
   Parts& parts = *parts_;
   const std::lock_guard lock(parts.mutex);
   if (!parts.requests.empty()) throw Error("add_past: there are requests already");
-  EnginePast made{fitting(std::move(past), parts.cache, name), {}};
-  made.tokens = tokens_of_past(parts.pasts.size(), made.past.size());
+  const auto number = std::ssize(parts.pasts);
+  EnginePast made{fitting(std::move(past), parts.cache, name), number, {}};
+  made.tokens = tokens_of_past(number, made.past.size());
   if (name.empty() || parts.pasts.contains(name)) throw UsageError(str("\"", name, "\": expected another name"));
   CacheBlocks& blocks = parts.schedule.blocks();
   const auto claim = blocks.claim({}, made.past.size());
@@ -135,7 +131,7 @@ void Engine::add_past(const std::string& name, KeptPast past) {
     throw UsageError(str(name, ": ", made.past.size(), " keys and values are more than the cache's ",
                          blocks.size() * blocks.block_tokens(), " tokens"));
   }
-  store_past(parts.cache, made.past, claim->blocks, 0);
+  parts.store(made, claim->blocks, 0);
   blocks.filled(claim->blocks, made.tokens);
   blocks.release(claim->blocks);
   parts.pasts.emplace(name, std::move(made));
@@ -214,6 +210,7 @@ void Engine::run(std::stop_token stopped) {
 
 // All pieces lie in the same blocks: what they compute is nothing to anybody.
 void Engine::warm_up() {
+  const Stopwatch watch;
   Parts& parts = *parts_;
   const int64_t most = std::min(parts.limits.step_tokens, parts.model.config().context);
   std::unique_lock lock(parts.mutex);
@@ -240,12 +237,17 @@ void Engine::warm_up() {
   }
   lock.lock();
   blocks.release(claim->blocks);
+  parts.totals.warm_up_seconds = watch.seconds();
 }
 
 EngineState Engine::state() const {
   const Parts& parts = *parts_;
   const std::lock_guard lock(parts.mutex);
   EngineState state = parts.totals;
+  if (parts.whole.recorded) {
+    RecordedState recorded = parts.whole.recorded();
+    state.recorded_sizes = recorded.sizes, state.recording_problem = std::move(recorded.problem);
+  }
   const CacheBlocks& blocks = parts.schedule.blocks();
   state.running = parts.schedule.running(), state.waiting = parts.schedule.waiting();
   state.blocks = blocks.size(), state.blocks_in_use = blocks.in_use(), state.blocks_kept = blocks.kept();

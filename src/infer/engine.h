@@ -74,6 +74,9 @@ struct EngineState {
   int64_t outstanding_tokens = 0;                    // that running and waiting requests may still need
   int64_t read_bytes = 0;  // of weights, keys and values, that its steps had to read so far; a draft's are not in it
   int64_t weight_bytes = 0, cache_bytes = 0, workspace_bytes = 0, peak_bytes = 0;  // measured on the model's device
+  double warm_up_seconds = 0;
+  int64_t recorded_sizes = 0;     // of steps, as CUDA graphs
+  std::string recording_problem;  // one line where they could not be recorded, else ""
 };
 
 // Later there may be room again.
@@ -87,8 +90,9 @@ class Engine {
   // the same device. A hash memory is asked while it is on the model, from here to the engine's end. Error: no memory
   // for the pool. UsageError: limits that cannot be, a draft of another vocabulary.
   Engine(Transformer& model, const Tokenizer* tokenizer, const EngineLimits& limits, Transformer* draft = nullptr);
-  // The same of a model of which other processes have the rest (infer/step_ranks.h).
-  Engine(Transformer& part, const Tokenizer* tokenizer, const EngineLimits& limits, const WholeModel& whole);
+  // The same of a model of which other processes have the rest (infer/step_ranks.h); the draft is here as a whole.
+  Engine(Transformer& part, const Tokenizer* tokenizer, const EngineLimits& limits, const WholeModel& whole,
+         Transformer* draft = nullptr);
   ~Engine();
 
   // Something that prompts may stand behind, by name (GenerationRequest::past); in the pool it is shared by all of

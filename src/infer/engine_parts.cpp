@@ -58,6 +58,12 @@ const EnginePast* Engine::Parts::past_named(const std::string& name) const {
   return &found->second;
 }
 
+void Engine::Parts::store(const EnginePast& past, std::span<const int64_t> blocks, int64_t first) {
+  if (first >= past.past.size()) return;
+  if (whole.tell_past) whole.tell_past(past.number, blocks, first);
+  store_past(cache, past.past, blocks, first);
+}
+
 void Engine::Parts::end(RequestId id, RequestOutcome outcome, std::string message, RequestProgress progress,
                         ToldProgresses& told) {
   const auto found = requests.find(id);
@@ -83,7 +89,7 @@ void Engine::Parts::begin(RequestId id, ToldProgresses& told) {
   totals.cached_tokens += request.cached_tokens;
   if (speculator) speculator->begin(request.slot);
   try {
-    if (request.past) store_past(cache, request.past->past, text.blocks, text.cached_tokens);
+    if (request.past) store(*request.past, text.blocks, text.cached_tokens);
     sampler.begin(request.slot, request.sampling, text.own_tokens());
   } catch (const std::exception& problem) {
     const StepFailure failure = failure_of(problem);

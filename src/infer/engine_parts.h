@@ -20,6 +20,7 @@ namespace braid {
 // What prompts may stand behind. In texts it is tokens of its own, so that those behind the same past share its blocks.
 struct EnginePast {
   KeptPast past;
+  int64_t number = 0;           // of all, from 0 on
   std::vector<int64_t> tokens;  // negative, as no others are
 
   int64_t shift() const { return past.next_position - past.size(); }  // of the positions behind it
@@ -63,6 +64,8 @@ struct Engine::Parts {
 
   // Null for "". UsageError: there is none of this name.
   const EnginePast* past_named(const std::string& name) const;
+
+  void store(const EnginePast& past, std::span<const int64_t> blocks, int64_t first);  // slots from `first` on
 
   EngineStep begin_step(ToldProgresses& told);
   void propose(EngineStep& step);  // without the lock

@@ -69,6 +69,7 @@ Generated generate(Engine& engine, Requests requests, const OnToken& on_token) {
   const EngineState after = engine.state();
   done.proposed_tokens = after.proposed_tokens - before.proposed_tokens;
   done.accepted_tokens = after.accepted_tokens - before.accepted_tokens;
+  done.recording_problem = after.recording_problem;
   for (size_t i = 0; i < requests.size(); ++i) end_answer(i, ends[i], done.answers[i]);
   return done;
 }

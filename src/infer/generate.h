@@ -15,6 +15,7 @@ struct Generated {
   std::vector<Answer> answers;
   double prefill_seconds = 0, decode_seconds = 0;    // up to the first new token, and from there on
   int64_t proposed_tokens = 0, accepted_tokens = 0;  // by speculation; of them those that answers took
+  std::string recording_problem;                     // EngineState's
 };
 
 // Called for each new token with the text that it makes certain, which may be none.

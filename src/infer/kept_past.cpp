@@ -7,6 +7,10 @@
 
 namespace braid {
 
+KeptPast with_heads(const KeptPast& past, int64_t first, int64_t heads) {
+  return {past.kept.narrow(2, first, heads), past.next_position};
+}
+
 void store_past(PagedCache& cache, const KeptPast& past, std::span<const int64_t> blocks, int64_t first) {
   const at::NoGradGuard no_gradient;
   const at::Tensor keys = past.kept.select(1, 0).transpose(-1, -2), values = past.kept.select(1, 1);

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "infer/recorded_steps.h"
 
+#include <algorithm>
+
+#include "base/error.h"
+#include "infer/isolated_step.h"
 #include "nn/device_memory.h"
 #include "nn/precompiled.h"
 
@@ -8,7 +12,7 @@ namespace braid {
 
 struct RecordedSteps::Call {
   at::Tensor numbers;  // on the device; a replay reads what is in them then
-  RecordedCall logits;
+  std::unique_ptr<RecordedCall> logits;
 };
 
 bool can_be_recorded(Transformer& model) {
@@ -22,7 +26,12 @@ bool can_be_recorded(Transformer& model) {
   return true;
 }
 
-RecordedSteps::RecordedSteps(Transformer& model, int64_t most_rows) : model_(model), most_rows_(most_rows) {
+std::unique_ptr<RecordedCall> record_call(const at::Device& device, std::function<at::Tensor()> call) {
+  return std::make_unique<RecordedCall>(device, std::move(call));
+}
+
+RecordedSteps::RecordedSteps(Transformer& model, int64_t most_rows, RecordCall record)
+    : model_(model), most_rows_(most_rows), record_(std::move(record)) {
   const at::NoGradGuard no_gradient;
   const at::Tensor positions = at::arange(model.config().context, at::TensorOptions().device(model.device()).dtype(at::kLong));
   rotary_ = rotary_table(positions, model.config(), master_type(model.parameters().precision()));
@@ -44,14 +53,34 @@ RecordedSteps::Call* RecordedSteps::call_for(PagedCache& cache, const StepShape&
     return run_step_numbers(model_, pool, numbers, shape, &rotary_);
   };
   try {
-    call.reset(new Call{numbers, {model_.device(), run}});
+    call.reset(new Call{numbers, record_(model_.device(), run)});
   } catch (const std::exception& problem) {
     calls_.erase({shape.rows, shape.longest});
     if (is_out_of_memory(problem)) throw;
-    fails_ = true;
+    give_up(problem);
     return nullptr;
   }
+  tell_sizes();
   return call.get();
+}
+
+void RecordedSteps::tell_sizes() {
+  const std::lock_guard lock(mutex_);
+  state_.sizes = static_cast<int64_t>(calls_.size());
+}
+
+// Steps would be right all the same, only slower: somebody should know.
+void RecordedSteps::give_up(const std::exception& problem) {
+  fails_ = true;
+  calls_.clear();
+  tell_sizes();
+  const std::lock_guard lock(mutex_);
+  state_.problem = str("steps cannot be recorded as CUDA graphs, so that tokens take longer: ", failure_of(problem).message);
+}
+
+RecordedState RecordedSteps::state() const {
+  const std::lock_guard lock(mutex_);
+  return state_;
 }
 
 at::Tensor RecordedSteps::run(PagedCache& cache, std::span<const StepPiece> pieces) {
@@ -61,7 +90,7 @@ at::Tensor RecordedSteps::run(PagedCache& cache, std::span<const StepPiece> piec
   if (!call) return run_step(model_, cache, pieces);
   const std::vector<int64_t> told = step_numbers(pieces, *shape, cache.spare_block);
   call->numbers.copy_(at::tensor(at::ArrayRef<int64_t>(told), at::kLong));
-  return call->logits().narrow(0, 0, shape_of(pieces, cache.block_tokens).rows);
+  return (*call->logits)().narrow(0, 0, shape_of(pieces, cache.block_tokens).rows);
 }
 
 void RecordedSteps::record_all(PagedCache& cache) {
@@ -72,12 +101,19 @@ void RecordedSteps::record_all(PagedCache& cache) {
   }
 }
 
-WholeModel recorded_model(Transformer& model, int64_t most_rows) {
-  const auto steps = std::make_shared<RecordedSteps>(model, most_rows);
+WholeModel recorded_model(Transformer& model, int64_t most_rows, RecordCall record) {
+  const auto steps = std::make_shared<RecordedSteps>(model, most_rows, std::move(record));
   const auto run = [steps](Transformer&, PagedCache& cache, std::span<const StepPiece> pieces) {
     return steps->run(cache, pieces);
   };
-  return {run, [](const PagedCache&) {}, model.config().vocabulary, [steps](PagedCache& cache) { steps->record_all(cache); }};
+  return {run, [](const PagedCache&) {}, model.config().vocabulary, [steps](PagedCache& cache) { steps->record_all(cache); },
+          [steps] { return steps->state(); }};
+}
+
+WholeModel usual_model(Transformer& model, int64_t most_rows) {
+  constexpr int64_t most_recorded_rows = 256;
+  if (model.device().is_cuda() && can_be_recorded(model)) return recorded_model(model, std::min(most_rows, most_recorded_rows));
+  return {run_step, [](const PagedCache&) {}, model.config().vocabulary};
 }
 
 }  // namespace braid

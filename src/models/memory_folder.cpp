@@ -102,11 +102,11 @@ at::Tensor read_numbers(const SafetensorsFile& file, const char* name, const std
   return numbers;
 }
 
-CanonicalTokens read_tokens(const SafetensorsFile& file, int64_t pad, const ModelConfig& model) {
+CanonicalTokens read_tokens(const SafetensorsFile& file, int64_t pad, int64_t vocabulary) {
   const at::Tensor ids = read_numbers(file, canonical_name, {-1});
-  if (ids.numel() < model.vocabulary) {
+  if (ids.numel() < vocabulary) {
     throw UsageError(
-        str(file.path(), ": ", canonical_name, ": knows ", ids.numel(), " tokens, the model has ", model.vocabulary));
+        str(file.path(), ": ", canonical_name, ": knows ", ids.numel(), " tokens, the model has ", vocabulary));
   }
   if (ids.min().item<int64_t>() < 0)
     throw UsageError(str(file.path(), ": ", canonical_name, ": expected numbers from 0"));
@@ -114,10 +114,10 @@ CanonicalTokens read_tokens(const SafetensorsFile& file, int64_t pad, const Mode
   return {std::vector<int64_t>(ids.const_data_ptr<int64_t>(), ids.const_data_ptr<int64_t>() + ids.numel()), count, pad};
 }
 
-NgramHash read_hash(const SafetensorsFile& file, int64_t pad, const HashMemoryConfig& config,
-                    const Transformer& model) {
+NgramHash read_hash(const SafetensorsFile& file, int64_t pad, const HashMemoryConfig& config, Transformer& model) {
   const auto layers = static_cast<int64_t>(config.layers.size());
-  const CanonicalTokens tokens = read_tokens(file, pad, model.config());
+  const int64_t vocabulary = model.embedding().tokens->shape[0];  // of the whole, where this is a rank's part of it
+  const CanonicalTokens tokens = read_tokens(file, pad, vocabulary);
   const at::Tensor multipliers = read_numbers(file, multipliers_name, {layers, config.max_order});
   const at::Tensor moduli = read_numbers(file, moduli_name, {layers, config.tables()});
   try {

@@ -40,4 +40,10 @@ void AccessLog::write(const AccessRecord& record) const {
   *out_ << json_text(line) + "\n" << std::flush;
 }
 
+void AccessLog::note(const std::string& event, const std::string& message) const {
+  if (!out_) return;
+  const nlohmann::ordered_json line = {{"time", utc_now_iso8601()}, {"event", event}, {"message", message}};
+  *out_ << json_text(line) + "\n" << std::flush;
+}
+
 }  // namespace braid

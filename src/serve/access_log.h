@@ -24,6 +24,8 @@ class AccessLog {
   AccessLog() = default;                                 // says nothing
   explicit AccessLog(std::ostream& out) : out_(&out) {}  // must outlive it
   void write(const AccessRecord& record) const;
+  // Something that is no request's, but whoever runs the server should know.
+  void note(const std::string& event, const std::string& message) const;
 
  private:
   std::ostream* out_ = nullptr;

@@ -42,6 +42,7 @@ struct ServedModel {
   std::vector<int64_t> stop_ids;     // that end an answer
   std::string device, precision;
   ServedPasts pasts;
+  std::string device_id = {};  // a GPU's UUID, "" on CPUs
 };
 
 using ServedModelPtr = std::shared_ptr<const ServedModel>;

@@ -36,6 +36,11 @@ void add_engine(PrometheusText& text, const EngineState& state) {
   text.sample(static_cast<double>(state.cache_bytes), {{"kind", "cache"}});
   text.sample(static_cast<double>(state.workspace_bytes), {{"kind", "workspace"}});
   text.sample(static_cast<double>(state.peak_bytes), {{"kind", "peak"}});
+  text.gauge("braid_recorded_step_sizes", "Sizes of steps that are recorded as CUDA graphs.", state.recorded_sizes);
+  text.gauge("braid_recording_failed", "1 where a GPU could not record steps: tokens take longer then.",
+             state.recording_problem.empty() ? 0 : 1);
+  text.family("braid_warm_up_seconds", "gauge", "What steps of every size took before the first request.");
+  text.sample(state.warm_up_seconds);
 }
 
 }  // namespace
@@ -98,7 +103,9 @@ std::string Metrics::text(const ServedModel* model, const EngineState& state, co
   PrometheusText text;
   if (model) {
     text.family("braid_model_info", "gauge", "What is served.");
-    text.sample(1, {{"model", model->name}, {"device", model->device}, {"precision", model->precision}});
+    Labels labels = {{"model", model->name}, {"device", model->device}, {"precision", model->precision}};
+    if (!model->device_id.empty()) labels.push_back({"uuid", model->device_id});
+    text.sample(1, labels);
   }
   text.gauge("braid_ready", "1 once the model has loaded.", model ? 1 : 0);
   text.gauge("braid_connections", "Open connections.", http.connections);

@@ -39,6 +39,20 @@ TEST(DecodeTiming, AnswersAsGenerateDoes) {
   EXPECT_EQ(timing.steps.size(), 5u);  // the first token is the prompt's
 }
 
+// Prompts that need more than a step: what streams that read later keep waiting is no step of all of them.
+TEST(DecodeTiming, StepsAreThoseThatBringATokenToEveryStream) {
+  ModelConfig config = config_of(false);
+  config.context = 1500;
+  Transformer model(config, Precision::fp32, at::kCPU);
+  test::randomise(model, 4, 0.5);
+  GenerationRequest request;
+  request.prompt = std::vector<int64_t>(1400, 3);
+  request.max_tokens = 4;
+  const DecodeTiming timing = time_decoding(model, request, 2, nullptr);
+  EXPECT_EQ(timing.answer.tokens.size(), 4u);
+  EXPECT_EQ(timing.steps.size(), 2u);  // the first stream had a token before the second had read its prompt
+}
+
 TEST(DecodeTiming, PartsAddUpToAllSteps) {
   TimedModel timed;
   const DecodeTiming timing = time_decoding(timed.model, timed.request, 1, nullptr);

@@ -7,6 +7,7 @@
 #include "../store/thrown.h"
 #include "infer/generate.h"
 #include "infer/kept_past.h"
+#include "infer/step_ranks.h"
 #include "nn/gist.h"
 #include "nn/gist_segments.h"
 #include "nn/hash_memory.h"
@@ -133,6 +134,38 @@ TEST_F(EnginePasts, FullBlocksAreSharedFromTheFirstRequestOn) {
   EXPECT_EQ(engine->state().cached_tokens, 0);  // of the prompt itself
   EXPECT_EQ(in_use, 5);                         // four with gists, one for the other two and the text
   EXPECT_EQ(engine->state().blocks_kept, kept + 1);
+}
+
+// What another process is told makes its pool what the engine's is: it computes the same logits.
+TEST_F(EnginePasts, WhoIsToldOfThemFollowsEveryStep) {
+  EngineLimits limits = small_limits();
+  limits.cache_tokens = 100;  // blocks with gists are needed for others, and written again
+  PagedCache other = make_paged_cache(model, 100 / limits.block_tokens, limits.block_tokens);
+  int64_t steps = 0, stored = 0;
+  WholeModel whole;
+  whole.vocabulary = model.config().vocabulary;
+  whole.begin = [](const PagedCache&) {};
+  whole.steps = [&](Transformer& asked, PagedCache& cache, std::span<const StepPiece> pieces) {
+    ++steps;
+    const std::vector<int64_t> told = told_step(pieces);
+    const at::Tensor logits = run_step(asked, cache, pieces);
+    EXPECT_TRUE(logits.equal(run_step(asked, other, heard_step(told)))) << "step " << steps;
+    return logits;
+  };
+  whole.tell_past = [&](int64_t past, std::span<const int64_t> blocks, int64_t first) {
+    store_past(other, contexts[static_cast<size_t>(past)], blocks, first), ++stored;
+  };
+  engine = std::make_unique<Engine>(model, nullptr, limits, whole);
+  engine->add_past("short", contexts[0]);
+  engine->add_past("long", contexts[1]);
+  for (int round = 0; round < 3; ++round) generate(*engine, questions());
+  EXPECT_GT(stored, 6);
+}
+
+TEST_F(EnginePasts, APartOfTheHeadsIsCutOutOfThem) {
+  const KeptPast second = with_heads(contexts[1], 1, 1);
+  EXPECT_TRUE(second.kept.equal(contexts[1].kept.slice(2, 1, 2)));
+  EXPECT_EQ(second.next_position, contexts[1].next_position);
 }
 
 TEST_F(EnginePasts, WhatCannotBeIsRefused) {

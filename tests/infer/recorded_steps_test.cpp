@@ -64,17 +64,17 @@ void expect_logits_of_plain_steps(const at::Device& device, Precision precision,
     EXPECT_LT((got - expected).abs().max().item<double>(), (precision == Precision::fp32 ? 1e-5 : 2e-2) * most);
   };
   step({{0, 250}, {1, 9}}, false);
-  EXPECT_EQ(steps.recorded(), 0);
+  EXPECT_EQ(steps.state().sizes, 0);
   step({{0, 1}}, true);
   step({{0, 1}, {1, 1}, {2, 1}}, true);
   step({{1, 2}, {3, 1}, {0, 1}, {4, 4}}, true);  // with proposals
-  EXPECT_EQ(steps.recorded(), 3);                 // 1, 4 and 8 rows
+  EXPECT_EQ(steps.state().sizes, 3);                 // 1, 4 and 8 rows
   for (int n = 0; n < 5; ++n) step({{0, 1}, {4, 1}, {1, 1}}, true);
-  EXPECT_EQ(steps.recorded(), 4);  // and 4 rows behind more than 256 keys
+  EXPECT_EQ(steps.state().sizes, 4);  // and 4 rows behind more than 256 keys
   step({{0, 1}, {1, 1}, {2, 1}, {3, 3}, {4, 5}}, true);
-  EXPECT_EQ(steps.recorded(), 5);  // and 16
+  EXPECT_EQ(steps.state().sizes, 5);  // and 16
   steps.record_all(padded);
-  EXPECT_EQ(steps.recorded(), 10);
+  EXPECT_EQ(steps.state().sizes, 10);
 }
 
 TEST(RecordedSteps, GiveTheLogitsOfPlainSteps) {
@@ -136,6 +136,36 @@ TEST(RecordedStepsGpu, GiveTheAnswersOfPlainSteps) {
   for (const bool quantised : {false, true}) expect_answers_of_plain_steps(at::Device(at::kCUDA, 0), quantised);
 }
 
+// A device that records no graph, or none after so many.
+RecordCall failing_after(int recorded, int& tried) {
+  return [recorded, &tried](const at::Device& device, std::function<at::Tensor()> call) {
+    if (tried++ >= recorded) throw Error("operation not permitted when stream is capturing\nwhere it was thrown");
+    return record_call(device, std::move(call));
+  };
+}
+
+TEST(RecordedSteps, ThatCannotBeRecordedAreToldOfAndGiveTheSameAnswers) {
+  const auto model = model_on(at::kCPU, Precision::fp32, false);
+  Engine plain(*model, nullptr, limits_of(Proposer::none));
+  const std::vector<Ids> expected = answers(plain);
+  EXPECT_EQ(plain.state().recording_problem, "");
+  for (const int first : {0, 2}) {
+    int tried = 0;
+    Engine engine(*model, nullptr, limits_of(Proposer::none), recorded_model(*model, 3, failing_after(first, tried)));
+    EXPECT_EQ(answers(engine), expected);
+    const EngineState state = engine.state();
+    EXPECT_EQ(tried, first + 1) << "it is tried again";
+    EXPECT_EQ(state.recorded_sizes, 0);
+    EXPECT_EQ(state.recording_problem,
+              "steps cannot be recorded as CUDA graphs, so that tokens take longer: operation not permitted when stream is capturing");
+    EXPECT_GT(state.warm_up_seconds, 0);
+  }
+  Engine recorded(*model, nullptr, limits_of(Proposer::none), recorded_model(*model, 3));
+  recorded.warm_up();
+  EXPECT_EQ(recorded.state().recorded_sizes, 6);  // 1, 2 and 4 rows behind 256 and 300 tokens
+  EXPECT_EQ(recorded.state().recording_problem, "");
+}
+
 TEST(RecordedSteps, AreOfModelsThatAskForTheSameEachTime) {
   EXPECT_TRUE(can_be_recorded(*model_on(at::kCPU, Precision::fp32, true)));
   Transformer streams(config_of("mhc"), Precision::fp32, at::kCPU), adapted(config_of(), Precision::fp32, at::kCPU);
@@ -153,7 +183,7 @@ TEST(RecordedSteps, OfAPoolWithoutASpareBlockAreRunAsTheyAre) {
   steps.record_all(cache);
   const Ids ids = {5}, blocks = {0};
   EXPECT_EQ(steps.run(cache, std::vector<StepPiece>{{ids, 0, blocks, 1, 0}}).size(0), 1);
-  EXPECT_EQ(steps.recorded(), 0);
+  EXPECT_EQ(steps.state().sizes, 0);
 }
 
 }  // namespace

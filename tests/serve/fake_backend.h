@@ -45,6 +45,9 @@ class FakeBackend : public Backend {
     state.weight_bytes = 1000;
     state.cache_bytes = 200;
     state.workspace_bytes = 34;
+    state.warm_up_seconds = 1.5;
+    state.recorded_sizes = 6;
+    state.recording_problem = recording_problem;
     return state;
   }
 
@@ -55,6 +58,7 @@ class FakeBackend : public Backend {
   }
 
   // What a test decides, before its requests.
+  std::string recording_problem;
   int64_t room = 1000;
   std::atomic<bool> held = false;  // nothing goes on but what is cancelled
   std::atomic<int> step_microseconds = 1000;

@@ -23,10 +23,27 @@ TEST_F(Lifecycle, SaysThatItLoads) {
   EXPECT_EQ(get("/v1/models").status, 503);
   EXPECT_EQ(post("/execute", json::object()).json()["code"], "WORKER_UNHEALTHY");
   EXPECT_EQ(metric("braid_ready"), 0);
+  model.device_id = "GPU-1234";
   serving->be_ready(std::make_shared<const ServedModel>(model), backend);
   EXPECT_TRUE(soon([&] { return get("/health").status == 200; }));
   EXPECT_EQ(get("/health").json(), (json{{"status", "healthy"}, {"vram_bytes", 1234}}));
   EXPECT_EQ(metric("braid_ready"), 1);
+  EXPECT_EQ(metric("braid_warm_up_seconds"), 1.5);
+  EXPECT_EQ(metric("braid_model_info{model=\"tiny\",device=\"cpu\",precision=\"fp32\",uuid=\"GPU-1234\"}"), 1);
+}
+
+TEST_F(Lifecycle, StepsThatCouldNotBeRecordedAreInNumbersAndInTheLog) {
+  begin();
+  EXPECT_EQ(metric("braid_recorded_step_sizes"), 6);
+  EXPECT_EQ(metric("braid_recording_failed"), 0);
+  backend.recording_problem = "no graphs";
+  EXPECT_EQ(metric("braid_recording_failed"), 1);
+  std::ostringstream lines;
+  AccessLog(lines).note("not_recorded", "no \"graphs\"");
+  const json line = json::parse(lines.str());
+  EXPECT_EQ(line["event"], "not_recorded");
+  EXPECT_EQ(line["message"], "no \"graphs\"");
+  EXPECT_TRUE(line.contains("time"));
 }
 
 TEST_F(Lifecycle, AClientThatGoesIsCancelled) {

@@ -3,10 +3,11 @@
 
 import concurrent.futures
 import json
+import signal
 import urllib.error
 
 import pytest
-from serve_run import ROOT, fetch, serving
+from serve_run import BRAID, ROOT, Server, fetch, serving
 
 from cli_run import braid, one_line, sets  # isort: skip (serve_run finds it)
 
@@ -97,6 +98,16 @@ def test_requests_beside_each_other_get_what_ask_answers(made, tokenizer):
         assert code == 400 and error["code"] == "context_length_exceeded" and "from position 18 on" in error["message"]
         assert refusal(url, gists="one", prompt="What?")[0] == 400  # the run has no tokenizer of its own
         assert server.end() == 0
+    ranks = Server("mpirun", "-q", "--oversubscribe", "--bind-to", "none", "-n", 2, BRAID, "serve", f"--run={out}", "--tokenizer", tokenizer,
+                   "--tensor", 2, "--port", 0, "--device", "cpu", "--running", 4, "--step-tokens", 8, "--cache-tokens", 160, *gists)  # fmt: skip
+    try:
+        url = ranks.url()
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            again = list(pool.map(lambda w: complete(url, gists=w[0], prompt=w[1], max_tokens=6), wanted))
+        assert [reply["choices"][0]["text"] for reply in again] == [reply["choices"][0]["text"] for reply in replies]
+        assert ranks.end(signal.SIGUSR1) == 0
+    finally:
+        ranks.process.kill()
 
 
 def test_what_cannot_be_served_is_one_line(made, tokenizer, tmp_path):

@@ -43,7 +43,7 @@ def test_a_server_answers_as_without(models, proposer):
 
 
 def generate(model, *words):
-    done = braid("generate", "--model", model, "--device", "cpu", "--json", "--max-new-tokens", 60, *words, timeout=300)
+    done = braid("generate", model, "--device", "cpu", "--json", "--max-new-tokens", 60, *words, timeout=300)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout), done.stderr
 
