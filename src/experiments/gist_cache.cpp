@@ -207,9 +207,12 @@ GistCache read_gist_cache(const std::string& path) {
   }
 }
 
+// The same checkpoint will do, in whatever precision it is held; one that is held in parts has no other digest.
 void require_same_weights(const GistCache& cache, AdaptedModel& loaded, const std::string& path) {
-  const bool is_part = loaded.is_part();  // whose own weights tell nothing of the whole's
-  const std::string now = is_part ? checkpoint_digest(loaded) : weights_digest(loaded);
+  const std::string of_checkpoint = checkpoint_digest(loaded);
+  if (of_checkpoint == cache.checkpoint_digest) return;
+  const bool is_part = loaded.is_part();
+  const std::string now = is_part ? of_checkpoint : weights_digest(loaded);
   const std::string& then = is_part ? cache.checkpoint_digest : cache.model;
   if (now == then) return;
   throw UsageError(str(path, ": was compressed by weights ", then.empty() ? "that an earlier braid did not name" : then, " (",

@@ -67,6 +67,8 @@ def test_generate_answers_as_ask_does(made):
     done = braid(*behind, "--gists", files[1])  # no need to say which
     assert done.stdout == ",".join(map(str, asked(out, files[1], [12, 3, 20], 9)[0])) + "\n"
     assert braid(*behind).stdout != done.stdout
+    rounded = braid(*behind, "--gists", files[1], "--precision", "bf16")  # the same checkpoint, held in another type
+    assert rounded.returncode == 0 and rounded.stdout, rounded.stderr
     assert "has contexts 0 to 4: expected --context I" in one_line(braid(*behind, "--gists", files[5]), 2)
     assert "has contexts 0 to 4" in one_line(braid(*behind, "--gists", files[5], "--context", 5), 2)
     assert "--context: expected with --gists" in one_line(braid(*behind, "--context", 0), 2)
