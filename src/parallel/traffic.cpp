@@ -108,23 +108,25 @@ int64_t sum_bytes(const ModelConfig& m, Precision precision, int64_t replicas, i
 
 }  // namespace
 
-Traffic step_traffic(ParameterSet& parameters, const ModelConfig& whole, const ParallelConfig& parallel, int64_t data_ranks,
-                     const StepShape& step) {
+Traffic step_traffic(const std::vector<ParameterSet*>& sets, const ModelConfig& whole, const ParallelConfig& parallel,
+                     int64_t data_ranks, const StepShape& step) {
   Traffic traffic;
   const int64_t replicas = data_ranks * parallel.context, spread = shard_degree(replicas, parallel.shard_ranks);
-  if (replicas > 1 && (spread == 1 || parallel.sharding() == Sharding::none)) {
-    traffic.gradients = static_cast<int64_t>(parameters.gradient().nbytes());
-  } else if (replicas > 1) {
-    add_sharded(traffic, parameters, parallel.sharding(), spread, replicas / spread, whole.layers, step.passes);
+  for (ParameterSet* set : sets) {
+    if (replicas > 1 && (spread == 1 || parallel.sharding() == Sharding::none)) {
+      traffic.gradients += static_cast<int64_t>(set->gradient().nbytes());
+    } else if (replicas > 1) {
+      add_sharded(traffic, *set, parallel.sharding(), spread, replicas / spread, whole.layers, step.passes);
+    }
   }
-  const Precision precision = parameters.precision();
+  const Precision precision = sets.front()->precision();
   const ModelConfig stage = stage_share(whole, parallel.pipeline_shape(), step.stage);
   if (parallel.tensor > 1) traffic.activations = tensor_bytes(stage, precision, step, parallel);
   if (parallel.shares_tokens()) traffic.gradients += shared_gradient_bytes(whole, precision);
   if (parallel.context > 1) traffic.keys = ring_bytes(stage, precision, step, parallel);
   if (parallel.pipeline > 1) {
     traffic.messages = message_bytes(stage, precision, step) / parallel.context;
-    traffic.gradients += tied_bytes(parameters, stage);
+    traffic.gradients += tied_bytes(*sets.front(), stage);
   }
   if (replicas * parallel.tensor * parallel.pipeline > 1) {
     traffic.sums = sum_bytes(whole, precision, replicas, parallel.pipeline, parallel.shares_tokens());

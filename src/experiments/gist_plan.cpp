@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "experiments/gist_plan.h"
+
+#include <algorithm>
+
+#include "nn/gist_segments.h"
+#include "train/activation_memory.h"
+
+namespace braid {
+
+namespace {
+
+int64_t up(int64_t count, int64_t parts) { return (count + parts - 1) / parts; }
+
+// Of a phase, what is asked with the longest question.
+int64_t question_tokens(const RunConfig& config, const GistPhase& phase, const GistShape& shape) {
+  if (config.data.kind == "needles") return config.needles.question_tokens;
+  int64_t longest = 0;
+  for (const int64_t keys : phase.keys) {
+    for (const PasskeyKind kind : phase.tasks) {
+      PasskeyShape asked{shape.tokens, 0, Split::train, 0, {}, keys, keys == 1 ? PasskeyKind::multikey : kind};
+      asked.keys = keys_that_fit(asked);
+      longest = std::max(longest, PasskeyTask(asked).question_tokens());
+    }
+  }
+  return longest;
+}
+
+bool same(const GistStep& a, const GistStep& b) {
+  return a.shape.segment == b.shape.segment && a.shape.segments == b.shape.segments && a.shape.samples == b.shape.samples &&
+         a.shape.raw == b.shape.raw && a.question == b.question;
+}
+
+void add(std::vector<GistStep>& all, const GistStep& step) {
+  if (step.share == 0) return;
+  const auto known = std::find_if(all.begin(), all.end(), [&](const GistStep& other) { return same(other, step); });
+  known == all.end() ? all.push_back(step) : void(known->share += step.share);
+}
+
+bool shares_segments(const RunConfig& config, int64_t data_ranks) { return config.gist.shard_segments && data_ranks > 1; }
+
+// Of samples that pass together what a rank does.
+struct GistPart {
+  int64_t rows = 0;   // segments that it compresses
+  int64_t texts = 0;  // questions that it answers
+  int64_t kept = 0;   // segments that it keeps gists of
+};
+
+GistPart part_of(const RunConfig& config, const GistStep& step, int64_t samples, int64_t data_ranks) {
+  const int64_t rows = samples * step.shape.segments;
+  if (!shares_segments(config, data_ranks)) return {rows, samples, rows};
+  const int64_t each = up(rows, data_ranks);
+  return {each, up(samples, data_ranks), each * data_ranks};
+}
+
+int64_t micro_of(const RunConfig& config, int64_t samples) {
+  return config.train.micro_batch > 0 ? std::min(config.train.micro_batch, samples) : samples;
+}
+
+int64_t compute_bytes(const RunConfig& config) { return config.train.numeric() == Precision::bf16 ? 2 : 4; }
+
+// Columns whose keys and values are kept of a segment.
+int64_t columns_of(const RunConfig& config, const GistStep& step) {
+  return step.shape.raw ? step.shape.segment : config.gist.count;
+}
+
+int64_t key_value_bytes(const RunConfig& config) {
+  return config.model.layers * 2 * config.model.key_value_width() * compute_bytes(config);
+}
+
+// Nothing that is trained acts on contexts (GistModel).
+bool context_is_constant(const RunConfig& config) { return config.lora.enabled() && config.lora.on_gists(); }
+
+// Keys and values that one rank hands out, and gradients of all that come back to where they are from (gather_rows.h).
+int64_t shared_segment_bytes(const RunConfig& config, const GistStep& step, int64_t data_ranks) {
+  const int64_t samples = gist_samples(config, step, data_ranks), micro = micro_of(config, samples);
+  int64_t rows = 0;
+  for (int64_t done = 0; done < samples; done += micro) {
+    rows += part_of(config, step, std::min(micro, samples - done), data_ranks).rows;
+  }
+  return rows * (1 + data_ranks) * columns_of(config, step) * key_value_bytes(config);
+}
+
+}  // namespace
+
+std::vector<GistStep> gist_steps(const RunConfig& config) {
+  const std::vector<GistPhase> phases = config.gist.read_phases();
+  double all_steps = 0;
+  for (const GistPhase& phase : phases) all_steps += double(phase.steps);
+  std::vector<GistStep> all;
+  for (const GistPhase& phase : phases) {
+    const double each = double(phase.steps) / all_steps / double(phase.segments.size() * phase.counts.size());
+    for (const int64_t segment : phase.segments) {
+      for (const int64_t count : phase.counts) {
+        GistStep step;
+        step.shape = shape_of(phase, segment, count, config.gist.overlap);
+        step.question = question_tokens(config, phase, step.shape);
+        for (const bool raw : {false, true}) {
+          step.shape.raw = raw;
+          step.share = each * (raw ? phase.raw : 1 - phase.raw);
+          add(all, step);
+        }
+      }
+    }
+  }
+  return all;
+}
+
+int64_t gist_samples(const RunConfig& config, const GistStep& step, int64_t data_ranks) {
+  return shares_segments(config, data_ranks) ? step.shape.samples : up(step.shape.samples, data_ranks);
+}
+
+Traffic gist_traffic(const RankShapes& shapes, const RunConfig& config, int64_t data_ranks, const GistStep& step) {
+  StepShape shape;
+  shape.samples = gist_samples(config, step, data_ranks);
+  shape.passes = up(shape.samples, micro_of(config, shape.samples));
+  Traffic traffic = planned_traffic(shapes, config, data_ranks, shape);
+  if (data_ranks == 1) return traffic;
+  const bool further = config.gist.reconstructs() || config.gist.distillation > 0;
+  if (further) traffic.sums += 4 * int64_t(sizeof(double));
+  if (!shares_segments(config, data_ranks)) return traffic;
+  traffic.sums -= int64_t(sizeof(int64_t));  // all know how many targets there are
+  traffic.keys += shared_segment_bytes(config, step, data_ranks);
+  return traffic;
+}
+
+double gist_operations(const RunConfig& config, const GistStep& step, int64_t data_ranks) {
+  const ModelConfig& m = config.model;
+  const int64_t samples = gist_samples(config, step, data_ranks), k = step.shape.raw ? 0 : config.gist.count;
+  const GistPart part = part_of(config, step, samples, data_ranks);
+  const int64_t S = step.shape.segment, Q = step.question, past = step.shape.segments * columns_of(config, step);
+  const double head = double(m.vocabulary * m.width), adapters = double(lora_elements(m, config.lora));
+  const double blocks = double(count_parameters(m)) - head * (m.tie_embeddings ? 1 : 2);
+  const double trained = config.lora.enabled() ? 4 : 6, scores = double(m.layers * m.query_width());
+  const auto passed = [&](int64_t tokens, double factor, int64_t sees) {  // the scores' 12 are 4 in a forward pass alone
+    const double backward = factor > 2 ? 3 : 1;
+    return double(tokens) * (factor * blocks + 4 * backward * scores * double(sees) + (factor > 2 ? 6 * adapters : 0));
+  };
+  double all = passed(part.texts * Q, trained, past + Q) + double(part.texts * Q) * trained * head;
+  all += context_is_constant(config) ? passed(part.rows * S, 2, S) + passed(part.rows * k, trained, S + k)
+                                     : passed(part.rows * (S + k), trained, S + k);
+  const bool gists = !step.shape.raw;
+  if (gists && config.gist.reconstructs()) {
+    const int64_t span = config.gist.reconstructed_tokens;
+    all += passed(part.texts * span, trained, past + span) + double(part.texts * span) * trained * head;
+  }
+  if (gists && config.gist.distillation > 0) all += passed(part.texts * (step.shape.tokens + Q), 2, step.shape.tokens);
+  return all;
+}
+
+int64_t gist_activation_bytes(const RunConfig& config, const GistStep& step, int64_t data_ranks) {
+  const ModelConfig& m = config.model;
+  const int64_t samples = micro_of(config, gist_samples(config, step, data_ranks)), columns = columns_of(config, step);
+  const GistPart part = part_of(config, step, samples, data_ranks);
+  const bool constant = context_is_constant(config), raw = step.shape.raw;
+  const int64_t S = step.shape.segment, k = raw ? 0 : config.gist.count, kv = key_value_bytes(config);
+  const int64_t read = part.rows * (constant ? k : S + k);
+  const int64_t asked = part.texts * step.question;
+  const int64_t written = !raw && config.gist.reconstructs() ? part.texts * config.gist.reconstructed_tokens : 0;
+  const BlockBytes of_read = block_bytes(m, config.train, read), of_asked = block_bytes(m, config.train, asked + written);
+  const bool again = config.train.recompute;
+  const auto kept = [&](const BlockBytes& of, int64_t tokens, int64_t layers) {
+    return tokens * (again ? layers * of.input : layers * of.kept);
+  };
+  const auto passing = [&](const BlockBytes& of, int64_t tokens) { return tokens * (of.passing + (again ? of.kept : 0)); };
+  // The last block of a segment is asked for the keys and values of its columns alone.
+  int64_t compressed = kept(of_read, read, m.layers - 1) + part.rows * columns * of_read.attention + part.kept * columns * kv;
+  if (constant) compressed += part.rows * (S + k) * kv;
+  const int64_t repeats = m.heads / m.key_value_heads();  // the product takes keys for each query head
+  const int64_t past = step.shape.segments * columns, passes = written > 0 ? 2 : 1;
+  const int64_t answered = kept(of_asked, asked + written, m.layers) +
+                           (part.texts * past * passes + asked + written) * kv * (again ? 1 : repeats);
+  const int64_t beside = std::max(passing(of_asked, asked + written), (asked + written) * of_asked.head);
+  return compressed + std::max(answered + beside, passing(of_read, read));
+}
+
+void plan_gists(MemoryPlan& plan, const RunConfig& config, int64_t data_ranks) {
+  const int64_t vectors = config.gist.elements(config.model);
+  plan.weights += vectors * (compute_bytes(config) == 2 ? 6 : 4);
+  plan.gradients += vectors * 4;
+  plan.optimiser += vectors * 8;
+  plan.activations = 0;
+  for (const GistStep& step : gist_steps(config)) {
+    plan.activations = std::max(plan.activations, gist_activation_bytes(config, step, data_ranks));
+  }
+}
+
+}  // namespace braid
