@@ -3,7 +3,9 @@
 
 #include <algorithm>
 
+#include "base/error.h"
 #include "nn/gist_segments.h"
+#include "parallel/gradient_reducer.h"
 #include "train/activation_memory.h"
 
 namespace braid {
@@ -71,6 +73,15 @@ int64_t key_value_bytes(const RunConfig& config) {
 // Nothing that is trained acts on contexts (GistModel).
 bool context_is_constant(const RunConfig& config) { return config.lora.enabled() && config.lora.on_gists(); }
 
+// What GistModel expects more of than such a step gives it: vectors that nobody asks for, weights whose text is not written out
+// again, adapters of gists behind the last keys and values.
+bool is_unready(const RunConfig& config, const GistStep& step, const std::string& name) {
+  if (step.shape.raw) return config.gist.reconstructs() || name.starts_with("gist.");
+  const bool last = context_is_constant(config) && name.starts_with(str("layers.", config.model.layers - 1, "."));
+  const auto has = [&](const char* part) { return name.find(part) != std::string::npos; };
+  return last && !has("q_proj") && !has("k_proj") && !has("v_proj");
+}
+
 // Keys and values that one rank hands out, and gradients of all that come back to where they are from (gather_rows.h).
 int64_t shared_segment_bytes(const RunConfig& config, const GistStep& step, int64_t data_ranks) {
   const int64_t samples = gist_samples(config, step, data_ranks), micro = micro_of(config, samples);
@@ -114,6 +125,10 @@ Traffic gist_traffic(const RankShapes& shapes, const RunConfig& config, int64_t 
   StepShape shape;
   shape.samples = gist_samples(config, step, data_ranks);
   shape.passes = up(shape.samples, micro_of(config, shape.samples));
+  const bool repeats = !step.shape.raw && config.gist.reconstructs(), asks_model = !step.shape.raw && config.gist.distillation > 0;
+  shape.backwards = 2 + (repeats ? 1 : 0);  // segments, answers, what is written out again
+  shape.forwards = shape.backwards + (asks_model ? 1 : 0);
+  shape.unready = [&](const Parameter& parameter) { return is_unready(config, step, parameter.name); };
   Traffic traffic = planned_traffic(shapes, config, data_ranks, shape);
   if (data_ranks == 1) return traffic;
   const bool further = config.gist.reconstructs() || config.gist.distillation > 0;
@@ -179,6 +194,12 @@ void plan_gists(MemoryPlan& plan, const RunConfig& config, int64_t data_ranks) {
   plan.weights += vectors * (compute_bytes(config) == 2 ? 6 : 4);
   plan.gradients += vectors * 4;
   plan.optimiser += vectors * 8;
+  if (config.parallel.sharding() >= Sharding::gradients && data_ranks > 1) {
+    // A block's gradient is complete when its segments have been passed back, behind all answers: all are there for a moment.
+    const bool trains = !config.lora.enabled();
+    const int64_t unit = std::max(BucketSizes().other_bytes, trains ? config.model.vocabulary * config.model.width * 4 : 0);
+    plan.passing += std::max<int64_t>(0, 4 * count_trainable(config.model, config.lora, config.memory) - 3 * unit);
+  }
   plan.activations = 0;
   for (const GistStep& step : gist_steps(config)) {
     plan.activations = std::max(plan.activations, gist_activation_bytes(config, step, data_ranks));

@@ -37,7 +37,6 @@ std::vector<int64_t> groups_for(const std::string& shard, int64_t replicas, int6
 // The run with another arrangement, where it can be.
 bool is_possible(RunConfig config, const ParallelConfig& parallel, int64_t data) {
   config.parallel = parallel;
-  if (config.gist.enabled() && parallel.sharding() >= Sharding::gradients) return false;
   if (data * parallel.context == 1 && parallel.sharding() != Sharding::none) return false;
   return can_be_spread(config);
 }

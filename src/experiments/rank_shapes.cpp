@@ -91,7 +91,7 @@ Traffic planned_traffic(const RankShapes& shapes, const RunConfig& config, int64
   const Sharding sharding = group > 1 ? parallel.sharding() : Sharding::none;
   if (parallel.tensor > 1) traffic.gradients += shared_adapter_bytes(*shapes.adapters, sharding, group);
   if (sharding != Sharding::parameters) return traffic;
-  traffic.weights += frozen_traffic(plan_frozen(*shapes.model, group), config.model.layers, step.passes);
+  traffic.weights += frozen_traffic(plan_frozen(*shapes.model, group), config.model.layers, step);
   return traffic;
 }
 

@@ -5,6 +5,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <vector>
 
 #include "nn/model_config.h"
 #include "nn/parameter.h"
@@ -33,6 +35,9 @@ struct StepShape {
   Recompute recompute = Recompute::none;
   int64_t stage = 0;  // of a pipeline
   bool narrow_streams = false;  // ResidualConnection::store_streams_as_bf16
+  int64_t forwards = 1, backwards = 1;  // how often each pass goes through all blocks (nn/gist.h)
+  // Whether no backward pass completes a parameter's gradient: it then leaves at the end of the step, with all behind it.
+  std::function<bool(const Parameter&)> unready = {};
 };
 
 // Of a step without evaluation, checkpoint or layer metrics. `sets` are those trained ones that one rank holds
@@ -41,6 +46,6 @@ Traffic step_traffic(const std::vector<ParameterSet*>& sets, const ModelConfig& 
                      int64_t data_ranks, const StepShape& step);
 
 // What a rank sends of frozen weights that blocks gather (sharded_frozen.h), where every block has adapters.
-int64_t frozen_traffic(const std::vector<FrozenUnit>& units, int64_t layers, int64_t passes);
+int64_t frozen_traffic(const std::vector<FrozenUnit>& units, int64_t layers, const StepShape& step);
 
 }  // namespace braid

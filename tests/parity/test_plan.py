@@ -94,8 +94,10 @@ GISTS = ["model.width=32", "model.layers=3", "model.mlp_width=48", "model.contex
          "checkpoint.at_end=false"]  # fmt: skip
 COMPRESSED = {
     "samples": (2, "none", 2, False, []),
-    "segments": (3, "none", 5, True, ["gist.shard_segments=true", "train.precision=bf16"]),
-    "optimizer_reconstructing": (2, "optimizer", 3, False, ["gist.shard_segments=true", "gist.reconstruction=0.5"]),
+    "segments": (3, "none", 4, True, ["gist.shard_segments=true", "train.precision=bf16"]),
+    "gradients": (2, "gradients", 2, False, ["gist.reconstruction=0.5"]),
+    "parameters": (3, "parameters", 2, True, ["gist.shard_segments=true", "train.precision=bf16"]),
+    "optimizer_reconstructing": (2, "optimizer", 4, False, ["gist.shard_segments=true", "gist.reconstruction=0.5"]),
 }
 
 
