@@ -174,19 +174,23 @@ int64_t gist_activation_bytes(const RunConfig& config, const GistStep& step, int
   const int64_t written = !raw && config.gist.reconstructs() ? part.texts * config.gist.reconstructed_tokens : 0;
   const BlockBytes of_read = block_bytes(m, config.train, read), of_asked = block_bytes(m, config.train, asked + written);
   const bool again = config.train.recompute;
-  const auto kept = [&](const BlockBytes& of, int64_t tokens, int64_t layers) {
-    return tokens * (again ? layers * of.input : layers * of.kept);
+  const bool again_read = again && !raw;
+  const auto kept = [&](const BlockBytes& of, int64_t tokens, bool recomputed) { return tokens * (recomputed ? of.input : of.kept); };
+  const auto passing = [&](const BlockBytes& of, int64_t tokens, bool recomputed) {
+    return tokens * (of.passing + (recomputed ? of.kept : 0));
   };
-  const auto passing = [&](const BlockBytes& of, int64_t tokens) { return tokens * (of.passing + (again ? of.kept : 0)); };
   // The last block of a segment is asked for the keys and values of its columns alone.
-  int64_t compressed = kept(of_read, read, m.layers - 1) + part.rows * columns * of_read.attention + part.kept * columns * kv;
+  int64_t compressed = (m.layers - 1) * kept(of_read, read, again_read) + part.rows * columns * of_read.attention + part.kept * columns * kv;
   if (constant) compressed += part.rows * (S + k) * kv;
   const int64_t repeats = m.heads / m.key_value_heads();  // the product takes keys for each query head
   const int64_t past = step.shape.segments * columns, passes = written > 0 ? 2 : 1;
-  const int64_t answered = kept(of_asked, asked + written, m.layers) +
-                           (part.texts * past * passes + asked + written) * kv * (again ? 1 : repeats);
-  const int64_t beside = std::max(passing(of_asked, asked + written), (asked + written) * of_asked.head);
-  return compressed + std::max(answered + beside, passing(of_read, read));
+  // On CPUs attention over a past is computed in fp32.
+  const int64_t wide = 4 / compute_bytes(config);
+  const int64_t answered = m.layers * kept(of_asked, asked + written, again) +
+                           (part.texts * past * passes + asked + written) * kv * (again ? 1 : repeats * wide);
+  const int64_t beside = std::max(passing(of_asked, asked + written, again), (asked + written) * of_asked.head);
+  const int64_t reading = constant ? part.rows * S * of_read.forward : 0;
+  return compressed + std::max({answered + beside, passing(of_read, read, again_read), reading});
 }
 
 void plan_gists(MemoryPlan& plan, const RunConfig& config, int64_t data_ranks) {

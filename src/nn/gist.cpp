@@ -152,8 +152,9 @@ at::Tensor GistModel::run_segment(at::Tensor x, const at::Tensor& position_ids) 
     const TensorFunction run = [&block, context, before,
                                 k](const std::vector<at::Tensor>& in) -> std::vector<at::Tensor> {
       const at::Tensor packed = project_heads(normalise(in[0], block.norm1), block.attention, context);
-      return {finish_block(in[0], attend_projected(packed, block.attention, context), block),
-              keys_and_values(packed.narrow(1, before, k), block.attention)};
+      // Before the rest, so that backward makes their gradient behind the MLP's.
+      const at::Tensor own = keys_and_values(packed.narrow(1, before, k), block.attention);
+      return {finish_block(in[0], attend_projected(packed, block.attention, context), block), own};
     };
     return recompute_ ? recomputed(run, {x}) : run({x});
   };

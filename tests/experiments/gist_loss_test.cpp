@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include "../train/counting_allocator.h"
+#include "base/error.h"
 #include "experiments/gist_plan.h"
 #include "experiments/gist_training.h"
 #include "nn/precompiled.h"
@@ -53,6 +54,7 @@ TEST(GistActivations, AreAboutWhatWasPlanned) {
         for (const GistStep& step : gist_steps(config)) {
           if (adapters && step.shape.raw) continue;
           const double found = double(measured_activations(config, step)), planned = double(gist_activation_bytes(config, step, 1));
+          RecordProperty(str(precision, again, adapters, step.shape.segments, step.shape.raw), str(found / planned));
           EXPECT_NEAR(found / planned, 1, 0.05)
               << precision << (again ? " again" : "") << (adapters ? " adapters" : "") << " segments " << step.shape.segments
               << (step.shape.raw ? " raw" : "");

@@ -64,7 +64,8 @@ TEST_F(Rows, EachRankGetsTheRowsThatItAsksFor) {
   for (int rank = 0; rank < world().size(); ++rank) {
     for (const int64_t row : wanted(rank)) asking += row >= mine.first && row < mine.first + mine.count ? 1 : 0;
   }
-  EXPECT_EQ(world().communicated_bytes() - before, row_traffic(int64_t(rows.size()), asking, width, world().size()));
+  const bool alone = world().size() == 1;  // whose calls are not counted
+  EXPECT_EQ(world().communicated_bytes() - before, alone ? 0 : row_traffic(int64_t(rows.size()), asking, width, world().size()));
   for (size_t i = 0; i < rows.size(); ++i) {
     for (int64_t c = 0; c < width; ++c) EXPECT_EQ(found[int64_t(i)][c].item<double>(), value_at(rows[i], c));
   }
