@@ -181,13 +181,15 @@ int64_t gist_activation_bytes(const RunConfig& config, const GistStep& step, int
   };
   // The last block of a segment is asked for the keys and values of its columns alone.
   int64_t compressed = (m.layers - 1) * kept(of_read, read, again_read) + part.rows * columns * of_read.attention + part.kept * columns * kv;
-  if (constant) compressed += part.rows * (S + k) * kv;
-  const int64_t repeats = m.heads / m.key_value_heads();  // the product takes keys for each query head
+  // A product over a past takes keys and values for each query head and, on CPUs, in fp32; recomputed it is one block's alone.
+  const int64_t seen = m.heads / m.key_value_heads() * 4 / compute_bytes(config);
+  const auto kept_past = [&](int64_t columns, int64_t layers) {
+    return columns * kv / m.layers * (again ? layers + seen : layers * seen);
+  };
+  if (constant) compressed += kept_past(part.rows * (S + k), m.layers - 1);
   const int64_t past = step.shape.segments * columns, passes = written > 0 ? 2 : 1;
-  // On CPUs attention over a past is computed in fp32.
-  const int64_t wide = 4 / compute_bytes(config);
   const int64_t answered = m.layers * kept(of_asked, asked + written, again) +
-                           (part.texts * past * passes + asked + written) * kv * (again ? 1 : repeats * wide);
+                           kept_past(part.texts * past * passes + asked + written, m.layers);
   const int64_t beside = std::max(passing(of_asked, asked + written, again), (asked + written) * of_asked.head);
   const int64_t reading = constant ? part.rows * S * of_read.forward : 0;
   return compressed + std::max({answered + beside, passing(of_read, read, again_read), reading});

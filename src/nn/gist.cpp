@@ -62,7 +62,7 @@ class AdaptersOn {
 Past read_block(at::Tensor& x, const Block& block, const AttentionContext& context, bool last) {
   const at::NoGradGuard no_gradient;
   const at::Tensor packed = project_heads(normalise(x, block.norm1), block.attention, context);
-  const at::Tensor own = keys_and_values(packed, block.attention);
+  const at::Tensor own = keys_and_values(packed, block.attention).contiguous();  // queries need not live on with them
   if (!last) x = finish_block(x, attend_projected(packed, block.attention, context), block);
   return {own.select(1, 0), own.select(1, 1)};
 }

@@ -22,8 +22,8 @@ int64_t activation_bytes(const ModelConfig& model, const TrainConfig& train, con
                          const PassesKept& passes);
 
 // What one token of a block takes where its passes are put together otherwise, bytes: kept, of that its attention's part, its
-// input alone, the most that its backward pass holds beside it, the most of a forward pass without gradients, and around the
-// loss. Of `tokens` tokens at a time.
+// input alone, the most that its backward pass holds beside it, the most of a forward pass without gradients whose keys and values
+// are kept, and around the loss. Of `tokens` tokens at a time.
 struct BlockBytes {
   int64_t kept = 0, attention = 0, input = 0, passing = 0, forward = 0, head = 0;
 };
