@@ -27,8 +27,9 @@ latter share tokens between products (sequence), what of those that hold the sam
 (shard), samples that pass together (micro), whether blocks, or their attention, are computed
 again, what lies in the host's memory (optim.offload: where nothing else fits and the cluster has
 host_memory). Weights, gradients and moments are counted, activations estimated; bytes sent are
-those of one rank and step, exactly; seconds are a model of the cluster file's numbers. Layouts
-that do not fit are left out, or marked with --all.
+those of one rank and step, exactly, but for rows of a hash memory, which depend on the tokens; of
+gists they are means over the phases' steps. Seconds are a model of the cluster file's numbers.
+Layouts that do not fit are left out, or marked with --all.
 Exit codes: 0 done; 1 nothing fits; 2 wrong use, configuration or cluster file.
 )";
 
@@ -78,6 +79,20 @@ std::vector<std::string> row_of(const LayoutPlan& plan, const ClusterConfig& clu
           fits(plan, cluster) ? "" : "does not fit"};
 }
 
+nlohmann::json json_of(const std::vector<GistStepPlan>& steps) {
+  nlohmann::json all = nlohmann::json::array();
+  for (const GistStepPlan& each : steps) {
+    const GistShape& shape = each.step.shape;
+    all.push_back({{"segment", shape.segment},
+                   {"segments", shape.segments},
+                   {"samples", shape.samples},
+                   {"raw", shape.raw},
+                   {"share", each.step.share},
+                   {"sent_bytes", each.traffic.total()}});
+  }
+  return all;
+}
+
 nlohmann::json json_of(const LayoutPlan& plan, const ClusterConfig& cluster) {
   const Layout& layout = plan.layout;
   return {{"data", layout.data},
@@ -106,13 +121,15 @@ nlohmann::json json_of(const LayoutPlan& plan, const ClusterConfig& cluster) {
             {"weights", plan.traffic.weights},
             {"activations", plan.traffic.activations},
             {"keys", plan.traffic.keys},
+            {"rows", plan.traffic.rows},
             {"messages", plan.traffic.messages},
             {"sums", plan.traffic.sums},
             {"total", plan.traffic.total()}}},
           {"compute_seconds", plan.compute_seconds},
           {"waiting_seconds", plan.waiting_seconds},
           {"step_seconds", plan.step_seconds()},
-          {"utilisation", plan.utilisation}};
+          {"utilisation", plan.utilisation},
+          {"steps", json_of(plan.steps)}};
 }
 
 void print_json(const std::vector<LayoutPlan>& plans, const ClusterConfig& cluster) {
@@ -121,15 +138,31 @@ void print_json(const std::vector<LayoutPlan>& plans, const ClusterConfig& clust
   std::cout << all.dump(2) << "\n";
 }
 
+// What of the first line is no count.
+void print_estimates(const LayoutPlan& first, const RunConfig& config) {
+  if (first.traffic.rows > 0) {
+    std::cout << "\nsent, estimated: " << human_bytes(first.traffic.rows) << " in the first are rows of the hash memory, as many as "
+              << "tokens name that are drawn evenly from the vocabulary; texts that repeat themselves name fewer\n";
+  }
+  if (config.gist.enabled()) {
+    std::cout << "\nestimated: activations, of the step that keeps most; sent and seconds are means over the steps of all phases, "
+              << "each taken to its last one (--json has what each kind of step sends)\n";
+  }
+}
+
 void print_table(const std::vector<LayoutPlan>& plans, const RunConfig& config, const ClusterConfig& cluster) {
+  const int64_t parameters = count_all(config.model, config.lora, config.memory) + config.gist.elements(config.model);
   std::cout << cluster.name << ": " << cluster.nodes << " x " << cluster.gpus_per_node << " GPUs of " << cluster.memory
-            << " GiB; " << count_parameters(config.model) << " parameters, " << config.train.precision << ", batch "
-            << config.train.batch << " x " << config.model.context << " tokens\n\n";
+            << " GiB; " << parameters << " parameters, " << config.train.precision << ", "
+            << (config.gist.enabled() ? str(plans.front().steps.size(), " kinds of steps")
+                                      : str("batch ", config.train.batch, " x ", config.model.context, " tokens"))
+            << "\n\n";
   std::vector<std::vector<std::string>> rows = {{"data", "pipeline", "context", "tensor", "sequence", "shard", "micro", "again", "weights",
                                                  "gradients", "optimiser", "activations", "passing", "together", "on host", "sent", "step",
                                                  "waiting", "utilisation", ""}};
   for (const LayoutPlan& plan : plans) rows.push_back(row_of(plan, cluster));
   std::cout << text_table(rows);
+  print_estimates(plans.front(), config);
   const Layout& best = plans.front().layout;
   const ParallelConfig& spread = best.parallel;
   std::cout << "\nthe first: --set parallel.shard=" << spread.shard << " --set parallel.shard_ranks=" << spread.shard_ranks

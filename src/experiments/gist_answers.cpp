@@ -24,32 +24,42 @@ at::Tensor decode_answers(GistModel& gists, AnswerPast past, const at::Tensor& q
   return at::cat(tokens, 1);
 }
 
-at::Tensor compress_texts(GistModel& gists, const at::Tensor& context, const SegmentPlan& plan) {
+namespace {
+
+int64_t most_of(const MostOfRanks& most, int64_t passes) { return most ? most(passes) : passes; }
+
+}  // namespace
+
+at::Tensor compress_texts(GistModel& gists, const at::Tensor& context, const SegmentPlan& plan, const MostOfRanks& most) {
   const at::Tensor rows = segment_rows(context, plan);
   if (at::GradMode::is_enabled()) return gists_by_text(gists.compress(rows), context.size(0));
   std::vector<at::Tensor> kept;
   for (const at::Tensor& some : rows.split(rows_at_once(plan.length))) kept.push_back(gists.compress(some));
+  const int64_t all = most_of(most, std::ssize(kept));
+  for (int64_t pass = std::ssize(kept); pass < all; ++pass) gists.compress(rows.narrow(0, 0, 1));
   return gists_by_text(at::cat(kept), context.size(0));
 }
 
 PasskeyAnswers answer_passkeys(GistModel& gists, const Dataset& data, const AskedTokens& asked, const SegmentPlan& plan,
-                               Slice samples, int64_t at_once) {
+                               Slice samples, int64_t at_once, const MostOfRanks& most) {
   const at::NoGradGuard no_gradient;
   const int64_t context = data.length() - (asked.question + asked.answer - 1), answer = asked.answer;
   const at::Device& device = gists.model().device();
   std::vector<at::Tensor> expected, gist, shuffled;
-  for (int64_t done = 0; done < samples.count; done += at_once) {
-    const int64_t count = std::min(at_once, samples.count - done), read = count + 1;  // the last one has a next, too
+  const int64_t all = most_of(most, samples.count);
+  for (int64_t done = 0; done < all; done += at_once) {
+    const int64_t count = std::min(at_once, all - done), read = count + 1;  // the last one has a next, too
+    const int64_t own = std::clamp<int64_t>(samples.count - done, 0, count);
     const Batch batch = gather(data, samples.first + done, read);
     const at::Tensor tokens = token_tensor(batch.tokens, batch, 0, read, device);
     const at::Tensor kept = compress_texts(gists, tokens.narrow(1, 0, context), plan),
                      question = tokens.narrow(0, 0, count).narrow(1, context, asked.question);
     const auto from = [&](const at::Tensor& past) {
-      return decode_answers(gists, past_of_gists(past, plan.length + gists.count()), question, answer).cpu();
+      return decode_answers(gists, past_of_gists(past, plan.length + gists.count()), question, answer).narrow(0, 0, own).cpu();
     };
     gist.push_back(from(kept.narrow(0, 0, count)));
     shuffled.push_back(from(kept.narrow(0, 1, count)));
-    expected.push_back(token_tensor(batch.targets, batch, 0, count, at::kCPU).narrow(1, data.length() - answer, answer));
+    expected.push_back(token_tensor(batch.targets, batch, 0, own, at::kCPU).narrow(1, data.length() - answer, answer));
   }
   if (expected.empty()) expected = gist = shuffled = {at::zeros({0, answer}, at::kLong)};
   return {at::cat(expected), at::cat(gist), at::cat(shuffled)};
@@ -70,26 +80,29 @@ Asked asked_of(const at::Tensor& tokens, const at::Tensor& targets, int64_t cont
 
 }  // namespace
 
-TextAnswers answer_texts(GistModel& gists, const ContextTask& data, const SegmentPlan& plan, Slice samples) {
+TextAnswers answer_texts(GistModel& gists, const ContextTask& data, const SegmentPlan& plan, Slice samples,
+                         const MostOfRanks& most) {
   const at::NoGradGuard no_gradient;
   const at::Device& device = gists.model().device();
   const auto gists_of = [&](const Batch& batch) {
-    return compress_texts(gists, token_tensor(batch.tokens, batch, 0, 1, device).narrow(1, 0, data.context()), plan);
+    return compress_texts(gists, token_tensor(batch.tokens, batch, 0, 1, device).narrow(1, 0, data.context()), plan, most);
   };
   TextAnswers right;
-  if (samples.count == 0) return right;
+  const int64_t all = most_of(most, samples.count);
+  if (all == 0) return right;
   Batch batch = gather(data, samples.first, 1);
   at::Tensor own = gists_of(batch);
-  for (int64_t i = 0; i < samples.count; ++i) {
+  for (int64_t i = 0; i < all; ++i) {
     const Batch next = gather(data, samples.first + i + 1, 1);
     const at::Tensor other = gists_of(next);
     const Asked asked = asked_of(token_tensor(batch.tokens, batch, 0, 1, device)[0],
                                  token_tensor(batch.targets, batch, 0, 1, device)[0], data.context());
     const AnswerPast past = past_of_gists(at::cat({own, other}), plan.length + gists.count());
-    const at::Tensor said = decode_answers(gists, past, asked.question.expand({2, -1}), asked.answer.size(1));
+    const int64_t tokens = asked.answer.size(1);
+    const at::Tensor said = decode_answers(gists, past, asked.question.expand({2, -1}), most_of(most, tokens)).narrow(1, 0, tokens);
     const at::Tensor equal = said.eq(asked.answer).all(1).cpu();
-    right.gist += equal[0].item<bool>();
-    right.shuffled += equal[1].item<bool>();
+    right.gist += i < samples.count && equal[0].item<bool>();
+    right.shuffled += i < samples.count && equal[1].item<bool>();
     batch = next;
     own = other;
   }

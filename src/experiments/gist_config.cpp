@@ -182,13 +182,19 @@ std::vector<PhaseLimits> limits_of(const std::vector<GistPhase>& phases) {
   return limits;
 }
 
+GistShape shape_of(const GistPhase& phase, int64_t segment, int64_t segments, int64_t overlap) {
+  GistShape shape;
+  shape.segment = segment;
+  shape.segments = segments;
+  shape.tokens = tokens_of_segments(segments, segment, segments > 1 ? overlap : 0);
+  shape.samples = std::max<int64_t>(1, phase.tokens / shape.tokens);
+  return shape;
+}
+
 GistShape gist_shape(const GistPhase& phase, int64_t overlap, uint64_t seed, int64_t step, int64_t step_in_phase) {
   const RandomStream random(seed, RandomPurpose::task, "gist shape", step);
-  GistShape shape;
-  shape.segment = phase.segments[static_cast<size_t>(random.below(0, std::ssize(phase.segments)))];
-  shape.segments = phase.counts[static_cast<size_t>(random.below(1, std::ssize(phase.counts)))];
-  shape.tokens = tokens_of_segments(shape.segments, shape.segment, shape.segments > 1 ? overlap : 0);
-  shape.samples = std::max<int64_t>(1, phase.tokens / shape.tokens);
+  const int64_t segment = phase.segments[static_cast<size_t>(random.below(0, std::ssize(phase.segments)))];
+  GistShape shape = shape_of(phase, segment, phase.counts[static_cast<size_t>(random.below(1, std::ssize(phase.counts)))], overlap);
   shape.distractors = random.uniform(2) < phase.share ? phase.distractors : 0;
   shape.keys = phase.keys[static_cast<size_t>(random.below(3, std::ssize(phase.keys)))];
   shape.kind = phase.tasks[static_cast<size_t>(random.below(4, std::ssize(phase.tasks)))];

@@ -65,6 +65,9 @@ struct GistShape {
   PasskeyKind kind = PasskeyKind::multikey;
 };
 
+// A step of so many segments of such a length.
+GistShape shape_of(const GistPhase& phase, int64_t segment, int64_t segments, int64_t overlap);
+
 // Of the step that a run is at: a pure function of seed, step and place in the phases.
 GistShape gist_shape(const GistPhase& phase, int64_t overlap, uint64_t seed, int64_t step, int64_t step_in_phase);
 

@@ -139,8 +139,8 @@ at::Tensor gist_loss(GistModel& gists, const GistForm& form, const Batch& batch,
                      double scale, LossTotals& totals, GistTerms* terms) {
   const Texts texts = texts_of(batch, first, count, form, gists.model().device());
   const at::Tensor kept =
-      form.raw ? gists_by_text(read_context(gists.model(), segment_rows(texts.context, form.segments)), count)
-               : compress_texts(gists, texts.context, form.segments);
+      form.raw ? gists_by_text(read_context(gists.model(), segment_rows(texts.context, form.segments), gists.entering()), count)
+               : compress_texts(gists, texts.context, form.segments, form.most);
   return answer_loss(gists, kept, form, texts, scale, totals, terms);
 }
 
@@ -150,7 +150,7 @@ at::Tensor shared_gist_loss(GistModel& gists, const GistForm& form, Communicator
   const Texts all = texts_of(batch, first, count, form, gists.model().device());
   const at::Tensor rows = segment_rows(all.context, form.segments);
   const at::Tensor my_rows = rows_of_rank(rows, comm.rank(), comm.size());
-  const at::Tensor mine = form.raw ? read_context(gists.model(), my_rows) : gists.compress(my_rows);
+  const at::Tensor mine = form.raw ? read_context(gists.model(), my_rows, gists.entering()) : gists.compress(my_rows);
   const at::Tensor kept = gists_by_text(gather_rows(mine, rows.size(0), comm), count);
   Slice asked = slice_of(count, comm.rank(), comm.size());
   LossTotals nobody = make_loss_totals(gists.model().device());

@@ -6,6 +6,7 @@
 
 #include "comm/communicator.h"
 #include "data/dataset.h"
+#include "experiments/gist_answers.h"
 #include "nn/gist.h"
 #include "nn/gist_segments.h"
 #include "nn/loss.h"
@@ -18,6 +19,7 @@ struct GistForm {
   int64_t question_tokens = 0;
   int64_t repeat_tokens = 0, cue = 0;       // of the span; its first `cue` tokens say which it is, and carry no loss
   double repeat_weight = 0, kl_weight = 0;  // a and b
+  MostOfRanks most = {};  // of passes without gradients
   bool raw = false;  // answers stand behind the segments' own keys and values instead of gists, without a and b
 };
 

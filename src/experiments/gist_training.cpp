@@ -26,9 +26,18 @@ GistTraining::GistTraining(GistModel& gists, const RunConfig& config, TrainRanks
       tasks_(config),
       phases_(config.gist.read_phases()),
       seed_(static_cast<uint64_t>(config.train.seed)),
-      ranks_(ranks) {
+      ranks_(ranks),
+      most_(most_of_ranks(config)) {
   const bool further = config_.reconstructs() || config_.distillation > 0;
   if (further) terms_ = std::make_shared<GistTerms>(make_gist_terms(gists.model().device()));
+}
+
+MostOfRanks GistTraining::most_of_ranks(const RunConfig& config) const {
+  if (config.parallel.sharding() != Sharding::parameters) return {};
+  return [&host = ranks_.host](int64_t passes) {
+    host.all_reduce({&passes, 1, Dtype::int64}, ReduceOp::max).wait();
+    return passes;
+  };
 }
 
 TableSpec GistTraining::table() {
@@ -80,11 +89,11 @@ Row GistTraining::measure(int64_t step, const Dataset& held_out) const {
   int64_t right[2] = {0, 0};
   const auto* const keys = dynamic_cast<const PasskeyTask*>(&held_out);
   if (keys == nullptr) {
-    const TextAnswers answers = answer_texts(gists_, dynamic_cast<const ContextTask&>(held_out), segments, mine);
+    const TextAnswers answers = answer_texts(gists_, dynamic_cast<const ContextTask&>(held_out), segments, mine, most_);
     std::tie(right[0], right[1]) = std::pair(answers.gist, answers.shuffled);
   } else {
     const PasskeyAnswers answers = answer_passkeys(gists_, held_out, {keys->prefix_tokens(), keys->answer_tokens()},
-                                                   segments, mine, answers_at_once(held_out.length()));
+                                                   segments, mine, answers_at_once(held_out.length()), most_);
     right[0] = exact_matches(answers.gist, answers.expected);
     right[1] = exact_matches(answers.shuffled, answers.expected);
   }
@@ -100,8 +109,10 @@ Row GistTraining::measure(int64_t step, const Dataset& held_out) const {
 void GistTraining::add_to(TrainTask& task) const {
   task.plan = [this](const RunPosition& position) { return plan(position); };
   task.phases = limits_of(phases_);
+  task.enter_blocks = [this](EnterBlock enter) { gists_.enter_blocks(std::move(enter)); };
   const SegmentPlan segments = plan_segments(config_.eval_length, config_.segment, config_.overlap);
-  const GistForm form = form_of(segments, *tasks_.open_held_out(), false);
+  GistForm form = form_of(segments, *tasks_.open_held_out(), false);
+  form.most = most_;
   task.held_out_loss = [this, form](const Batch& batch, int64_t first, int64_t count, double scale,
                                     LossTotals& totals) {
     return gist_loss(gists_, form, batch, first, count, scale, totals);

@@ -26,6 +26,7 @@ class GistTraining {
   StepPlan plan(const RunPosition& position) const;
   Row measure(int64_t step, const Dataset& held_out) const;
   void sum_terms(bool counts);
+  MostOfRanks most_of_ranks(const RunConfig& config) const;
 
   GistModel& gists_;
   GistConfig config_;
@@ -33,6 +34,7 @@ class GistTraining {
   std::vector<GistPhase> phases_;
   uint64_t seed_;
   TrainRanks ranks_;
+  MostOfRanks most_;  // where weights are gathered
   std::shared_ptr<GistTerms> terms_;  // of the step under way; null where the loss has none
 };
 

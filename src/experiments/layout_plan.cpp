@@ -8,30 +8,18 @@
 
 #include "base/error.h"
 #include "data/dataset.h"
+#include "experiments/gist_training.h"
 #include "experiments/parallel_limits.h"
 #include "experiments/rank_shapes.h"
 #include "experiments/run_checks.h"
+#include "experiments/step_seconds.h"
 #include "nn/precompiled.h"
-#include "parallel/gradient_reducer.h"
 #include "parallel/shard_groups.h"
 #include "parallel/tensor_parallel.h"
 
 namespace braid {
 
-double flops_per_token(const ModelConfig& m) {
-  const int64_t table = m.tie_embeddings && m.holds_head() ? 0 : m.vocabulary * m.width;  // looked up, and no product
-  const int64_t looked_up = m.holds_embedding() ? table + (m.is_llama() ? 0 : m.context * m.width) : 0;
-  return 6.0 * double(count_parameters(m) - looked_up) + 12.0 * double(m.held_layers() * m.query_width() * m.context);
-}
-
 namespace {
-
-void require_plannable(const RunConfig& config) {
-  const char* key = config.memory.enabled() ? "memory.layers: a hash memory, whose rows depend on the tokens,"
-                    : config.gist.enabled() ? "gist.count: compressed contexts, whose steps differ,"
-                                            : nullptr;
-  if (key) throw UsageError(str(key, " cannot be planned for yet; `braid train --dry-run` tells the memory of a rank"));
-}
 
 std::vector<int64_t> micro_batches_for(int64_t share) {
   std::vector<int64_t> sizes;
@@ -69,11 +57,19 @@ std::vector<int64_t> context_degrees(const RunConfig& config, int64_t gpus) {
   return all;
 }
 
+// Of a rank in a step.
+int64_t most_samples(const RunConfig& config, int64_t data) {
+  if (!config.gist.enabled()) return slice_of(config.train.batch, 0, static_cast<int>(data)).count;
+  int64_t most = 0;
+  for (const GistStep& step : gist_steps(config)) most = std::max(most, gist_samples(config, step, data));
+  return most;
+}
+
 // Of one mesh every way to spread what its replicas hold, and to pass their samples.
 void add_layouts(std::vector<Layout>& all, const RunConfig& config, ParallelConfig parallel, const ClusterConfig& cluster) {
   const int64_t ranks = parallel.mesh().ranks(), data = cluster.gpus() / ranks;
-  if (cluster.gpus() % ranks != 0 || config.train.batch < data) return;
-  const int64_t share = slice_of(config.train.batch, 0, static_cast<int>(data)).count;
+  if (cluster.gpus() % ranks != 0 || (config.train.batch < data && !config.gist.enabled())) return;
+  const int64_t share = most_samples(config, data);
   for (const char* shard : {"none", "optimizer", "gradients", "parameters"}) {
     parallel.shard = shard;
     if (!is_possible(config, parallel, data)) continue;
@@ -81,6 +77,7 @@ void add_layouts(std::vector<Layout>& all, const RunConfig& config, ParallelConf
       parallel.shard_ranks = group;
       for (const int64_t micro : micro_batches_for(share)) {
         for (const Recompute again : {Recompute::none, Recompute::attention, Recompute::blocks}) {
+          if (config.gist.enabled() && again == Recompute::attention) continue;  // blocks are put together in another way there
           all.push_back({data, parallel, micro, again, config.optim.offload});
         }
       }
@@ -106,97 +103,52 @@ std::vector<Layout> layouts_for(const RunConfig& config, const ClusterConfig& cl
   return all;
 }
 
-int64_t calls_for(int64_t bytes) { return bytes == 0 ? 0 : 1 + bytes / BucketSizes().other_bytes; }
-
-// Keys of the next rank come while these are attended to: what takes longer than that, of all but the first of a ring, is
-// waited for.
-double ring_seconds(const LayoutPlan& plan, const ModelConfig& model, const ClusterConfig& cluster, int64_t passes) {
-  const ParallelConfig& parallel = plan.layout.parallel;
-  const double others = double(parallel.context - 1);
-  if (others == 0) return 0;
-  const bool inside = parallel.context * parallel.tensor <= cluster.gpus_per_node;
-  const double bandwidth = 1e9 * (inside ? cluster.link_bandwidth : cluster.network_bandwidth);
-  const double latency = 1e-6 * (inside ? cluster.link_latency : cluster.network_latency);
-  const double calls = double(passes * model.held_layers()) * others * (plan.layout.recompute == Recompute::none ? 3 : 4);
-  const double of_attention = 12.0 * double(model.held_layers() * model.query_width() * model.context) / flops_per_token(model);
-  const double beside = plan.compute_seconds * of_attention * others / double(parallel.context);
-  return std::max(0.0, calls * latency + double(plan.traffic.keys) / bandwidth - beside);
-}
-
-// A stage waits for those before it at first, and for its messages.
-double pipeline_seconds(const LayoutPlan& plan, const ClusterConfig& cluster, int64_t passes) {
-  const ParallelConfig& parallel = plan.layout.parallel;
-  if (parallel.pipeline == 1) return 0;
-  const PipelineShape shape = parallel.pipeline_shape();
-  const int64_t stride = plan.layout.data * parallel.context * parallel.tensor;
-  return bubble_share(shape, passes) * plan.compute_seconds +
-         collective_seconds(cluster, Collective::all_gather, double(plan.traffic.messages), 2 * shape.chunks * passes,
-                            shape.stages, stride);
-}
-
-// Gradients leave while the backward pass, two thirds of the work, goes on: of every micro-batch where each sends its own,
-// else of the last. Gathered weights come in what is left of the time that blocks take, updated ones while the first
-// micro-batch goes forward; activations are waited for.
-double waiting_seconds(const LayoutPlan& plan, const ModelConfig& model, const ClusterConfig& cluster, int64_t passes) {
-  const Traffic& sent = plan.traffic;
-  const ParallelConfig& parallel = plan.layout.parallel;
-  const int64_t tensor = parallel.tensor, stages = parallel.pipeline, replicas = plan.layout.data * parallel.context;
-  const int64_t group = shard_degree(replicas, parallel.shard_ranks);
-  const Sharding sharding = plan.layout.parallel.sharding();
-  const auto seconds = [&](Collective kind, int64_t bytes, int64_t calls, int64_t ranks, int64_t stride) {
-    return collective_seconds(cluster, kind, double(bytes), calls, ranks, stride);
-  };
-  const Collective reduction = sharding == Sharding::none ? Collective::all_reduce : Collective::reduce_scatter;
-  const double backward = 2.0 / 3 * plan.compute_seconds / (sharding >= Sharding::gradients ? 1.0 : double(passes));
-  const double gradients = seconds(reduction, sent.gradients, calls_for(sent.gradients), group, tensor) +
-                           seconds(Collective::all_reduce, sent.parts, calls_for(sent.parts), replicas / group, group * tensor);
-  const int64_t gathered = sent.weights * group;
-  const double weights = seconds(Collective::all_gather, gathered, calls_for(gathered), group, tensor);
-  const int64_t again = plan.layout.recompute == Recompute::blocks ? 2 : plan.layout.recompute == Recompute::attention ? 1 : 0;
-  const int64_t exchanges = passes * (model.held_layers() * (4 + again) + 4);
-  // Where tokens are shared what was one sum is a sum to shares and a gathering of them, which are as long together.
-  const int64_t summed = parallel.shares_tokens() ? sent.activations * tensor / (tensor + 1) : sent.activations;
-  const double activations = seconds(Collective::all_reduce, summed, exchanges, tensor, 1);
-  const double sums = seconds(Collective::all_reduce, sent.sums, 2, replicas * tensor * stages, 1);
-  const double behind_backward = std::min(gradients, backward);
-  const bool gathers = sharding == Sharding::parameters;
-  const double blocks = gathers ? plan.compute_seconds - behind_backward : plan.compute_seconds / double(3 * passes);
-  const double behind_blocks = std::min(weights, blocks);
-  return gradients - behind_backward + weights - behind_blocks + activations + ring_seconds(plan, model, cluster, passes) + sums +
-         pipeline_seconds(plan, cluster, passes);
-}
-
-// Of a step's operations those of attention with its projections.
-double attention_share(const ModelConfig& m) {
-  const int64_t weights = m.width * (2 * m.query_width() + 2 * m.key_value_width());
-  return double(m.held_layers() * (6 * weights + 12 * m.query_width() * m.context)) / flops_per_token(m);
-}
-
-// A forward pass is a third of a step.
-double work_with(Recompute again, const ModelConfig& model) {
-  if (again == Recompute::none) return 1;
-  return 1 + (again == Recompute::attention ? attention_share(model) : 1) / 3;
-}
-
-// Gradients come to the host's memory and updated weights go back; moments and masters are read there and written, which is
-// about three times what they take.
-double host_seconds(const LayoutPlan& plan, const ClusterConfig& cluster) {
-  return 3 * double(plan.memory.host) / (1e9 * cluster.host_bandwidth);
-}
-
-// Weights under adapters have no gradients, which are a third of what weights take; the adapters are trained.
-double operations_per_token(const ModelConfig& model, const LoraConfig& lora) {
-  const double all = flops_per_token(model);
-  if (!lora.enabled()) return all;
-  const double attention = 12.0 * double(model.held_layers() * model.query_width() * model.context);
-  return attention + (all - attention) * 2 / 3 + 6.0 * double(lora_elements(model, lora));
-}
-
 // Operations on one token in a stage: the first has as many layers as any, the last the head.
 double slowest_stage(const RunConfig& config) {
   const PipelineShape shape = config.parallel.pipeline_shape();
-  return std::max(operations_per_token(stage_share(config.model, shape, 0), config.lora),
-                  operations_per_token(stage_share(config.model, shape, shape.stages - 1), config.lora));
+  const auto of_stage = [&](int64_t stage) {
+    return operations_per_token(stage_share(config.model, shape, stage), config.lora, config.memory);
+  };
+  return std::max(of_stage(0), of_stage(shape.stages - 1));
+}
+
+double products_per_second(const RunConfig& config, const ClusterConfig& cluster) {
+  return 1e12 * (config.train.numeric() == Precision::bf16 ? cluster.bf16 : cluster.fp32);
+}
+
+constexpr int64_t Traffic::*kinds_of_traffic[] = {&Traffic::gradients,   &Traffic::parts, &Traffic::weights,  &Traffic::activations,
+                                                  &Traffic::keys, &Traffic::rows,  &Traffic::messages, &Traffic::sums};
+
+Traffic mean_traffic(const std::vector<GistStepPlan>& steps) {
+  Traffic mean;
+  for (const auto kind : kinds_of_traffic) {
+    double sum = 0;
+    for (const GistStepPlan& step : steps) sum += step.step.share * double(step.traffic.*kind);
+    mean.*kind = std::llround(sum);
+  }
+  return mean;
+}
+
+// Means over the kinds of steps.
+void plan_gist_steps(LayoutPlan& plan, const RunConfig& config, const ClusterConfig& cluster, const RankShapes& shapes) {
+  const double products = products_per_second(config, cluster);
+  const int64_t data = plan.layout.data, micro = plan.layout.micro_batch;
+  double useful = 0, compute = 0, waiting = 0;
+  for (const GistStep& step : gist_steps(config)) {
+    LayoutPlan one = plan;
+    one.traffic = gist_traffic(shapes, config, data, step);
+    one.compute_seconds = gist_operations(config, step, data) * work_with(plan.layout.recompute, config.model) / (products * cluster.reached);
+    const int64_t passes = (gist_samples(config, step, data) + micro - 1) / micro;
+    one.waiting_seconds = waiting_seconds(one, config.model, cluster, passes) + host_seconds(plan, cluster);
+    compute += step.share * one.compute_seconds;
+    waiting += step.share * one.waiting_seconds;
+    useful += step.share * gist_operations(config, step, 1);
+    plan.steps.push_back({step, one.traffic});
+  }
+  plan.traffic = mean_traffic(plan.steps);
+  plan.compute_seconds = compute;
+  plan.waiting_seconds = waiting;
+  plan.utilisation = useful / (plan.step_seconds() * products * double(cluster.gpus()));
 }
 
 LayoutPlan plan_layout(RunConfig config, const ClusterConfig& cluster, const Layout& layout, ModelShapes& shapes) {
@@ -216,24 +168,30 @@ LayoutPlan plan_layout(RunConfig config, const ClusterConfig& cluster, const Lay
     const MemoryPlan last = memory_plan(config, ranks - 1, ranks);
     if (last.total() > plan.memory.total()) plan.memory = last;
   }
-  plan.traffic = planned_traffic(shapes_for(shapes, config), config, layout.data,
+  const RankShapes& of_rank = shapes_for(shapes, config);
+  if (config.gist.enabled()) {
+    plan_gist_steps(plan, config, cluster, of_rank);
+    return plan;
+  }
+  plan.traffic = planned_traffic(of_rank, config, layout.data,
                                  {passes, share, layout.recompute, 0, config.train.has_narrow_streams()});
-  const double products = 1e12 * (config.train.numeric() == Precision::bf16 ? cluster.bf16 : cluster.fp32);
+  const double products = products_per_second(config, cluster);
   const double tokens = double(share * config.model.context / parallel.context);
   const double work = tokens * slowest_stage(config) / double(parallel.tensor);
   plan.compute_seconds = work * work_with(layout.recompute, config.model) / (products * cluster.reached);
   plan.waiting_seconds = waiting_seconds(plan, stage_share(config.model, layout.parallel.pipeline_shape(), 0), cluster, passes) +
                          host_seconds(plan, cluster);
   const double all_tokens = double(config.train.batch * config.model.context);
-  const double useful = all_tokens * operations_per_token(config.model, config.lora);
+  const double useful = all_tokens * operations_per_token(config.model, config.lora, config.memory);
   plan.utilisation = useful / (plan.step_seconds() * products * double(cluster.gpus()));
   return plan;
 }
 
 }  // namespace
 
-std::vector<LayoutPlan> plan_layouts(const RunConfig& config, const ClusterConfig& cluster) {
-  require_plannable(config);
+std::vector<LayoutPlan> plan_layouts(const RunConfig& asked, const ClusterConfig& cluster) {
+  RunConfig config = asked;
+  follow_phases(config);
   ModelShapes shapes;
   std::vector<LayoutPlan> plans;
   for (Layout layout : layouts_for(config, cluster)) {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "experiments/cluster.h"
+#include "experiments/gist_plan.h"
 #include "experiments/run_config.h"
 #include "parallel/traffic.h"
 #include "train/memory.h"
@@ -19,23 +20,26 @@ struct Layout {
   bool offload = false;  // optim.offload
 };
 
+// A kind of step of a run with gists.
+struct GistStepPlan {
+  GistStep step;
+  Traffic traffic;  // of a rank
+};
+
 struct LayoutPlan {
   Layout layout;
   MemoryPlan memory;           // of a rank
-  Traffic traffic;             // of a rank and step
+  Traffic traffic;             // of a rank and step; where steps differ the mean, as are seconds
+  std::vector<GistStepPlan> steps;  // then each kind
   double compute_seconds = 0;  // of a step
   double waiting_seconds = 0;  // beside it, for other ranks
   double utilisation = 0;      // share of the cluster's products of this precision, recomputed ones not counted
   double step_seconds() const { return compute_seconds + waiting_seconds; }
 };
 
-// Floating-point operations of training on one token, forward and backward: 6 for a weight in a product, 12 for a layer,
-// width of the queries and position (Chowdhery et al., PaLM, arXiv 2204.02311, appendix B).
-double flops_per_token(const ModelConfig& model);
-
 // Whatever this cluster can be arranged as for the run, whether or not it fits into memory, fastest first; of equals that
 // which sends less. Masters and moments are in host memory where the run asks for it, and where a layout would not fit without.
-// UsageError: a run that is not planned (gists, a hash memory), or none is possible.
+// UsageError: none is possible.
 std::vector<LayoutPlan> plan_layouts(const RunConfig& config, const ClusterConfig& cluster);
 
 bool fits(const LayoutPlan& plan, const ClusterConfig& cluster);

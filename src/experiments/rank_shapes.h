@@ -7,6 +7,8 @@
 #include <utility>
 
 #include "experiments/run_config.h"
+#include "nn/gist.h"
+#include "nn/hash_memory.h"
 #include "nn/lora_model.h"
 #include "parallel/traffic.h"
 
@@ -16,7 +18,10 @@ namespace braid {
 struct RankShapes {
   std::unique_ptr<Transformer> model;
   std::unique_ptr<LoraModel> adapters;  // null without
-  ParameterSet& trained() const { return adapters ? adapters->parameters() : model->parameters(); }
+  std::unique_ptr<HashMemory> memory;   // likewise; without rows
+  std::unique_ptr<GistModel> gists;     // likewise
+  bool trains_model = true;
+  std::vector<ParameterSet*> trained() const;  // but for rows
 };
 
 using ModelShapes = std::map<std::pair<int64_t, int64_t>, RankShapes>;  // by pipeline and tensor degree
@@ -24,7 +29,8 @@ using ModelShapes = std::map<std::pair<int64_t, int64_t>, RankShapes>;  // by pi
 // Those of config.parallel, made when they are first asked for.
 const RankShapes& shapes_for(ModelShapes& all, const RunConfig& config);
 
-// What a step sends of config.parallel with so many ranks that share the batch.
+// What a step sends of config.parallel with so many ranks that share the batch. Rows of a hash memory depend on the tokens: as
+// many as are to be expected (expected_rows).
 Traffic planned_traffic(const RankShapes& shapes, const RunConfig& config, int64_t data_ranks, const StepShape& step);
 
 }  // namespace braid

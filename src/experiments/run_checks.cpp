@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "comm/agreement.h"
 #include "experiments/config_changes.h"
+#include "experiments/gist_plan.h"
 #include "experiments/gist_training.h"
 #include "experiments/task_data.h"
 #include "nn/precompiled.h"
@@ -20,8 +21,10 @@ MemoryPlan memory_plan(const RunConfig& config, int rank, int ranks) {
   const int64_t data = shape.data(ranks), replicas = data * shape.context;
   const Slice mine = slice_of(config.train.batch, place.data, static_cast<int>(data));
   const ModelConfig stage = stage_share(config.model, config.parallel.pipeline_shape(), place.pipeline);
-  return plan_memory(tensor_share(stage, place.tensor, shape.tensor), config.lora, config.memory, config.optim,
-                     config.train, config.parallel, mine.count, static_cast<int>(replicas), place.pipeline);
+  MemoryPlan plan = plan_memory(tensor_share(stage, place.tensor, shape.tensor), config.lora, config.memory, config.optim,
+                                config.train, config.parallel, mine.count, static_cast<int>(replicas), place.pipeline);
+  if (config.gist.enabled()) plan_gists(plan, config, data);
+  return plan;
 }
 
 namespace {

@@ -201,13 +201,6 @@ void check_gist(const RunConfig& config, const ConfigDocument& document) {
   check_gist_adapters(config, refuse);
 }
 
-// Passes over a context do not go through the block wrapper, which gathers weights, and are not the same on all ranks.
-void check_sharding(const RunConfig& config, const ConfigDocument& document) {
-  if (!config.gist.enabled() || config.parallel.sharding() < Sharding::gradients) return;
-  throw UsageError(str(document.where("parallel.shard"), ": parallel.shard: with [gist] ranks make passes of their own, "
-                       "expected none or optimizer, found \"", config.parallel.shard, "\""));
-}
-
 void check_streams(const RunConfig& config, const ConfigDocument& document) {
   if (!config.train.has_narrow_streams() || !config.model.has_streams() || has_fused_connections(config.model)) return;
   throw UsageError(str(document.where("train.stream_precision"), ": train.stream_precision: expected fp32 where streams are not 2, 4 "
@@ -241,7 +234,6 @@ RunConfig read_run_config(const ConfigDocument& document) {
   check_streams(config, document);
   check_quantised(config, document);
   check_parallel(config, document);
-  check_sharding(config, document);
   check_sweep(config.sweep, document);
   if (config.checkpoint.keep_best && config.train.eval_every == 0) {
     throw UsageError(str(document.where("checkpoint.keep_best"),

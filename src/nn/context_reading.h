@@ -7,8 +7,9 @@
 namespace braid {
 
 // ids [R, S] to the keys and values of the tokens themselves [R, L, 2, H_kv, S, d], at positions 0..S-1. Gradients flow
-// through them into the model, to each of its parameters as often as through GistModel::compress.
-at::Tensor read_context(Transformer& model, const at::Tensor& ids);
+// through them into the model, to each of its parameters as often as through GistModel::compress. `enter` is called at each
+// block.
+at::Tensor read_context(Transformer& model, const at::Tensor& ids, const EnterBlock& enter = {});
 
 // How much ids [B, T] look at each position of a past, [B, L, H_kv, P]: their attention weights, the mean over the
 // tokens and over the query heads that share keys. Without gradients.

@@ -62,7 +62,7 @@ class AdaptersOn {
 Past read_block(at::Tensor& x, const Block& block, const AttentionContext& context, bool last) {
   const at::NoGradGuard no_gradient;
   const at::Tensor packed = project_heads(normalise(x, block.norm1), block.attention, context);
-  const at::Tensor own = keys_and_values(packed, block.attention);
+  const at::Tensor own = keys_and_values(packed, block.attention).contiguous();  // queries need not live on with them
   if (!last) x = finish_block(x, attend_projected(packed, block.attention, context), block);
   return {own.select(1, 0), own.select(1, 1)};
 }
@@ -142,23 +142,26 @@ at::Tensor GistModel::compress(const at::Tensor& ids, int64_t first_position) {
 at::Tensor GistModel::run_segment(at::Tensor x, const at::Tensor& position_ids) {
   const int64_t k = count(), before = x.size(1) - k;
   const AttentionContext context = context_at(position_ids);
+  const AttentionContext gists_only = context_at(position_ids.narrow(0, before, k));
   std::vector<at::Tensor> kept;
-  for (const Block& block : model_.blocks()) {
+  const auto pass = [&](const Block& block) -> std::vector<at::Tensor> {
     if (kept.size() + 1 == model_.blocks().size()) {
-      const AttentionContext gists_only = context_at(position_ids.narrow(0, before, k));
       const at::Tensor rows = normalise(x.narrow(1, before, k), block.norm1);
-      kept.push_back(keys_and_values(project_heads(rows, block.attention, gists_only), block.attention));
-      break;
+      return {keys_and_values(project_heads(rows, block.attention, gists_only), block.attention)};
     }
     const TensorFunction run = [&block, context, before,
                                 k](const std::vector<at::Tensor>& in) -> std::vector<at::Tensor> {
       const at::Tensor packed = project_heads(normalise(in[0], block.norm1), block.attention, context);
-      return {finish_block(in[0], attend_projected(packed, block.attention, context), block),
-              keys_and_values(packed.narrow(1, before, k), block.attention)};
+      // Before the rest, so that backward makes their gradient behind the MLP's.
+      const at::Tensor own = keys_and_values(packed.narrow(1, before, k), block.attention);
+      return {finish_block(in[0], attend_projected(packed, block.attention, context), block), own};
     };
-    const std::vector<at::Tensor> out = recompute_ ? recomputed(run, {x}) : run({x});
-    x = out[0];
-    kept.push_back(out[1]);
+    return recompute_ ? recomputed(run, {x}) : run({x});
+  };
+  for (const Block& block : model_.blocks()) {
+    const auto out = run_entered(enter_, std::ssize(kept), [&] { return pass(block); });
+    x = out.front();
+    kept.push_back(out.back());
   }
   return at::stack(kept, 1);
 }
@@ -172,17 +175,18 @@ at::Tensor GistModel::run_behind_context(const at::Tensor& ids, const at::Tensor
   at::Tensor read = embed_constant(ids, position_ids.narrow(0, 0, before));
   at::Tensor x = vectors_behind(*vectors_, ids.size(0), read.scalar_type());
   std::vector<at::Tensor> kept;
-  for (const Block& block : model_.blocks()) {
+  const auto pass = [&](const Block& block) -> std::vector<at::Tensor> {
     const bool last = kept.size() + 1 == model_.blocks().size();
     Past past = read_block(read, block, context, last);
     const AdaptersOn on(adapters_);
-    if (last) {
-      kept.push_back(
-          keys_and_values(project_heads(normalise(x, block.norm1), block.attention, gists), block.attention));
-      break;
-    }
-    x = recompute_ ? recompute_gists(x, block, gists, past) : run_block_behind(x, block, gists, past);
-    kept.push_back(at::stack({past.keys.narrow(2, before, k), past.values.narrow(2, before, k)}, 1));
+    if (last) return {keys_and_values(project_heads(normalise(x, block.norm1), block.attention, gists), block.attention)};
+    const at::Tensor y = recompute_ ? recompute_gists(x, block, gists, past) : run_block_behind(x, block, gists, past);
+    return {y, at::stack({past.keys.narrow(2, before, k), past.values.narrow(2, before, k)}, 1)};
+  };
+  for (const Block& block : model_.blocks()) {
+    const auto out = run_entered(enter_, std::ssize(kept), [&] { return pass(block); });
+    x = out.front();
+    kept.push_back(out.back());
   }
   return at::stack(kept, 1);
 }
@@ -215,8 +219,11 @@ at::Tensor GistModel::run_behind(at::Tensor x, const at::Tensor& position_ids, A
   const AttentionContext context = context_at(position_ids);
   for (size_t layer = 0; layer < past.layers.size(); ++layer) {
     const Block& block = model_.blocks()[layer];
-    x = recompute_ ? recompute_block_behind(x, block, context, past.layers[layer])
-                   : run_block_behind(x, block, context, past.layers[layer]);
+    const auto pass = [&]() -> std::vector<at::Tensor> {
+      return {recompute_ ? recompute_block_behind(x, block, context, past.layers[layer])
+                         : run_block_behind(x, block, context, past.layers[layer])};
+    };
+    x = run_entered(enter_, int64_t(layer), pass).front();
   }
   past.next_position += position_ids.size(0);
   return normalise(x, model_.final_norm());

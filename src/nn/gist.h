@@ -9,6 +9,7 @@
 
 #include <vector>
 
+#include "nn/enter_block.h"
 #include "nn/lora_model.h"
 #include "nn/transformer.h"
 
@@ -57,6 +58,10 @@ class GistModel {
   // What the model without gists and adapters says behind `places` of ids [B, T], seen as [B T]: [N, V], no gradients.
   at::Tensor full_logits(const at::Tensor& ids, const at::Tensor& places);
 
+  // Called at each block by every pass from now on: passes go round Transformer's wrapper. Empty for nothing.
+  void enter_blocks(EnterBlock enter) { enter_ = std::move(enter); }
+  const EnterBlock& entering() const { return enter_; }
+
   Transformer& model() { return model_; }
   ParameterSet& parameters() { return parameters_; }
   int64_t count() const { return vectors_->shape[0]; }
@@ -78,6 +83,7 @@ class GistModel {
   ParameterSet parameters_;
   Parameter* vectors_ = nullptr;
   Parameter* repeat_ = nullptr;  // null unless it repeats
+  EnterBlock enter_;
 };
 
 // Standard-normal vectors by (seed, element): as large as the embeddings that initialise_fan_in draws.

@@ -2,6 +2,7 @@
 #include "nn/hash_memory_config.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 #include "base/error.h"
@@ -73,6 +74,23 @@ std::vector<int64_t> hash_memory_moduli(const HashMemoryConfig& memory) {
 int64_t hash_memory_rows(const HashMemoryConfig& memory) {
   const std::vector<int64_t> moduli = hash_memory_moduli(memory);
   return std::accumulate(moduli.begin(), moduli.end(), int64_t{0});
+}
+
+namespace {
+
+// Distinct ones of so many draws from `of` equal ones.
+double expected_distinct(double draws, double of) { return -of * std::expm1(draws * std::log1p(-1 / of)); }
+
+}  // namespace
+
+std::vector<double> expected_rows(const HashMemoryConfig& memory, int64_t vocabulary, int64_t tokens) {
+  std::vector<double> rows;
+  for (const int64_t modulus : hash_memory_moduli(memory)) {
+    const auto order = int64_t(rows.size()) / memory.heads % memory.orders() + 2;
+    const double ngrams = expected_distinct(double(tokens), std::pow(double(vocabulary), double(order)));
+    rows.push_back(expected_distinct(ngrams, double(modulus)));
+  }
+  return rows;
 }
 
 int64_t hash_memory_table_elements(const HashMemoryConfig& memory) {

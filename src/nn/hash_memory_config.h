@@ -49,6 +49,10 @@ int64_t hash_memory_rows(const HashMemoryConfig& memory);
 int64_t hash_memory_table_elements(const HashMemoryConfig& memory);
 int64_t hash_memory_dense_elements(const ModelConfig& model, const HashMemoryConfig& memory);
 
+// How many rows of each table `tokens` tokens are expected to name, in the order of hash_memory_moduli, where they are drawn
+// evenly from the vocabulary: others repeat more n-grams and name fewer.
+std::vector<double> expected_rows(const HashMemoryConfig& memory, int64_t vocabulary, int64_t tokens);
+
 // The primes that are the tables' sizes, [layers, orders, heads] in one row: upward from table_size, none twice.
 std::vector<int64_t> hash_memory_moduli(const HashMemoryConfig& memory);
 

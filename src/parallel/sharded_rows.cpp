@@ -65,4 +65,9 @@ void ShardedRows::add_gradient(const at::Tensor& gradient) {
   }
 }
 
+int64_t row_traffic(int64_t asked, int64_t asking, int64_t width, int64_t ranks) {
+  const int64_t numbers = ranks + asked, values = (asked + asking) * width;
+  return numbers * int64_t(sizeof(int64_t)) + values * int64_t(sizeof(float));
+}
+
 }  // namespace braid

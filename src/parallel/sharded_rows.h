@@ -34,4 +34,8 @@ class ShardedRows final : public RowStore {
   at::Tensor wanted_;                    // what they asked for, rank by rank, as rows of this rank's part
 };
 
+// Bytes that a rank hands to collectives for one fetch and its gradients: how many rows of each, `asked` rows by number and
+// their gradients, and the `asking` rows that are asked of it. Their numbers depend on the tokens.
+int64_t row_traffic(int64_t asked, int64_t asking, int64_t width, int64_t ranks);
+
 }  // namespace braid

@@ -198,17 +198,10 @@ void ShardedWeights::enter(int64_t layer, int64_t next) {
   }
 }
 
-BlockWrapper gather_blocks(std::vector<EnterBlock> all, BlockWrapper inner) {
-  const auto enter = [all = std::move(all)](int64_t layer, int64_t next) {
-    for (const EnterBlock& each : all) each(layer, next);
-  };
-  return [enter, inner = std::move(inner)](int64_t layer, const at::Tensor& x, const BlockBody& body) {
-    enter(layer, layer + 1);
-    at::Tensor y = inner ? inner(layer, x, body) : body(x);
-    if (y.requires_grad()) {
-      y.register_hook([enter, layer](const at::Tensor&) { enter(layer, layer - 1); });
-    }
-    return y;
+BlockWrapper gather_blocks(EnterBlock enter, BlockWrapper inner) {
+  return [enter = std::move(enter), inner = std::move(inner)](int64_t layer, const at::Tensor& x, const BlockBody& body) {
+    const auto run = [&]() -> std::vector<at::Tensor> { return {inner ? inner(layer, x, body) : body(x)}; };
+    return run_entered(enter, layer, run).front();
   };
 }
 

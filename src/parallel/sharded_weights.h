@@ -5,6 +5,7 @@
 #pragma once
 
 #include "nn/block.h"
+#include "nn/enter_block.h"
 #include "parallel/shard_plan.h"
 
 namespace braid {
@@ -74,11 +75,8 @@ class ShardedWeights {
   std::vector<size_t> published_;  // units that publish() sends, in its order
 };
 
-// What brings the weights of block `layer` and starts those of `next`: ShardedWeights::enter and its like.
-using EnterBlock = std::function<void(int64_t layer, int64_t next)>;
-
 // For Transformer::wrap_blocks, around `inner` (recomputation) if there is one: a block's weights come while those before it
-// are computed, gathered ones in backward as well.
-BlockWrapper gather_blocks(std::vector<EnterBlock> all, BlockWrapper inner);
+// are computed, gathered ones in backward as well. `enter` is ShardedWeights::enter and its like.
+BlockWrapper gather_blocks(EnterBlock enter, BlockWrapper inner);
 
 }  // namespace braid

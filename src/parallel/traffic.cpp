@@ -2,6 +2,7 @@
 #include "parallel/traffic.h"
 
 #include <algorithm>
+#include <set>
 
 #include "nn/precompiled.h"
 #include "nn/token_coefficients.h"
@@ -19,35 +20,59 @@ int64_t sent_bytes(const ShardUnit& unit, Precision precision) {
   return unit.part * bytes_of(unit.reads_master ? master_type(precision) : compute_type(precision));
 }
 
-// How often a block's weights come: in each forward pass and again in backward, but where they still are: the last block's
-// after forward, the first one's after the backward pass before.
-int64_t times_gathered(int64_t layer, int64_t layers, int64_t passes) {
-  return 2 * passes - (layer == layers - 1 ? passes : 0) - (layer == 0 ? passes - 1 : 0);
+// How often each block's weights come in so many passes: they stay while this block or the one expected next needs them
+// (EnterBlock).
+std::vector<int64_t> gathered_in(int64_t passes, int64_t layers, const StepShape& step) {
+  std::vector<int64_t> times(static_cast<size_t>(layers), 0);
+  std::set<int64_t> here;
+  const auto enter = [&](int64_t layer, int64_t next) {
+    std::erase_if(here, [&](int64_t other) { return other != layer && other != next; });
+    for (const int64_t wanted : {layer, next}) {
+      if (wanted >= 0 && wanted < layers && here.insert(wanted).second) ++times[static_cast<size_t>(wanted)];
+    }
+  };
+  for (int64_t pass = 0; pass < passes; ++pass) {
+    for (int64_t i = 0; i < step.forwards * layers; ++i) enter(i % layers, i % layers + 1);
+    for (int64_t i = step.backwards * layers - 1; i >= 0; --i) enter(i % layers, i % layers - 1);
+  }
+  return times;
+}
+
+// Each pass after the first asks for as much as the second.
+std::vector<int64_t> times_gathered(int64_t layers, const StepShape& step) {
+  std::vector<int64_t> times = gathered_in(1, layers, step);
+  const std::vector<int64_t> two = gathered_in(2, layers, step);
+  for (size_t layer = 0; layer < times.size(); ++layer) times[layer] += (step.passes - 1) * (two[layer] - times[layer]);
+  return times;
 }
 
 // Gathered units: those that last come once a step.
-int64_t gathered_bytes(const std::vector<ShardUnit>& units, Precision precision, int64_t layers, int64_t passes) {
+int64_t gathered_bytes(const std::vector<ShardUnit>& units, Precision precision, int64_t layers, const StepShape& step) {
+  const std::vector<int64_t> times = times_gathered(layers, step);
   int64_t bytes = 0;
   for (const ShardUnit& unit : units) {
     if (unit.whole) continue;
-    bytes += sent_bytes(unit, precision) * (unit.layer < 0 ? 1 : times_gathered(unit.layer, layers, passes));
+    bytes += sent_bytes(unit, precision) * (unit.layer < 0 ? 1 : times[static_cast<size_t>(unit.layer)]);
   }
   return bytes;
 }
 
 // `ranks` spread a copy, of which there are `copies`.
 void add_sharded(Traffic& traffic, ParameterSet& parameters, Sharding sharding, int64_t ranks, int64_t copies, int64_t layers,
-                 int64_t passes) {
+                 const StepShape& step) {
   const Precision precision = parameters.precision();
   const std::vector<ShardUnit> units = plan_units(parameters, sharding, static_cast<int>(ranks));
   const int64_t element = bytes_of(master_type(precision));
+  bool waits = false;
   for (const ShardUnit& unit : units) {
-    const bool often = !unit.whole && sharding != Sharding::optimizer;
-    traffic.gradients += unit.elements * element * (often ? passes : 1);
+    const auto unready = [&](const ShardUnit::Place& place) { return step.unready && step.unready(*place.parameter); };
+    waits = waits || std::any_of(unit.places.begin(), unit.places.end(), unready);
+    const bool often = !unit.whole && sharding != Sharding::optimizer && !waits;
+    traffic.gradients += unit.elements * element * (often ? step.passes : 1);
     if (copies > 1 && !unit.whole) traffic.parts += unit.part * element;
     if (!unit.whole && sharding != Sharding::parameters) traffic.weights += sent_bytes(unit, precision);
   }
-  if (sharding == Sharding::parameters) traffic.weights += gathered_bytes(units, precision, layers, passes);
+  if (sharding == Sharding::parameters) traffic.weights += gathered_bytes(units, precision, layers, step);
 }
 
 // Each block sums behind attention and MLP in forward, before them in backward; the embedding fills its rows in, the head
@@ -109,23 +134,25 @@ int64_t sum_bytes(const ModelConfig& m, Precision precision, int64_t replicas, i
 
 }  // namespace
 
-Traffic step_traffic(ParameterSet& parameters, const ModelConfig& whole, const ParallelConfig& parallel, int64_t data_ranks,
-                     const StepShape& step) {
+Traffic step_traffic(const std::vector<ParameterSet*>& sets, const ModelConfig& whole, const ParallelConfig& parallel,
+                     int64_t data_ranks, const StepShape& step) {
   Traffic traffic;
   const int64_t replicas = data_ranks * parallel.context, spread = shard_degree(replicas, parallel.shard_ranks);
-  if (replicas > 1 && (spread == 1 || parallel.sharding() == Sharding::none)) {
-    traffic.gradients = static_cast<int64_t>(parameters.gradient().nbytes());
-  } else if (replicas > 1) {
-    add_sharded(traffic, parameters, parallel.sharding(), spread, replicas / spread, whole.layers, step.passes);
+  for (ParameterSet* set : sets) {
+    if (replicas > 1 && (spread == 1 || parallel.sharding() == Sharding::none)) {
+      traffic.gradients += static_cast<int64_t>(set->gradient().nbytes());
+    } else if (replicas > 1) {
+      add_sharded(traffic, *set, parallel.sharding(), spread, replicas / spread, whole.layers, step);
+    }
   }
-  const Precision precision = parameters.precision();
+  const Precision precision = sets.front()->precision();
   const ModelConfig stage = stage_share(whole, parallel.pipeline_shape(), step.stage);
   if (parallel.tensor > 1) traffic.activations = tensor_bytes(stage, precision, step, parallel);
   if (parallel.shares_tokens()) traffic.gradients += shared_gradient_bytes(stage, precision);
   if (parallel.context > 1) traffic.keys = ring_bytes(stage, precision, step, parallel);
   if (parallel.pipeline > 1) {
     traffic.messages = message_bytes(stage, precision, step) / (parallel.context * parallel.token_parts());
-    traffic.gradients += tied_bytes(parameters, stage);
+    traffic.gradients += tied_bytes(*sets.front(), stage);
   }
   if (replicas * parallel.tensor * parallel.pipeline > 1) {
     traffic.sums = sum_bytes(whole, precision, replicas, parallel.pipeline, parallel.shares_tokens());
@@ -133,9 +160,10 @@ Traffic step_traffic(ParameterSet& parameters, const ModelConfig& whole, const P
   return traffic;
 }
 
-int64_t frozen_traffic(const std::vector<FrozenUnit>& units, int64_t layers, int64_t passes) {
+int64_t frozen_traffic(const std::vector<FrozenUnit>& units, int64_t layers, const StepShape& step) {
+  const std::vector<int64_t> times = times_gathered(layers, step);
   int64_t bytes = 0;
-  for (const FrozenUnit& unit : units) bytes += unit.part * times_gathered(unit.layer, layers, passes);
+  for (const FrozenUnit& unit : units) bytes += unit.part * times[static_cast<size_t>(unit.layer)];
   return bytes;
 }
 

@@ -5,6 +5,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <vector>
 
 #include "nn/model_config.h"
 #include "nn/parameter.h"
@@ -21,9 +23,10 @@ struct Traffic {
   int64_t weights = 0;      // gathered from replicas, or sent to them
   int64_t activations = 0;  // summed over tensor-parallel ranks, the loss's sums among them
   int64_t keys = 0;         // and values, that go round context-parallel ranks, and their gradients
+  int64_t rows = 0;         // of a table that ranks spread by rows, fetched, and their gradients (row_traffic)
   int64_t messages = 0;     // to and from other stages of a pipeline: what goes along depth, and gradients of it
   int64_t sums = 0;         // losses, counts, norms, flags
-  int64_t total() const { return gradients + parts + weights + activations + keys + messages + sums; }
+  int64_t total() const { return gradients + parts + weights + activations + keys + rows + messages + sums; }
 };
 
 struct StepShape {
@@ -32,14 +35,17 @@ struct StepShape {
   Recompute recompute = Recompute::none;
   int64_t stage = 0;  // of a pipeline
   bool narrow_streams = false;  // ResidualConnection::store_streams_as_bf16
+  int64_t forwards = 1, backwards = 1;  // how often each pass goes through all blocks (nn/gist.h)
+  // Whether no backward pass completes a parameter's gradient: it then leaves at the end of the step, with all behind it.
+  std::function<bool(const Parameter&)> unready = {};
 };
 
-// Of a step without evaluation, checkpoint or layer metrics. `parameters` are those trained ones that one rank holds
-// (tensor_parallel.h, pipeline_schedule.h), `whole` is the model that they are of, or on.
-Traffic step_traffic(ParameterSet& parameters, const ModelConfig& whole, const ParallelConfig& parallel, int64_t data_ranks,
-                     const StepShape& step);
+// Of a step without evaluation, checkpoint or layer metrics. `sets` are those trained ones that one rank holds
+// (tensor_parallel.h, pipeline_schedule.h), `whole` is the model that they are of, or on. Rows are none of it.
+Traffic step_traffic(const std::vector<ParameterSet*>& sets, const ModelConfig& whole, const ParallelConfig& parallel,
+                     int64_t data_ranks, const StepShape& step);
 
 // What a rank sends of frozen weights that blocks gather (sharded_frozen.h), where every block has adapters.
-int64_t frozen_traffic(const std::vector<FrozenUnit>& units, int64_t layers, int64_t passes);
+int64_t frozen_traffic(const std::vector<FrozenUnit>& units, int64_t layers, const StepShape& step);
 
 }  // namespace braid

@@ -2,6 +2,8 @@
 #include "train/activation_memory.h"
 
 #include <algorithm>
+#include <cmath>
+#include <numeric>
 
 #include "nn/connection_functions.h"
 #include "nn/precompiled.h"
@@ -115,14 +117,30 @@ TokenPlan plan_of(const ModelConfig& m, const TrainConfig& train, const PassesKe
   return {inputs + streams, std::max(outside, (apart ? std::max(attention, mlp) : attention + mlp) + passing)};
 }
 
-// What a hash memory keeps of a token: rows and a value for each layer; for each stream what it reads, key, both norms' results,
-// gated value, its norm and its convolution; of several streams what was added and the sum as well.
+// What a hash memory keeps of a token: rows, their numbers and a value for each layer; for each stream what it reads, key, both
+// norms' results, gated value, its norm and its convolution; of several streams the sum as well.
 int64_t memory_bytes_per_token(const ModelConfig& m, const HashMemoryConfig& memory, int64_t compute) {
-  const int64_t S = memory_streams(m), stream = m.has_streams() ? 7 + 2 : 7;
-  return int64_t(memory.layers.size()) * (compute * memory.input_width() + 4 * m.width * (1 + S * stream));
+  const int64_t S = memory_streams(m), stream = m.has_streams() ? 7 + 1 : 7;
+  return int64_t(memory.layers.size()) * (compute * memory.input_width() + 8 * memory.tables() + 4 * m.width * (1 + S * stream));
 }
 
 }  // namespace
+
+BlockBytes block_bytes(const ModelConfig& model, const TrainConfig& train, int64_t tokens) {
+  const TokenBytes of{4, train.numeric() == Precision::bf16 ? 2 : 4};
+  const int64_t attention = attention_bytes(model, of, false), at_a_time = std::max<int64_t>(tokens, 1);
+  const int64_t D = model.width, packed = model.query_width() + 2 * model.key_value_width();
+  const int64_t forward = 2 * of.master * D + of.compute * (2 * D + 2 * model.key_value_width() + packed + (model.is_llama() ? 3 : 2) * model.mlp_width);
+  return {attention + mlp_bytes(model, of), attention, of.master * D, passing_bytes(model, of, at_a_time), forward,
+          head_bytes(model, of, at_a_time)};
+}
+
+int64_t fetched_bytes(const ModelConfig& model, const HashMemoryConfig& memory, int64_t tokens) {
+  if (!memory.enabled()) return 0;
+  const std::vector<double> named = expected_rows(memory, model.vocabulary, tokens);
+  const double rows = std::accumulate(named.begin(), named.end(), 0.0);
+  return std::llround(rows) * (8 + 2 * 4 * memory.row_width());
+}
 
 int64_t activation_bytes(const ModelConfig& model, const TrainConfig& train, const HashMemoryConfig& memory,
                          const PassesKept& passes) {

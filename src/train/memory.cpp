@@ -159,7 +159,7 @@ MemoryPlan plan_memory(const ModelConfig& model, const LoraConfig& lora, const H
   (optim.offload ? plan.host : plan.optimiser) = optimiser_bytes(updated, optim);
   if (optim.offload) plan.host += updated * 4;
   plan.optimiser += rows * 8;
-  plan.activations = activation_bytes(model, train, memory, kept);
+  plan.activations = activation_bytes(model, train, memory, kept) + fetched_bytes(model, memory, samples * model.context);
   return plan;
 }
 

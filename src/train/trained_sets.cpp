@@ -98,7 +98,7 @@ void TrainedSets::close() {
   if (place_.frozen) place_.frozen->close();
 }
 
-BlockWrapper TrainedSets::gather(BlockWrapper inner) {
+EnterBlock TrainedSets::enter_blocks() {
   enters_blocks_ = true;
   std::vector<EnterBlock> all;
   const auto add = [&](auto& weights) { all.push_back([&weights](int64_t layer, int64_t next) { weights.enter(layer, next); }); };
@@ -106,7 +106,9 @@ BlockWrapper TrainedSets::gather(BlockWrapper inner) {
     if (member.sharded) add(member.sharded->weights());
   }
   if (place_.frozen) add(*place_.frozen);
-  return gather_blocks(std::move(all), std::move(inner));
+  return [all = std::move(all)](int64_t layer, int64_t next) {
+    for (const EnterBlock& each : all) each(layer, next);
+  };
 }
 
 void TrainedSets::zero_gradients() {

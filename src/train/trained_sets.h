@@ -43,13 +43,15 @@ class TrainedSets {
   // Every rank names the same sets in the same order. They must outlive this. With one replica nothing is spread. Collective.
   TrainedSets(const std::vector<TrainedSet>& sets, const TrainedPlace& place, Sharding sharding = Sharding::none);
 
-  // Around forward and backward passes: weights that are needed throughout are here from open() to close(), and what
-  // gather() wraps finds those of its blocks. Collective, and so is every pass of gathered weights.
+  // Around forward and backward passes: weights that are needed throughout are here from open() to close(), and passes that
+  // call enter_blocks() at each block, as what gather() wraps does, find those of the block. Collective, and so is every pass
+  // of gathered weights.
   void open();
   void close();
   bool spreads() const { return sharding_ != Sharding::none; }
-  BlockWrapper gather(BlockWrapper inner);
-  bool enters_blocks() const { return enters_blocks_; }  // whether someone has what gather() wraps
+  EnterBlock enter_blocks();
+  BlockWrapper gather(BlockWrapper inner) { return gather_blocks(enter_blocks(), std::move(inner)); }
+  bool enters_blocks() const { return enters_blocks_; }  // whether someone has that
   // Whether every rank must make the same number of backward passes in a step.
   bool counts_passes() const { return sharding_ >= Sharding::gradients; }
 

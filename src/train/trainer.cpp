@@ -44,12 +44,16 @@ Trainer::Trainer(TrainTask task, const Mesh& mesh, RunRecorder& recorder, StopRe
       checkpointer_(task_.checkpoint, sets_.state_tensors(), ranks_.host),
       totals_(make_loss_totals(task_.model.device())),
       position_(task_.train) {
-  if (!sets_.spreads() || task_.plan || task_.pipeline) return;  // passes of a plan's own may go round the wrapper
+  const bool own_passes = task_.plan && !task_.enter_blocks;  // which may go round the wrapper
+  if (!sets_.spreads() || own_passes || task_.pipeline) return;
   task_.model.wrap_blocks(sets_.gather(task_.train.recomputed() == Recompute::blocks ? recompute_blocks() : BlockWrapper()));
+  if (task_.enter_blocks) task_.enter_blocks(sets_.enter_blocks());
 }
 
 Trainer::~Trainer() {
-  if (sets_.enters_blocks()) task_.model.wrap_blocks({});
+  if (!sets_.enters_blocks()) return;
+  task_.model.wrap_blocks({});
+  if (task_.enter_blocks) task_.enter_blocks({});
 }
 
 void Trainer::resume(const std::string& checkpoint, const Manifest& manifest) {
@@ -243,10 +247,10 @@ void Trainer::maybe_evaluate() {
   sets_.open();
   const Evaluation e = evaluate(task_.model, *task_.held_out, task_.train.eval_samples, micro, mesh_, task_.held_out_loss,
                                 task_.pipeline);
-  sets_.close();
   recorder_.evaluation({step, e.loss, e.accuracy, e.targets, watch.seconds()});
   position_.evaluated(e.loss);
   if (task_.more.measure) recorder_.row(task_.more.table.name, task_.more.measure(step));
+  sets_.close();
 }
 
 std::optional<RunOutcome> Trainer::ended_early(const Verdict& verdict) {

@@ -43,6 +43,7 @@ struct TrainTask {
   std::function<StepPlan(const RunPosition&)> plan = {};
   std::vector<PhaseLimits> phases = {};
   BatchLoss held_out_loss = {};
+  std::function<void(EnterBlock)> enter_blocks = {};  // takes what passes of the plan's own call at each block
   ExtraEvaluation more = {};
   Sharding sharding = Sharding::none;
   std::shared_ptr<const ShardGroups> groups = nullptr;  // that it is spread in

@@ -46,6 +46,7 @@ std::map<std::string, bool> keys_that_may_change() {
                           "optim.offload",
                           "parallel.shard",
                           "train.epochs",
+                          "gist.shard_segments",
                           "gist.eval_length",
                           "gist.eval_answers",
                           "gist.eval_keys",

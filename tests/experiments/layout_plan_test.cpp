@@ -175,10 +175,50 @@ TEST(LayoutPlan, WhatATrainingRunRefusesIsNoLayout) {
   }
 }
 
-TEST(LayoutPlan, WhatIsNotPlannedIsNamed) {
+// Rows are the more the wider the tables; nothing is cut along another axis.
+TEST(LayoutPlan, OfAHashMemoryRowsAreSentBesideTheRest) {
   RunConfig config = llama();
+  config.memory.trains_model = true;
+  const auto without = plan_layouts(config, cluster_of(1, 4));
   config.memory.layers = {1};
-  EXPECT_THROW(plan_layouts(config, cluster_of(1, 2)), UsageError);
+  config.memory.table_size = 300;
+  const auto plans = plan_layouts(config, cluster_of(1, 4));
+  const LayoutPlan &whole = found(plans, "none", 1), &spread = found(plans, "parameters", 1);
+  EXPECT_GT(whole.traffic.rows, 0);
+  EXPECT_EQ(whole.traffic.rows, spread.traffic.rows);
+  EXPECT_GE(whole.traffic.gradients - found(without, "none", 1).traffic.gradients,
+            4 * hash_memory_dense_elements(config.model, config.memory));
+  EXPECT_TRUE(std::all_of(plans.begin(), plans.end(), [](const LayoutPlan& p) { return p.layout.data == 4; }));
+  config.memory.width *= 2;
+  EXPECT_GT(found(plan_layouts(config, cluster_of(1, 4)), "none", 1).traffic.rows, whole.traffic.rows);
+}
+
+// Phases of two lengths, of which the second is read raw on a quarter of its steps.
+TEST(LayoutPlan, OfGistsEachKindOfStepIsPlanned) {
+  RunConfig config = llama();
+  config.data.kind = "passkey";
+  config.gist.count = 1;
+  config.gist.shard_segments = true;
+  config.gist.phases = {"segments=16 tokens=64 steps=3", "segments=32 counts=1,2 tokens=128 steps=1 raw=0.25"};
+  const auto plans = plan_layouts(config, cluster_of(1, 4));
+  const LayoutPlan& plan = found(plans, "none", 1);
+  ASSERT_EQ(plan.steps.size(), 5u);
+  double share = 0, sent = 0;
+  for (const GistStepPlan& each : plan.steps) {
+    share += each.step.share;
+    sent += each.step.share * double(each.traffic.total());
+  }
+  EXPECT_NEAR(share, 1, 1e-12);
+  EXPECT_NEAR(plan.steps[0].step.share, 0.75, 1e-12);
+  EXPECT_EQ(plan.steps[0].step.shape.samples, 4);
+  EXPECT_NEAR(sent, double(plan.traffic.total()), 4);
+  EXPECT_GT(plan.steps[2].traffic.keys, 30 * plan.steps[1].traffic.keys);  // 32 columns of a segment instead of one gist
+  EXPECT_TRUE(std::all_of(plans.begin(), plans.end(), [](const LayoutPlan& p) { return p.layout.data == 4; }));
+  config.gist.phases = {"segments=32 tokens=256 steps=1"};
+  EXPECT_GT(found(plan_layouts(config, cluster_of(1, 4)), "none", 1).memory.activations, plan.memory.activations);
+}
+
+TEST(LayoutPlan, WhereNothingIsPossibleItIsSaid) {
   EXPECT_THROW(plan_layouts(llama(), cluster_of(1024, 8)), UsageError);  // 8 samples of 32 tokens, 4 layers
 }
 

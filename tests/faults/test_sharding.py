@@ -66,10 +66,3 @@ def test_ranks_with_different_configurations_are_told_so(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=60)
     assert done.returncode == 2
     assert 'rank 1 was started with another configuration than rank 0: parallel.shard "none" -> "gradients"' in done.stderr
-
-
-def test_what_a_gist_run_cannot_spread_is_refused_in_one_line(tmp_path):
-    keys = ["model.dialect=llama", "model.residual=residual", "gist.count=2", "data.kind=passkey", "model.vocabulary=300",
-            'gist.phases=["segments=16 tokens=64 steps=5"]']  # fmt: skip
-    said = train(tmp_path / "run", *keys, "parallel.shard=parameters", code=2)
-    assert "parallel.shard: with [gist] ranks make passes of their own, expected none or optimizer" in said

@@ -19,6 +19,8 @@ const Case larger{.name = "larger", .dialect = "poc", .residual = "residual", .l
 const Case offloaded{.name = "offloaded", .dialect = "poc", .residual = "residual", .larger = true,
                      .precision = Precision::bf16, .offload = true};
 
+const Case remembering{.name = "remembering", .dialect = "llama", .residual = "residual", .larger = true, .memory = true};
+
 // Weights, gradients and moments that a rank holds between steps.
 double held_after(Communicator& comm, Sharding sharding, const Case& one = larger) {
   test::CountingAllocator memory;
@@ -61,14 +63,14 @@ TEST(ShardedMemory, OfFrozenBlocksIsAPart) {
 
 TEST(ShardedMemory, IsWhatWasPlanned) {
   for (const char* shard : {"none", "optimizer", "gradients", "parameters"}) {
-    for (Case one : {larger, offloaded}) {
+    for (const Case& one : {larger, offloaded, remembering}) {
       ParallelConfig parallel;
       parallel.shard = shard;
       OptimConfig optim;
       optim.offload = one.offload;
       TrainConfig train;
       train.precision = one.precision == Precision::bf16 ? "bf16" : "fp32";
-      const MemoryPlan plan = plan_memory(test::model_of(larger), {}, {}, optim, train, parallel, 1, world().size());
+      const MemoryPlan plan = plan_memory(test::model_of(one), {}, test::tables_of(one), optim, train, parallel, 1, world().size());
       const double planned = double(plan.weights + plan.gradients + plan.optimiser + plan.host);
       EXPECT_NEAR(held_after(world().host(), parallel.sharding(), one) / planned, 1, 0.05) << shard << " " << one.name;
     }

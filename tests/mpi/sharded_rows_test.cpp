@@ -55,8 +55,17 @@ TEST(RowRanges, AreDisjointAndCoverTheTable) {
 TEST_F(Rows, EachRankGetsTheRowsThatItAsksFor) {
   ShardedRows store(set_.all().front(), world().host(), world().host());
   const std::vector<int64_t> rows = wanted(world().rank());
+  const int64_t before = world().communicated_bytes();
   const at::Tensor found = store.fetch(numbers(rows));
+  store.add_gradient(at::zeros_like(found));
   ASSERT_EQ(found.sizes(), (std::vector<int64_t>{int64_t(rows.size()), width}));
+  const RowRange mine = row_range(all_rows, world().rank(), world().size());
+  int64_t asking = 0;
+  for (int rank = 0; rank < world().size(); ++rank) {
+    for (const int64_t row : wanted(rank)) asking += row >= mine.first && row < mine.first + mine.count ? 1 : 0;
+  }
+  const bool alone = world().size() == 1;  // whose calls are not counted
+  EXPECT_EQ(world().communicated_bytes() - before, alone ? 0 : row_traffic(int64_t(rows.size()), asking, width, world().size()));
   for (size_t i = 0; i < rows.size(); ++i) {
     for (int64_t c = 0; c < width; ++c) EXPECT_EQ(found[int64_t(i)][c].item<double>(), value_at(rows[i], c));
   }

@@ -14,11 +14,13 @@
 #include "base/error.h"
 #include "comm/communicator.h"
 #include "data/dataset.h"
+#include "nn/hash_memory.h"
 #include "nn/lora_model.h"
 #include "nn/quantised_weight.h"
 #include "nn/recompute.h"
 #include "optim/adamw.h"
 #include "parallel/gradient_reducer.h"
+#include "parallel/sharded_rows.h"
 #include "train/trained_sets.h"
 
 namespace braid::test {
@@ -31,7 +33,7 @@ struct Case {
   Precision precision = Precision::fp32;
   std::string optimizer = "adamw";
   double norm_tolerance = 1e-5;
-  bool offload = false, quantised = false;
+  bool offload = false, quantised = false, memory = false;
 };
 
 inline std::ostream& operator<<(std::ostream& out, const Case& one) { return out << one.name; }
@@ -62,6 +64,15 @@ inline void quantise(Transformer& model) {
       dense.compute = dense.master = at::Tensor();
     }
   }
+}
+
+inline HashMemoryConfig tables_of(const Case& one) {
+  HashMemoryConfig tables;
+  if (one.memory) tables.layers = {1};
+  tables.table_size = 400;
+  tables.width = 64;
+  tables.trains_model = true;
+  return tables;
 }
 
 struct Numbers {
@@ -95,7 +106,13 @@ class Training {
       place.frozen = std::make_shared<ShardedFrozen>(model_, place.groups->within().data);
       place.frozen->take_all();
     }
-    sets_.emplace(std::vector<TrainedSet>{{adapters_ ? adapters_->parameters() : model_.parameters(), optim}}, place, sharding);
+    std::vector<TrainedSet> sets{{adapters_ ? adapters_->parameters() : model_.parameters(), optim}};
+    if (one.memory) {
+      put_on_memory(tables_of(one));
+      sets.push_back({memory_->parameters(), optim});
+      sets.push_back({memory_->table(), OptimConfig(), true});
+    }
+    sets_.emplace(sets, place, sharding);
     if (sets_->spreads()) model_.wrap_blocks(sets_->gather(one.recompute ? recompute_blocks() : BlockWrapper()));
   }
 
@@ -118,6 +135,12 @@ class Training {
     return config;
   }
 
+  void put_on_memory(const HashMemoryConfig& tables) {
+    const NgramHash hash(tables, distinct_tokens(model_.config().vocabulary), 0, at::kCPU);
+    memory_.emplace(model_, tables, hash, 0, row_range(hash.table_rows(), comm_.rank(), comm_.size()));
+    memory_->use_store(std::make_unique<ShardedRows>(memory_->rows(), comm_, comm_));
+  }
+
   void train_step(int step, Numbers& run) {
     const Sample all = random_sample(model_.config(), batch, 100 + uint64_t(step) % 3);
     const double targets = double(all.targets.ne(-100).sum().item<int64_t>());
@@ -127,6 +150,7 @@ class Training {
     sets_->open();
     model_.residual().begin_step();
     sets_->zero_gradients();
+    if (memory_) memory_->fetch(tokens_of(all.tokens.narrow(0, mine.first, mine.count), {}));
     for (int64_t done = 0; done < most; done += micro) {
       const int64_t here = std::clamp<int64_t>(mine.count - done, 0, micro), first = here > 0 ? mine.first + done : 0;
       sets_->arm(done + micro >= most);
@@ -137,6 +161,7 @@ class Training {
     model_.end_backward();
     sets_->finish();
     sets_->close();
+    if (memory_) memory_->return_gradients();
     at::Tensor sums = at::cat({totals.values, sets_->own_squares()});
     comm_.all_reduce(buffer_of(sums), ReduceOp::sum).wait();
     const double norm = std::sqrt(sums[-1].item<double>() + sets_->shared_norm().square().item<double>());
@@ -149,6 +174,7 @@ class Training {
   Communicator& comm_;
   Transformer model_;
   std::optional<LoraModel> adapters_;
+  std::optional<HashMemory> memory_;
   std::optional<TrainedSets> sets_;
 };
 

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "nn/block_input.h"
+#include "nn/initialise.h"
 #include "nn/precompiled.h"
 
 namespace braid {
@@ -35,6 +36,21 @@ TEST(HashMemoryModuli, ArePrimesFromTheTableSizeOnNoneTwice) {
   const std::vector<int64_t> expected = {23, 29, 31, 37, 41, 43, 47, 53};
   EXPECT_EQ(hash_memory_moduli(small_memory()), expected);
   EXPECT_EQ(hash_memory_rows(small_memory()), 304);
+}
+
+// Of tokens that are drawn evenly.
+TEST(HashMemoryRows, AreNamedAsOftenAsExpected) {
+  HashMemoryConfig config = small_memory();
+  config.table_size = 2000;
+  const int64_t vocabulary = 40, tokens = 3000;
+  const NgramHash hash(config, distinct_tokens(vocabulary), 5, at::kCPU);
+  const at::Tensor ids = at::randint(vocabulary, {tokens / 50, 50}, seeded_generator(3), at::TensorOptions(at::kLong));
+  const at::Tensor rows = rows_of(hash, ids).permute({0, 3, 1, 2}).reshape({8, tokens});
+  const std::vector<double> expected = expected_rows(config, vocabulary, tokens);
+  for (int64_t table = 0; table < 8; ++table) {
+    const double named = double(std::get<0>(at::_unique2(rows[table])).size(0));
+    EXPECT_NEAR(named / expected[size_t(table)], 1, 0.04) << table;
+  }
 }
 
 TEST(NgramHash, RowsAreTheXorOfProductsModuloTheHeadsPrime) {

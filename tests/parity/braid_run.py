@@ -13,9 +13,10 @@ BRAID = os.path.join(os.environ.get("BRAID_BUILD", ROOT / "build"), "braid")
 sys.path.insert(0, str(ROOT / "tests" / "bench"))
 
 
-def train(config, out, *overrides, ranks=1, threads=1):
-    """Runs `braid train`; returns /train as a dict of arrays."""
+def train(config, out, *overrides, ranks=1, threads=1, resume=None):
+    """Runs `braid train`, from the checkpoint `resume` if one is named; returns /train as a dict of arrays."""
     command = [BRAID, "train", str(ROOT / config), "--out", str(out), "--device", "cpu"]
+    command += ["--resume", str(resume)] if resume else []
     for assignment in overrides:
         command += ["--set", assignment]
     if ranks > 1:

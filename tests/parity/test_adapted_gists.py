@@ -15,6 +15,7 @@ transformers = pytest.importorskip("transformers", reason="transformers is not i
 from gist_torch import Row, count_on_rows, loss_of  # noqa: E402
 from hf_models import braid, make_folder, one_line, sets  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
+from test_plan import planned  # noqa: E402
 
 PROBE = os.path.join(os.path.dirname(braid_run.BRAID), "tests", "gist_probe")
 ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -198,10 +199,18 @@ def test_a_run_learns_and_stores_vectors_and_adapters_alone(run):
 
 
 def test_losses_do_not_depend_on_the_ranks(places, run, tmp_path):
-    for shared in ("false", "true"):
-        losses, held_out, _ = trained(places, tmp_path / shared, *TERMS, f"gist.shard_segments={shared}", ranks=2)
+    """Nor on what they keep parts of: weights in 4 bits under adapters, too, which a teacher's passes gather as well."""
+    for shared, shard in (("false", "parameters"), ("true", "gradients")):
+        keys = [*TERMS, f"gist.shard_segments={shared}", f"parallel.shard={shard}"]
+        losses, held_out, answers = trained(places, tmp_path / shared, *keys, ranks=2)
+        assert answers["answers"].tolist() == [3, 3, 3]
         assert np.abs(losses - run[1][0]).max() < 2e-5 and np.abs(held_out - run[1][1]).max() < 2e-5
         assert np.abs(further_terms(tmp_path / shared) - further_terms(run[0])).max() < 2e-5
+        layout = {"shard": shard, "micro_batch": 3 if shared == "true" else 2, "recompute": True}  # all of a rank's samples
+        plans = planned(tmp_path, 2, [f"model.path={places / 'model'}", *keys], config=places / "gist.toml")
+        (plan,) = [p for p in plans if {key: p[key] for key in layout} == layout]
+        with h5py.File(tmp_path / shared / "run.h5", "r", swmr=True, locking=False) as f:
+            assert f["train"]["communicated_bytes"][1] == plan["steps"][0]["sent_bytes"]
 
 
 def test_a_run_that_goes_on_ends_as_one_that_never_stopped(places, run, tmp_path):

@@ -2,7 +2,6 @@
 """Gist compression as it is trained: learned in half a minute, by any number of ranks, and not by leaks."""
 
 import json
-import os
 import subprocess
 
 import braid_run
@@ -137,19 +136,53 @@ def test_a_run_without_gists_has_none_to_evaluate(tmp_path):
     assert "with [gist]" in done.stderr
 
 
-@pytest.mark.parametrize("shared", [False, True], ids=["samples", "segments"])
-def test_one_two_and_four_ranks_give_the_same_losses(tmp_path, shared):
-    """Samples, or the segments of every sample, are shared out."""
-    runs = {}
-    for n in (1, 2, 4):
-        out = tmp_path / f"n{n}"
-        runs[n] = braid_run.train(QUICK, out, *SHORT, f"gist.shard_segments={str(shared).lower()}", ranks=n)
-        assert len(runs[n]["loss"]) == 12
-    for n in (2, 4):
-        assert np.abs(runs[n]["loss"] - runs[1]["loss"]).max() < 1e-5
-        assert np.abs(runs[n]["grad_norm"] / runs[1]["grad_norm"] - 1).max() < 1e-5
-        assert np.array_equal(runs[n]["tokens"], runs[1]["tokens"])
-        assert np.abs(rows(tmp_path / f"n{n}", "eval")["loss"] - rows(tmp_path / "n1", "eval")["loss"]).max() < 1e-5
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """On one rank: the folder and /train."""
+    out = tmp_path_factory.mktemp("alone") / "run"
+    return out, braid_run.train(QUICK, out, *SHORT)
+
+
+def same_numbers(out, run, alone):
+    control, one = alone
+    assert len(run["loss"]) == 12
+    assert np.abs(run["loss"] - one["loss"]).max() < 1e-5
+    assert np.abs(run["grad_norm"] / one["grad_norm"] - 1).max() < 1e-5
+    assert np.array_equal(run["tokens"], one["tokens"])
+    assert np.abs(rows(out, "eval")["loss"] - rows(control, "eval")["loss"]).max() < 1e-5
+    assert rows(out, "gist")["answers"].tolist() == [5, 5, 5]
+    assert rows(out, "gist")["exact"].tolist() == rows(control, "gist")["exact"].tolist()
+
+
+SEGMENTS = "gist.shard_segments=true"
+# Samples, or the segments of every sample, are shared out; a rank keeps parts of gradients, or of weights too.
+LAYOUTS = {
+    "samples_2": (2, []),
+    "samples_4": (4, []),
+    "segments_2": (2, [SEGMENTS]),
+    "segments_4": (4, [SEGMENTS]),
+    "gradients": (2, ["parallel.shard=gradients", "train.micro_batch=2"]),
+    "parameters": (3, ["parallel.shard=parameters", "train.micro_batch=1"]),
+    "parameters_segments_recomputed": (2, ["parallel.shard=parameters", SEGMENTS, "train.recompute=true"]),
+    "hybrid": (4, ["parallel.shard=parameters", "parallel.shard_ranks=2", "optim.offload=true"]),
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_every_layout_gives_the_numbers_of_one_rank(tmp_path, alone, name):
+    ranks, keys = LAYOUTS[name]
+    same_numbers(tmp_path / "run", braid_run.train(QUICK, tmp_path / "run", *SHORT, *keys, ranks=ranks), alone)
+
+
+def test_checkpoints_go_from_layout_to_layout(tmp_path, alone):
+    """From one rank to three with parts of weights, and from there to two with parts of gradients that share segments."""
+    control, one = alone
+    start = control / "checkpoints/step-00000004"
+    for first, ranks, keys in [(4, 3, ["parallel.shard=parameters"]), (8, 2, ["parallel.shard=gradients", SEGMENTS])]:
+        out = tmp_path / str(first)
+        run = braid_run.train(QUICK, out, *SHORT, *keys, ranks=ranks, resume=start)
+        assert np.abs(run["loss"] - one["loss"][first:]).max() < 1e-5
+        start = out / "checkpoints/step-00000008"
 
 
 def test_more_ranks_need_less_memory_for_the_same_context(tmp_path):
@@ -162,15 +195,10 @@ def test_more_ranks_need_less_memory_for_the_same_context(tmp_path):
     assert runs[4]["peak_memory_bytes"][0] < 0.75 * runs[1]["peak_memory_bytes"][0]
 
 
-def test_a_run_that_goes_on_is_the_run_that_was_not_stopped(tmp_path):
+def test_a_run_that_goes_on_is_the_run_that_was_not_stopped(tmp_path, alone):
     """From the middle of a phase, to the bit: its place among the phases is part of the checkpoint."""
-    whole = braid_run.train(QUICK, tmp_path / "whole", *SHORT)
-    command = [braid_run.BRAID, "train", str(braid_run.ROOT / QUICK), "--out", str(tmp_path / "again"), "--device", "cpu",
-               "--resume", str(tmp_path / "whole" / "checkpoints" / "step-00000004")]  # fmt: skip
-    for assignment in SHORT:
-        command += ["--set", assignment]
-    done = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ, OMP_NUM_THREADS="1"), timeout=300)
-    assert done.returncode == 0, done.stderr
+    control, whole = alone
+    braid_run.train(QUICK, tmp_path / "again", *SHORT, resume=control / "checkpoints/step-00000004")
     again = rows(tmp_path / "again", "train")
     assert np.array_equal(again["loss"], whole["loss"][4:])
     assert np.array_equal(again["tokens"], whole["tokens"][4:])

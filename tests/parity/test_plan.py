@@ -16,6 +16,8 @@ SMALL = ["model.dialect=llama", "model.layers=3", "model.width=32", "model.heads
 RESIDUAL = ["model.residual=residual"]
 PAPER = ["model.residual=mhc", "model.connection_form=paper"]
 SEQUENCE = "parallel.sequence=true"
+# So few rows that every step names all of them, which makes what is expected exact.
+MEMORY = ["memory.layers=[1]", "memory.table_size=2", "memory.width=8", "memory.heads=2", "memory.trains_model=true"]
 # Ranks, what replicas keep parts of, ranks that share a sample and that hold a model, micro-batch, recomputation.
 LAYOUTS = {
     "data": (2, "none", 1, 1, 5, False, RESIDUAL),
@@ -38,6 +40,8 @@ LAYOUTS = {
     "pipeline_context": (4, "none", 2, 1, 4, False, RESIDUAL, 2),
     "attention_again": (2, "none", 1, 2, 4, "attention", RESIDUAL),
     "offload": (2, "gradients", 1, 1, 2, False, [*RESIDUAL, "optim.offload=true"]),
+    "memory": (2, "none", 1, 1, 5, False, [*RESIDUAL, *MEMORY]),
+    "parameters_memory_mhc": (3, "parameters", 1, 1, 2, True, [*PAPER, *MEMORY, "train.precision=bf16"]),
 }
 # The same of adapters on a model in 4 bits.
 ADAPTED = {
@@ -84,6 +88,35 @@ def sends_what_was_planned(tmp_path, row, keys, config=CONFIG):
               f"train.recompute_part={part}"]  # fmt: skip
     run = braid_run.train(config, tmp_path / "run", *overrides, *spread, ranks=ranks)
     assert run["communicated_bytes"][1] == plan["sent_bytes"]["total"]
+
+
+# Compressing runs: ranks, what they keep parts of, micro-batch, recomputation. Contexts of three segments, then of one, read raw.
+GIST = "configs/gist/passkey_quick.toml"
+GISTS = ["model.width=32", "model.layers=3", "model.mlp_width=48", "model.context=64", "gist.eval_length=40", "train.eval_every=0",
+         "checkpoint.at_end=false"]  # fmt: skip
+COMPRESSED = {
+    "samples": (2, "none", 2, False, []),
+    "segments": (3, "none", 4, True, ["gist.shard_segments=true", "train.precision=bf16"]),
+    "gradients": (2, "gradients", 2, False, ["gist.reconstruction=0.5"]),
+    "parameters": (3, "parameters", 2, True, ["gist.shard_segments=true", "train.precision=bf16"]),
+    "optimizer_reconstructing": (2, "optimizer", 4, False, ["gist.shard_segments=true", "gist.reconstruction=0.5"]),
+}
+
+
+@pytest.mark.parametrize("name", COMPRESSED)
+def test_each_kind_of_step_of_gists_sends_what_was_planned(tmp_path, name):
+    ranks, shard, micro, again, more = COMPRESSED[name]
+    phases = ["segments=16 counts=3 tokens=160 steps=3", "segments=16 tokens=112 steps=3 raw=1"]
+    keys = [*GISTS, f"gist.phases={json.dumps(phases)}", *more]
+    layout = {"data": ranks, "shard": shard, "micro_batch": micro, "recompute": again}
+    plans = planned(tmp_path, ranks, keys, config=GIST)
+    (plan,) = [p for p in plans if {key: p[key] for key in layout} == layout]
+    run = braid_run.train(GIST, tmp_path / "run", *keys, f"parallel.shard={shard}", f"train.micro_batch={micro}",
+                          f"train.recompute={str(again).lower()}", ranks=ranks)  # fmt: skip
+    first, second = plan["steps"]
+    assert (first["segments"], first["raw"], second["segments"], second["raw"]) == (3, False, 1, True)
+    assert run["communicated_bytes"][[1, 2, 4, 5]].tolist() == [first["sent_bytes"]] * 2 + [second["sent_bytes"]] * 2
+    assert plan["sent_bytes"]["total"] == pytest.approx((first["sent_bytes"] + second["sent_bytes"]) / 2, abs=4)
 
 
 @pytest.mark.parametrize("name", LAYOUTS)

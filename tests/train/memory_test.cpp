@@ -3,12 +3,14 @@
 
 #include <gtest/gtest.h>
 
+#include <optional>
 #include <string>
 #include <utility>
 
 #include "../nn/support.h"
 #include "base/error.h"
 #include "measured_step.h"
+#include "nn/hash_memory.h"
 #include "nn/recompute.h"
 
 namespace braid {
@@ -17,12 +19,14 @@ namespace {
 constexpr int64_t samples = 8;
 
 // The most that tensors take within a step, beyond what they take between steps.
-int64_t measured_activations(const ModelConfig& config, const TrainConfig& train) {
+int64_t measured_activations(const ModelConfig& config, const TrainConfig& train, const HashMemoryConfig& tables = {}) {
   test::CountingAllocator memory;
   Transformer model(config, train.numeric(), at::Device(at::kCPU));
   test::randomise(model, 1, 0.05);
   if (train.recomputed() == Recompute::blocks) model.wrap_blocks(recompute_blocks());
   if (train.recomputed() == Recompute::attention) recompute_attention(model.blocks());
+  std::optional<HashMemory> put_on;
+  if (tables.enabled()) put_on.emplace(model, tables, NgramHash(tables, distinct_tokens(config.vocabulary), 0, at::kCPU), 0);
   return test::most_within_a_step(memory, model, test::random_sample(config, samples, 3));
 }
 
@@ -63,6 +67,28 @@ TEST_P(MemoryOf, ActivationsIsWhatWasPlanned) {
 
 INSTANTIATE_TEST_SUITE_P(Models, MemoryOf,
                          testing::Values(std::pair("poc", "standard"), std::pair("poc", "sdpa"), std::pair("llama", "sdpa")));
+
+// Rows that tokens name, which random ones do as often as they are expected to, are among them.
+TEST(Memory, ActivationsOfAHashMemoryAreWhatWasPlanned) {
+  HashMemoryConfig tables;
+  tables.layers = {0, 2};
+  tables.table_size = 300;
+  tables.width = 64;
+  tables.trains_model = true;
+  for (const Connection& connection : {Connection{"residual", "poc"}, {"mhc", "paper"}}) {
+    for (const char* precision : {"fp32", "bf16"}) {
+      for (const bool again : {false, true}) {
+        const ModelConfig config = model_of("llama", "sdpa", connection);
+        TrainConfig train;
+        train.precision = precision;
+        train.recompute = again;
+        const MemoryPlan plan = plan_memory(config, {}, tables, {}, train, {}, samples, 1);
+        EXPECT_NEAR(double(measured_activations(config, train, tables)) / double(plan.activations), 1, 0.05)
+            << connection.residual << ' ' << precision << " recomputed: " << again;
+      }
+    }
+  }
+}
 
 TEST(Memory, ParametersAreCountedAsThePublishedProgramDoes) {
   ModelConfig m;  // tiny_12l
