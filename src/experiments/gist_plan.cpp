@@ -175,12 +175,15 @@ int64_t gist_activation_bytes(const RunConfig& config, const GistStep& step, int
   const BlockBytes of_read = block_bytes(m, config.train, read), of_asked = block_bytes(m, config.train, asked + written);
   const bool again = config.train.recompute;
   const bool again_read = again && !raw;
-  const auto kept = [&](const BlockBytes& of, int64_t tokens, bool recomputed) { return tokens * (recomputed ? of.input : of.kept); };
+  const auto kept = [&](const BlockBytes& of, int64_t tokens, bool recomputed) {
+    return tokens * (recomputed ? of.input : of.kept);
+  };
   const auto passing = [&](const BlockBytes& of, int64_t tokens, bool recomputed) {
     return tokens * (of.passing + (recomputed ? of.kept : 0));
   };
   // The last block of a segment is asked for the keys and values of its columns alone.
-  int64_t compressed = (m.layers - 1) * kept(of_read, read, again_read) + part.rows * columns * of_read.attention + part.kept * columns * kv;
+  int64_t compressed = (m.layers - 1) * kept(of_read, read, again_read) + part.rows * columns * of_read.attention +
+                       part.kept * columns * kv;
   // A product over a past takes keys and values for each query head and, on CPUs, in fp32; recomputed it is one block's alone.
   const int64_t seen = m.heads / m.key_value_heads() * 4 / compute_bytes(config);
   const auto kept_past = [&](int64_t columns, int64_t layers) {

@@ -137,7 +137,8 @@ void plan_gist_steps(LayoutPlan& plan, const RunConfig& config, const ClusterCon
   for (const GistStep& step : gist_steps(config)) {
     LayoutPlan one = plan;
     one.traffic = gist_traffic(shapes, config, data, step);
-    one.compute_seconds = gist_operations(config, step, data) * work_with(plan.layout.recompute, config.model) / (products * cluster.reached);
+    const double work = gist_operations(config, step, data) * work_with(plan.layout.recompute, config.model);
+    one.compute_seconds = work / (products * cluster.reached);
     const int64_t passes = (gist_samples(config, step, data) + micro - 1) / micro;
     one.waiting_seconds = waiting_seconds(one, config.model, cluster, passes) + host_seconds(plan, cluster);
     compute += step.share * one.compute_seconds;

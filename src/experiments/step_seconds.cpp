@@ -69,13 +69,14 @@ double waiting_seconds(const LayoutPlan& plan, const ModelConfig& model, const C
   const double activations = seconds(Collective::all_reduce, summed, exchanges, tensor, 1);
   const double sums = seconds(Collective::all_reduce, sent.sums, 2, replicas * tensor * stages, 1);
   const double rows = seconds(Collective::all_gather, sent.rows, sent.rows > 0 ? 4 : 0, replicas, 1);
-  const double gists = parallel.context > 1 || sent.keys == 0 ? 0 : seconds(Collective::all_gather, sent.keys, 2 * passes, replicas, 1);
+  const bool hands_out_gists = parallel.context == 1 && sent.keys > 0;
+  const double gists = hands_out_gists ? seconds(Collective::all_gather, sent.keys, 2 * passes, replicas, 1) : 0;
   const double behind_backward = std::min(gradients, backward);
   const bool gathers = sharding == Sharding::parameters;
   const double blocks = gathers ? plan.compute_seconds - behind_backward : plan.compute_seconds / double(3 * passes);
   const double behind_blocks = std::min(weights, blocks);
-  return gradients - behind_backward + weights - behind_blocks + activations + ring_seconds(plan, model, cluster, passes) + sums + rows +
-         gists + pipeline_seconds(plan, cluster, passes);
+  return gradients - behind_backward + weights - behind_blocks + activations + ring_seconds(plan, model, cluster, passes) + sums +
+         rows + gists + pipeline_seconds(plan, cluster, passes);
 }
 
 namespace {

@@ -129,8 +129,9 @@ int64_t memory_bytes_per_token(const ModelConfig& m, const HashMemoryConfig& mem
 BlockBytes block_bytes(const ModelConfig& model, const TrainConfig& train, int64_t tokens) {
   const TokenBytes of{4, train.numeric() == Precision::bf16 ? 2 : 4};
   const int64_t attention = attention_bytes(model, of, false), at_a_time = std::max<int64_t>(tokens, 1);
-  const int64_t D = model.width, packed = model.query_width() + 2 * model.key_value_width();
-  const int64_t forward = 2 * of.master * D + of.compute * (2 * D + 2 * model.key_value_width() + packed + (model.is_llama() ? 3 : 2) * model.mlp_width);
+  const int64_t D = model.width, q = model.query_width(), kv = model.key_value_width();
+  const int64_t mlp = (model.is_llama() ? 3 : 2) * model.mlp_width;
+  const int64_t forward = 2 * of.master * D + of.compute * (2 * D + q + 4 * kv + mlp);
   return {attention + mlp_bytes(model, of), attention, of.master * D, passing_bytes(model, of, at_a_time), forward,
           head_bytes(model, of, at_a_time)};
 }
