@@ -54,7 +54,7 @@ TEST(TrainedSets, WhoTakesTheFirstContributionMayWriteIt) {
     Parameter &written = set.add("written", {3000, 3000}), &added = set.add("added", {301, 300}), &vector = set.add("vector", {300}, 1);
     set.add("unwanted", {300, 300});
     set.allocate(Precision::fp32, at::kCPU);
-    set.gradient().fill_(7);
+    for (Parameter& parameter : set.all()) parameter.gradient.fill_(7);  // not what lies between them, which is always zero
     const TrainRanks ranks{world().host(), world().data()};
     TrainedSets sets({{set, OptimConfig()}}, {ranks}, sharding);
     for (int step = 0; step < 2; ++step) {
