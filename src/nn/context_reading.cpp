@@ -42,20 +42,13 @@ at::Tensor mean_attention(const at::Tensor& q, const at::Tensor& keys) {
 at::Tensor read_context(Transformer& model, const at::Tensor& ids, const EnterBlock& enter) {
   const at::Tensor positions = at::arange(ids.size(1), ids.options());
   const AttentionContext context = context_at(model, positions);
-  at::Tensor x = embed(ids, model.embedding(), positions);
-  std::vector<at::Tensor> kept;
-  const auto pass = [&](const Block& block) -> std::vector<at::Tensor> {
+  const auto pass = [&](const Block& block, const at::Tensor& x, bool last) -> std::vector<at::Tensor> {
     const at::Tensor packed = project_heads(normalise(x, block.norm1), block.attention, context);
     const at::Tensor own = keys_and_values(packed, block.attention);
-    if (kept.size() + 1 == model.blocks().size()) return {own};
+    if (last) return {own};
     return {finish_block(x, attend_projected(packed, block.attention, context), block), own};
   };
-  for (const Block& block : model.blocks()) {
-    const auto out = run_entered(enter, std::ssize(kept), [&] { return pass(block); });
-    x = out.front();
-    kept.push_back(out.back());
-  }
-  return at::stack(kept, 1);
+  return kept_by_blocks(model.blocks(), embed(ids, model.embedding(), positions), enter, pass);
 }
 
 at::Tensor attention_on(Transformer& model, const at::Tensor& ids, AnswerPast past) {

@@ -143,9 +143,8 @@ at::Tensor GistModel::run_segment(at::Tensor x, const at::Tensor& position_ids) 
   const int64_t k = count(), before = x.size(1) - k;
   const AttentionContext context = context_at(position_ids);
   const AttentionContext gists_only = context_at(position_ids.narrow(0, before, k));
-  std::vector<at::Tensor> kept;
-  const auto pass = [&](const Block& block) -> std::vector<at::Tensor> {
-    if (kept.size() + 1 == model_.blocks().size()) {
+  const auto pass = [&](const Block& block, const at::Tensor& x, bool last) -> std::vector<at::Tensor> {
+    if (last) {
       const at::Tensor rows = normalise(x.narrow(1, before, k), block.norm1);
       return {keys_and_values(project_heads(rows, block.attention, gists_only), block.attention)};
     }
@@ -158,12 +157,7 @@ at::Tensor GistModel::run_segment(at::Tensor x, const at::Tensor& position_ids) 
     };
     return recompute_ ? recomputed(run, {x}) : run({x});
   };
-  for (const Block& block : model_.blocks()) {
-    const auto out = run_entered(enter_, std::ssize(kept), [&] { return pass(block); });
-    x = out.front();
-    kept.push_back(out.back());
-  }
-  return at::stack(kept, 1);
+  return kept_by_blocks(model_.blocks(), std::move(x), enter_, pass);
 }
 
 // Contexts see neither vectors nor adapters: their keys and values are made without gradients, and only the gists'
@@ -173,22 +167,14 @@ at::Tensor GistModel::run_behind_context(const at::Tensor& ids, const at::Tensor
   const AttentionContext context = context_at(position_ids.narrow(0, 0, before)),
                          gists = context_at(position_ids.narrow(0, before, k));
   at::Tensor read = embed_constant(ids, position_ids.narrow(0, 0, before));
-  at::Tensor x = vectors_behind(*vectors_, ids.size(0), read.scalar_type());
-  std::vector<at::Tensor> kept;
-  const auto pass = [&](const Block& block) -> std::vector<at::Tensor> {
-    const bool last = kept.size() + 1 == model_.blocks().size();
+  const auto pass = [&](const Block& block, const at::Tensor& x, bool last) -> std::vector<at::Tensor> {
     Past past = read_block(read, block, context, last);
     const AdaptersOn on(adapters_);
     if (last) return {keys_and_values(project_heads(normalise(x, block.norm1), block.attention, gists), block.attention)};
     const at::Tensor y = recompute_ ? recompute_gists(x, block, gists, past) : run_block_behind(x, block, gists, past);
     return {y, at::stack({past.keys.narrow(2, before, k), past.values.narrow(2, before, k)}, 1)};
   };
-  for (const Block& block : model_.blocks()) {
-    const auto out = run_entered(enter_, std::ssize(kept), [&] { return pass(block); });
-    x = out.front();
-    kept.push_back(out.back());
-  }
-  return at::stack(kept, 1);
+  return kept_by_blocks(model_.blocks(), vectors_behind(*vectors_, ids.size(0), read.scalar_type()), enter_, pass);
 }
 
 at::Tensor GistModel::recompute_gists(const at::Tensor& x, const Block& block, const AttentionContext& gists,

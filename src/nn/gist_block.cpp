@@ -17,6 +17,17 @@ at::Tensor finish_block(const at::Tensor& x, const at::Tensor& attended, const B
   return u + feed_forward(normalised, block.mlp);
 }
 
+at::Tensor kept_by_blocks(const std::vector<Block>& blocks, at::Tensor x, const EnterBlock& enter, const KeepingBlock& run) {
+  std::vector<at::Tensor> kept;
+  for (const Block& block : blocks) {
+    const bool last = kept.size() + 1 == blocks.size();
+    const auto out = run_entered(enter, std::ssize(kept), [&] { return run(block, x, last); });
+    x = out.front();
+    kept.push_back(out.back());
+  }
+  return at::stack(kept, 1);
+}
+
 at::Tensor run_block_behind(const at::Tensor& x, const Block& block, const AttentionContext& context, Past& past) {
   const Attention& layer = block.attention;
   const at::Tensor packed = project_heads(normalise(x, block.norm1), layer, context);

@@ -12,8 +12,9 @@ namespace braid {
 
 // packed [B, T, heads + 2 H_kv, d], the rank's tokens of samples of comm.size() T tokens, queries and keys turned, to
 // [B, T, heads, d]. Of samples with several texts `starts` [B, T] int64 says where in the sample each token's own begins, which is all
-// that it sees; undefined: one text. As texts lie one behind the other, keys need not say where theirs begin. `comm` carries the device's memory. Collective, and so is backward. A rank gives the others
-// size - 1 times its keys and values in forward and again in backward, and as many gradients of such in fp32 (double).
+// that it sees; undefined: one text. As texts lie one behind the other, keys need not say where theirs begin. `comm` carries the
+// device's memory. Collective, and so is backward. A rank gives the others size - 1 times its keys and values in forward and
+// again in backward, and as many gradients of such in fp32 (double).
 at::Tensor ring_attention(const at::Tensor& packed, int64_t heads, Communicator& comm, const at::Tensor& starts = {});
 
 }  // namespace braid
